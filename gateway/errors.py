@@ -1,0 +1,249 @@
+"""Every error of the gateway, one tree.
+
+::
+
+    TdzError
+    ├── InputError               what was handed in is wrong; the text names the field and the remedy
+    │   ├── ManifestError        a manifest does not validate: field, line, remedy
+    │   ├── DataFileError        a Parquet, CSV or Arrow file cannot be read as declared
+    │   └── ConfigError          a settings or profile file is wrong
+    ├── IdentityError            who calls is not who may call
+    │   ├── UnauthenticatedError no certificate, or one that proves nothing here
+    │   ├── PermissionDeniedError a proven identity without the role or the ownership
+    │   └── CertificateError     expired, revoked, wrong zone, wrong names
+    ├── NotFoundError            unknown, or hidden: both answer alike
+    ├── ConflictError            the state forbids the step
+    │   └── AlreadyExistsError   the id is known with other content
+    ├── PolicyError              an evaluated refusal; carries findings
+    │   ├── DeniedError
+    │   └── ReviewError          parked: waits for a person
+    ├── DecisionUnavailableError no decision could be made (which denies)
+    ├── IntegrityError           bytes, signatures or digests do not match
+    ├── TicketError              unknown, spent, expired, or another's
+    ├── LimitError               a named limit was exceeded
+    ├── StorageError             disk full, a chunk missing, an fsync that failed
+    ├── LedgerError              the journal could not make an entry durable
+    ├── PeerError                the other gateway refused or broke the protocol
+    │   └── PeerUnavailableError the other gateway cannot be reached in time
+    ├── ClockError               the two gateways' clocks are too far apart
+    └── TransferAbortedError     the transfer was aborted; carries the reason
+
+Each error has a one-line text, a remedy, and a stable `reason` (SCREAMING-KEBAB) that a program can test.
+`REASON_STATUS` is the one table from reason to gRPC status name; `tests/unit/test_errors.py` holds it complete.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+
+class TdzError(Exception):
+    """Base of every error the gateway raises on purpose.
+
+    Args:
+        message: one line, what is wrong. It may be shown to the caller: no secrets, no data values.
+        remedy: one line, what would mend it; empty where nothing would.
+    """
+
+    reason: ClassVar[str] = "TDZ-INTERNAL"
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class InputError(TdzError):
+    """What was handed in is wrong."""
+
+    reason = "TDZ-INPUT"
+
+
+class ManifestError(InputError):
+    """A manifest does not validate."""
+
+    reason = "TDZ-MANIFEST"
+
+
+class DataFileError(InputError):
+    """A data file cannot be read as declared."""
+
+    reason = "TDZ-DATA-FILE"
+
+
+class ConfigError(InputError):
+    """A settings or profile file is wrong."""
+
+    reason = "TDZ-CONFIG"
+
+
+class IdentityError(TdzError):
+    """Who calls is not who may call."""
+
+    reason = "TDZ-IDENTITY"
+
+
+class UnauthenticatedError(IdentityError):
+    """No certificate, or one that proves nothing here."""
+
+    reason = "TDZ-UNAUTHENTICATED"
+
+
+class PermissionDeniedError(IdentityError):
+    """A proven identity without the role or the ownership that the call needs."""
+
+    reason = "TDZ-PERMISSION"
+
+
+class CertificateError(IdentityError):
+    """A certificate is expired, revoked, of the wrong zone or wrongly named."""
+
+    reason = "TDZ-CERTIFICATE"
+
+
+class NotFoundError(TdzError):
+    """Unknown, or hidden from the caller: both answer alike."""
+
+    reason = "TDZ-NOT-FOUND"
+
+
+class ConflictError(TdzError):
+    """An id is known with other content, or the state does not allow the step."""
+
+    reason = "TDZ-CONFLICT"
+
+
+class AlreadyExistsError(ConflictError):
+    """A request id was used with another body."""
+
+    reason = "TDZ-ALREADY-EXISTS"
+
+
+class PolicyError(TdzError):
+    """Policy evaluated and did not allow.
+
+    Args:
+        findings: tuples of (code, effect, authority, cite, remedy), already fit for the caller's eyes.
+        decision_id: the decision that stands on the ledger.
+        request_id: the negotiation's id.
+    """
+
+    reason = "TDZ-POLICY"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        findings: tuple[tuple[str, str, str, str, str], ...] = (),
+        decision_id: str = "",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.findings = findings
+        self.decision_id = decision_id
+        self.request_id = request_id
+
+
+class DeniedError(PolicyError):
+    """A zone's policy, the owner's terms or the gateway's own rule said no."""
+
+    reason = "TDZ-DENIED"
+
+
+class ReviewError(PolicyError):
+    """Parked for a person's approval; nothing may move yet."""
+
+    reason = "TDZ-REVIEW"
+
+
+class DecisionUnavailableError(TdzError):
+    """The engine gave no decision in time; callers must treat it as a denial."""
+
+    reason = "TDZ-DECISION-UNAVAILABLE"
+
+
+class IntegrityError(TdzError):
+    """Bytes, signatures or digests do not match what was promised."""
+
+    reason = "TDZ-INTEGRITY"
+
+
+class TicketError(TdzError):
+    """A ticket is unknown, spent, expired or another's; all answer alike."""
+
+    reason = "TDZ-TICKET"
+
+
+class LimitError(TdzError):
+    """A named limit was exceeded."""
+
+    reason = "TDZ-LIMIT"
+
+
+class StorageError(TdzError):
+    """The disk is full, a chunk is missing, or a sync failed."""
+
+    reason = "TDZ-STORAGE"
+
+
+class LedgerError(TdzError):
+    """The journal could not make an entry durable; the step did not happen."""
+
+    reason = "TDZ-LEDGER"
+
+
+class PeerError(TdzError):
+    """The other gateway refused or broke the protocol."""
+
+    reason = "TDZ-PEER"
+
+
+class PeerUnavailableError(PeerError):
+    """The other gateway cannot be reached before the deadline."""
+
+    reason = "TDZ-PEER-UNAVAILABLE"
+
+
+class ClockError(TdzError):
+    """The gateways' clocks are further apart than the leeway."""
+
+    reason = "TDZ-CLOCK"
+
+
+class TransferAbortedError(TdzError):
+    """The transfer was aborted; the text carries the recorded reason."""
+
+    reason = "TDZ-ABORTED"
+
+
+REASON_STATUS: Final[dict[str, str]] = {
+    "TDZ-INTERNAL": "INTERNAL",
+    "TDZ-INPUT": "INVALID_ARGUMENT",
+    "TDZ-MANIFEST": "INVALID_ARGUMENT",
+    "TDZ-DATA-FILE": "INVALID_ARGUMENT",
+    "TDZ-CONFIG": "FAILED_PRECONDITION",
+    "TDZ-IDENTITY": "PERMISSION_DENIED",
+    "TDZ-UNAUTHENTICATED": "UNAUTHENTICATED",
+    "TDZ-PERMISSION": "PERMISSION_DENIED",
+    "TDZ-CERTIFICATE": "UNAUTHENTICATED",
+    "TDZ-NOT-FOUND": "NOT_FOUND",
+    "TDZ-CONFLICT": "FAILED_PRECONDITION",
+    "TDZ-ALREADY-EXISTS": "ALREADY_EXISTS",
+    "TDZ-POLICY": "PERMISSION_DENIED",
+    "TDZ-DENIED": "PERMISSION_DENIED",
+    "TDZ-REVIEW": "FAILED_PRECONDITION",
+    "TDZ-DECISION-UNAVAILABLE": "UNAVAILABLE",
+    "TDZ-INTEGRITY": "DATA_LOSS",
+    "TDZ-TICKET": "PERMISSION_DENIED",
+    "TDZ-LIMIT": "RESOURCE_EXHAUSTED",
+    "TDZ-STORAGE": "RESOURCE_EXHAUSTED",
+    "TDZ-LEDGER": "UNAVAILABLE",
+    "TDZ-PEER": "FAILED_PRECONDITION",
+    "TDZ-PEER-UNAVAILABLE": "UNAVAILABLE",
+    "TDZ-CLOCK": "FAILED_PRECONDITION",
+    "TDZ-ABORTED": "ABORTED",
+}

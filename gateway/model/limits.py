@@ -1,0 +1,62 @@
+"""Every bound on what a peer or a partner may send, in one place.
+
+Sizes are bytes, times are seconds, unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# gRPC
+MESSAGE_MAX: Final = 6 * MIB  # one Flight frame: a chunk of at most 4 MiB, its metadata, some room
+CONTROL_MESSAGE_MAX: Final = 1 * MIB  # any message that is not a chunk
+CONCURRENT_RPCS: Final = 512
+KEEPALIVE_MS: Final = 20_000
+KEEPALIVE_TIMEOUT_MS: Final = 10_000
+RPC_DEADLINE_S: Final = 30.0
+CONNECT_DEADLINE_S: Final = 10.0
+
+# chunks and manifests
+CHUNK_TARGET: Final = 2 * MIB  # Arrow IPC bytes before compression
+CHUNK_MAX: Final = 4 * MIB  # a stored, hashed and sent chunk file
+CHUNK_DECODED_MAX: Final = 16 * MIB  # after decompression: bounds a hostile ratio
+CHUNKS_MAX: Final = 1 << 24
+SCHEMA_MESSAGE_MAX: Final = 1 * MIB
+COLUMNS_MAX: Final = 4_096
+MANIFEST_MAX: Final = 512 * KIB
+ROWS_MAX: Final = (1 << 53) - 1
+
+# names and texts
+ID_MAX_CHARS: Final = 63
+TITLE_MAX_CHARS: Final = 200
+DESCRIPTION_MAX_CHARS: Final = 4_000
+REQUEST_ID_MAX_CHARS: Final = 128
+LIST_PAGE_MAX: Final = 500
+MECHANISMS_PER_REQUEST: Final = 32
+
+# time
+CLOCK_LEEWAY_S: Final = 30
+TICKET_TTL_S: Final = 300
+CONFIRM_BEFORE_S: Final = 60
+REQUEST_ID_KEPT_S: Final = 7 * 86_400
+REVIEW_TTL_S: Final = 14 * 86_400
+AGREEMENT_TTL_S: Final = 30 * 86_400
+LEASE_S: Final = 120  # a transfer without progress for so long is aborted on both sides
+STATEMENT_TTL_S: Final = 300
+MIRROR_WAIT_S: Final = 10.0  # how long a receiver waits for its mirror to reach the sender's size
+
+# statements (DSSE)
+STATEMENT_MAX: Final = 48 * KIB  # fits a ledger entry, whose limit is 65,535 bytes
+CARD_MAX: Final = 64 * KIB
+CSR_MAX: Final = 16 * KIB
+CERTIFICATE_MAX: Final = 16 * KIB
+
+# decisions
+DECISION_DEADLINE_S: Final = 2.0
+DECISION_INPUT_MAX: Final = 1 * MIB
+DECISION_OUTPUT_MAX: Final = 1 * MIB
+FINDINGS_MAX: Final = 64
+OBLIGATIONS_MAX: Final = 32
