@@ -1,0 +1,227 @@
+"""The tables. Blobs stay in the chunk store; rows hold references, documents and states.
+
+Documents are canonical JSON text, digests lowercase hex, times Unix seconds UTC. Rooms read and write only the
+tables named after them in the comments.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION: Final = 1
+
+metadata = MetaData()
+
+# --- identity -------------------------------------------------------------------------------------------
+
+participants = Table(
+    "participants",
+    metadata,
+    Column("id", String(63), primary_key=True),  # the <id> of tdz://<zone>/partner/<id>
+    Column("facts", Text, nullable=False),  # exporter and recipient parts of the policy input
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),  # SHA-256 of the DER
+    Column("serial", String(64), nullable=False),
+    Column("uri", String(300), nullable=False, index=True),
+    Column("key_fingerprint", String(64), nullable=False),  # SHA-256 of the SubjectPublicKeyInfo
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger, nullable=False, default=0),
+    Column("reason", String(200), nullable=False, default=""),
+    Column("pem", Text, nullable=False),
+)
+
+enrolment_approvals = Table(
+    "enrolment_approvals",
+    metadata,
+    Column("uri", String(300), primary_key=True),
+    Column("key_fingerprint", String(64), primary_key=True),
+    Column("approver", String(300), primary_key=True),
+    Column("approved_at", BigInteger, nullable=False),
+)
+
+pairings = Table(
+    "pairings",
+    metadata,
+    Column("zone", String(63), primary_key=True),
+    Column("card", LargeBinary, nullable=False),  # the signed card's exact bytes
+    Column("fingerprint", String(64), nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("paired_at", BigInteger, nullable=False),
+    Column("unpaired_at", BigInteger, nullable=False, default=0),
+)
+
+# --- decisions ------------------------------------------------------------------------------------------
+
+mechanisms = Table(
+    "mechanisms",
+    metadata,
+    Column("ref", String(128), primary_key=True),
+    Column("document", Text, nullable=False),  # one `mechanisms[]` member of the policy input
+    Column("added_at", BigInteger, nullable=False),
+    Column("withdrawn_at", BigInteger, nullable=False, default=0),
+)
+
+decision_inputs = Table(
+    "decision_inputs",
+    metadata,
+    Column("decision_id", String(36), primary_key=True),
+    Column("input", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("decided_at", BigInteger, nullable=False, index=True),
+)
+
+# --- catalog --------------------------------------------------------------------------------------------
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("owner", String(300), nullable=False),  # the publishing institution's URI
+    Column("version", String(64), nullable=False),  # version digest: SHA-256 of the manifest
+    Column("description", Text, nullable=False),  # the descriptive part, terms included
+    Column("published_at", BigInteger, nullable=False),
+)
+
+peer_cards = Table(
+    "peer_cards",
+    metadata,
+    Column("zone", String(63), primary_key=True),
+    Column("id", String(63), primary_key=True),
+    Column("envelope", Text, nullable=False),  # the DSSE envelope as received
+    Column("fetched_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+# --- exchange -------------------------------------------------------------------------------------------
+
+negotiations = Table(
+    "negotiations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("side", String(8), nullable=False),  # consumer or provider
+    Column("participant", String(300), nullable=False, index=True),  # the consumer institution's URI
+    Column("request_id", String(128), nullable=False),
+    Column("body_digest", String(64), nullable=False),
+    Column("peer_zone", String(63), nullable=False),
+    Column("resource", String(100), nullable=False),
+    Column("purpose", String(40), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("held_by", String(100), nullable=False, default=""),
+    Column("effect", String(8), nullable=False, default=""),  # allow, review, deny; empty while undecided
+    Column("deadline", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),  # request, decisions, findings, the stored answer
+    Column("agreement_id", String(36), nullable=False, default=""),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("side", "participant", "request_id", name="one_body_per_request_id"),
+)
+
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("side", String(8), nullable=False),
+    Column("negotiation_id", String(36), nullable=False),
+    Column("peer_zone", String(63), nullable=False),
+    Column("consumer", String(300), nullable=False, index=True),
+    Column("provider", String(300), nullable=False),
+    Column("resource", String(100), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # OFFERED, ACCEPTED, FINALIZED, TERMINATED
+    Column("envelope", Text, nullable=False),  # DSSE, one or two signatures
+    Column("confirm_before", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("pulls", Integer, nullable=False, default=0),
+    Column("rows", BigInteger, nullable=False, default=0),
+    Column("bytes", BigInteger, nullable=False, default=0),
+    Column("peer_ticket", String(100), nullable=False, default=""),  # consumer side: B's ticket, unspent
+    Column("peer_ticket_until", BigInteger, nullable=False, default=0),
+    Column("reason", String(300), nullable=False, default=""),
+    Column("persons_non_sensitive", BigInteger, nullable=False, default=0),  # provider side, for usage
+    Column("persons_sensitive", BigInteger, nullable=False, default=0),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("side", String(8), nullable=False),
+    Column("agreement_id", String(36), nullable=False, index=True),
+    Column("participant", String(300), nullable=False, index=True),
+    Column("peer_zone", String(63), nullable=False),
+    Column("state", String(16), nullable=False, index=True),  # Dataspace Protocol's five
+    Column("version", String(64), nullable=False),
+    Column("view", String(64), nullable=False),
+    Column("manifest", Text, nullable=False, default=""),
+    Column("first_chunk", BigInteger, nullable=False, default=0),  # of the newest stream
+    Column("chunks", BigInteger, nullable=False, default=0),
+    Column("rows", BigInteger, nullable=False, default=0),
+    Column("bytes", BigInteger, nullable=False, default=0),
+    Column("reason", String(300), nullable=False, default=""),
+    Column("receipt", Text, nullable=False, default=""),
+    Column("peer_receipt", Text, nullable=False, default=""),
+    Column("deadline", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the ticket: the ticket itself is not kept
+    Column("holder", String(300), nullable=False),
+    Column("fingerprint", String(64), nullable=False),  # of the holder's certificate; empty binds to the URI alone
+    Column("agreement_id", String(36), nullable=False),
+    Column("transfer_id", String(36), nullable=False),
+    Column("view", String(64), nullable=False),
+    Column("first_chunk", BigInteger, nullable=False, default=0),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+    Column("spent_at", BigInteger, nullable=False, default=0),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("peer_zone", String(63), nullable=False),
+    Column("subject", String(100), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_at", BigInteger, nullable=False),
+    Index("outbox_due", "next_at"),
+)
+
+# --- every flow: written before its ledger entry, resolved after it (design: crashes) -------------------
+
+pending = Table(
+    "pending",
+    metadata,
+    Column("entry_id", String(36), primary_key=True),
+    Column("flow", String(40), nullable=False),
+    Column("subject", String(100), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
