@@ -1,0 +1,77 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PushRequest(_message.Message):
+    __slots__ = ("begin", "entries", "finish")
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
+    begin: PushBegin
+    entries: PushEntries
+    finish: PushFinish
+    def __init__(self, begin: _Optional[_Union[PushBegin, _Mapping]] = ..., entries: _Optional[_Union[PushEntries, _Mapping]] = ..., finish: _Optional[_Union[PushFinish, _Mapping]] = ...) -> None: ...
+
+class PushBegin(_message.Message):
+    __slots__ = ("note", "old_size", "proof")
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    OLD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    note: bytes
+    old_size: int
+    proof: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, note: _Optional[bytes] = ..., old_size: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class PushEntries(_message.Message):
+    __slots__ = ("start", "entries")
+    START_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    entries: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, start: _Optional[int] = ..., entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class PushFinish(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PushResponse(_message.Message):
+    __slots__ = ("state", "cosigned")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    COSIGNED_FIELD_NUMBER: _ClassVar[int]
+    state: MirrorState
+    cosigned: Cosigned
+    def __init__(self, state: _Optional[_Union[MirrorState, _Mapping]] = ..., cosigned: _Optional[_Union[Cosigned, _Mapping]] = ...) -> None: ...
+
+class MirrorState(_message.Message):
+    __slots__ = ("size", "have")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    HAVE_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    have: int
+    def __init__(self, size: _Optional[int] = ..., have: _Optional[int] = ...) -> None: ...
+
+class Cosigned(_message.Message):
+    __slots__ = ("size", "line")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    line: str
+    def __init__(self, size: _Optional[int] = ..., line: _Optional[str] = ...) -> None: ...
+
+class GetHeadRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetHeadResponse(_message.Message):
+    __slots__ = ("note", "vkey", "published_size")
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    VKEY_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_SIZE_FIELD_NUMBER: _ClassVar[int]
+    note: bytes
+    vkey: str
+    published_size: int
+    def __init__(self, note: _Optional[bytes] = ..., vkey: _Optional[str] = ..., published_size: _Optional[int] = ...) -> None: ...
