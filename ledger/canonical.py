@@ -1,7 +1,8 @@
 """Canonical JSON: RFC 8785 restricted so that two programs cannot disagree about a value's bytes.
 
-No floats, integers with ``|n| < 2**53``, member names in ASCII (so that sorting by code unit, by code point and
-by byte is one order), string values as unescaped UTF-8, no duplicates, no lone surrogates, at most 32 levels.
+No floats, integers with ``|n| < 2**53``, member names in ASCII (so that sorting by code unit, by code point
+and by byte is one order), string values as unescaped UTF-8, no duplicates, no lone surrogates, at most 32
+levels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final, NoReturn, TypeAlias
 
 __all__ = ["MAX_DEPTH", "MAX_INTEGER", "CanonicalError", "JsonValue", "decode", "encode"]
 
-JsonValue: TypeAlias = "None | bool | int | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 MAX_DEPTH: Final = 32
 """Containers within containers, the outermost counted as 1."""

@@ -1,0 +1,191 @@
+"""Every error of the ledger, one tree.
+
+::
+
+    LedgerError
+    ├── FormatError               bytes do not follow the format
+    │   ├── NoteError             not a signed note, not a key, not a checkpoint
+    │   └── EntryError            not an entry, or not one that may stand there
+    ├── ProofError                a Merkle proof does not prove it
+    ├── SignatureError            a known signer's signature is wrong, or a needed one is missing
+    ├── TamperedError             the files contradict what was signed
+    ├── ContradictionError        the files contradict each other: refuse to start, name the file
+    │   └── RolledBackError       someone holds a newer checkpoint of ours than we do
+    ├── AppendError               the entry was not recorded
+    │   ├── ConflictingEntryError the id is recorded with other content
+    │   ├── ClockError            the clock may not be trusted now
+    │   ├── StorageFullError      too little space; closing entries may still pass
+    │   └── StoppedError          the writer has ended; whether the entry is recorded shows at the next start
+    ├── OperationalError          a file, a lock or a setting is not as it must be here
+    └── MirrorError               the mirror refuses a request (as tlog-witness answers)
+        ├── UnknownOriginError    404
+        ├── BadSignatureError     403
+        ├── OldSizeError          409, with the signed note that is held
+        ├── BadProofError         422
+        ├── BadRequestError       400
+        ├── ForkError             two roots signed for one size, or a rewritten prefix: evidence
+        ├── MirrorFullError       the mirror's quota or disk is spent
+        └── MirrorBehindError     the mirror did not reach the size in time
+
+``remedy`` is one line that says what would mend it; empty where nothing would.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AppendError",
+    "BadProofError",
+    "BadRequestError",
+    "BadSignatureError",
+    "ClockError",
+    "ConflictingEntryError",
+    "ContradictionError",
+    "EntryError",
+    "ForkError",
+    "FormatError",
+    "LedgerError",
+    "MirrorBehindError",
+    "MirrorError",
+    "MirrorFullError",
+    "NoteError",
+    "OldSizeError",
+    "OperationalError",
+    "ProofError",
+    "RolledBackError",
+    "SignatureError",
+    "StoppedError",
+    "StorageFullError",
+    "TamperedError",
+    "UnknownOriginError",
+]
+
+
+class LedgerError(Exception):
+    """Base of every error that the ledger raises on purpose.
+
+    Args:
+        message: one line, what is wrong; no secrets.
+        remedy: one line, what would mend it.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class FormatError(LedgerError):
+    """Bytes do not follow the format."""
+
+
+class NoteError(FormatError):
+    """Not a signed note, a verifier key or a checkpoint."""
+
+
+class EntryError(FormatError):
+    """Not an entry, or not one that may stand there."""
+
+
+class ProofError(LedgerError):
+    """A Merkle proof does not prove what it should."""
+
+
+class SignatureError(LedgerError):
+    """A known signer's signature is wrong, or a needed one is missing."""
+
+
+class TamperedError(LedgerError):
+    """Files contradict what was signed."""
+
+
+class ContradictionError(LedgerError):
+    """Files contradict each other; the log refuses to start."""
+
+
+class RolledBackError(ContradictionError):
+    """Someone holds a newer checkpoint of ours than we do."""
+
+
+class AppendError(LedgerError):
+    """An entry was not recorded."""
+
+
+class ConflictingEntryError(AppendError):
+    """The id is recorded with other content."""
+
+
+class ClockError(AppendError):
+    """The clock may not be trusted now."""
+
+
+class StorageFullError(AppendError):
+    """Too little space is left."""
+
+
+class StoppedError(AppendError):
+    """The writer has ended; a retry by id after the next start shows whether the entry is recorded."""
+
+
+class OperationalError(LedgerError):
+    """A file, a lock or a setting is not as it must be here."""
+
+
+class MirrorError(LedgerError):
+    """The mirror refuses a request."""
+
+
+class UnknownOriginError(MirrorError):
+    """This mirror does not follow that origin."""
+
+
+class BadSignatureError(MirrorError):
+    """The checkpoint carries no valid signature of the origin's key."""
+
+
+class OldSizeError(MirrorError):
+    """The old size is not the one that was signed last.
+
+    Args:
+        held_size: the size that was signed last.
+        held_note: the signed note of that size; empty where none is held.
+    """
+
+    def __init__(self, message: str, *, held_size: int, held_note: bytes) -> None:
+        super().__init__(message, remedy=f"push again from size {held_size}")
+        self.held_size = held_size
+        self.held_note = held_note
+
+
+class BadProofError(MirrorError):
+    """The consistency proof does not prove the checkpoint."""
+
+
+class BadRequestError(MirrorError):
+    """The request breaks the protocol."""
+
+
+class ForkError(MirrorError):
+    """Two signed checkpoints of one origin contradict each other.
+
+    Args:
+        held_note: what is held.
+        offered_note: what came.
+        proof: the hashes that lead to the offered root and to another old one; empty at equal sizes.
+    """
+
+    def __init__(self, message: str, *, held_note: bytes, offered_note: bytes, proof: list[bytes]) -> None:
+        super().__init__(message, remedy="keep both notes as evidence and stop what opens")
+        self.held_note = held_note
+        self.offered_note = offered_note
+        self.proof = proof
+
+
+class MirrorFullError(MirrorError):
+    """The mirror's quota or its disk is spent."""
+
+
+class MirrorBehindError(MirrorError):
+    """The mirror did not reach the size before the deadline."""
