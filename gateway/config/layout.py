@@ -1,0 +1,123 @@
+"""Where everything of one zone's gateway stands below its directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneLayout:
+    """Where everything of one zone's gateway stands below its directory; the names are fixed."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """`gateway.toml`."""
+        return self.root / "gateway.toml"
+
+    @property
+    def card(self) -> Path:
+        """The zone's signed card."""
+        return self.root / "card.json"
+
+    @property
+    def ca(self) -> Path:
+        """The zone CA's certificate."""
+        return self.root / "ca.pem"
+
+    @property
+    def keys(self) -> Path:
+        """The private keys, 0700; never exported."""
+        return self.root / "keys"
+
+    @property
+    def ca_key(self) -> Path:
+        """The zone CA's key (P-256, PKCS #8 PEM)."""
+        return self.keys / "ca.key"
+
+    @property
+    def statement_key(self) -> Path:
+        """The statement key (Ed25519, PKCS #8 PEM)."""
+        return self.keys / "statement.key"
+
+    @property
+    def log_key(self) -> Path:
+        """The log's key (Ed25519)."""
+        return self.keys / "log.key"
+
+    @property
+    def mirror_key(self) -> Path:
+        """The mirror cosigner's key (Ed25519)."""
+        return self.keys / "mirror.key"
+
+    @property
+    def gateway_key(self) -> Path:
+        """The gateway's TLS key (P-256, PKCS #8 PEM)."""
+        return self.keys / "gateway.key"
+
+    @property
+    def gateway_certificate(self) -> Path:
+        """The gateway's TLS certificate."""
+        return self.keys / "gateway.pem"
+
+    @property
+    def identities(self) -> Path:
+        """One directory per identity made here."""
+        return self.root / "identities"
+
+    @property
+    def ledger(self) -> Path:
+        """The zone's ledger."""
+        return self.root / "ledger"
+
+    @property
+    def state(self) -> Path:
+        """The state database."""
+        return self.root / "state" / "state.db"
+
+    @property
+    def chunks(self) -> Path:
+        """The content-addressed chunks."""
+        return self.root / "data" / "chunks"
+
+    @property
+    def versions(self) -> Path:
+        """The manifests and chunk lists of dataset versions."""
+        return self.root / "data" / "versions"
+
+    @property
+    def landing(self) -> Path:
+        """Transfers that are arriving."""
+        return self.root / "data" / "landing"
+
+    @property
+    def log(self) -> Path:
+        """The running gateway's log."""
+        return self.root / "gateway.log"
+
+    def identity(self, identifier: str) -> Path:
+        """The directory of one identity."""
+        return self.identities / identifier
+
+    def create(self) -> None:
+        """Make the directories; keys, identities, state and data are for the owner alone.
+
+        Raises:
+            ConfigError: a directory cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            for private in (self.keys, self.identities, self.state.parent, self.chunks.parent):
+                private.mkdir(mode=0o700, exist_ok=True)
+                private.chmod(0o700)
+            for directory in (self.chunks, self.versions, self.landing):
+                directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make {self.root}: {error.strerror}",
+                remedy="choose a writable place",
+            ) from error
