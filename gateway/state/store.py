@@ -128,7 +128,11 @@ def _unusable(path: Path) -> StorageError:
 def _pragmas(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say
     cursor = connection.cursor()
-    for pragma, expected in (("journal_mode=WAL", "wal"), ("synchronous=FULL", None), ("foreign_keys=ON", None)):
+    for pragma, expected in (
+        ("journal_mode=WAL", "wal"),
+        ("synchronous=FULL", None),
+        ("foreign_keys=ON", None),
+    ):
         cursor.execute(f"PRAGMA {pragma}")
         if expected is not None and (found := cursor.fetchone()) != (expected,):
             raise StorageError(f"SQLite answered {found} to {pragma}", remedy="do not use a network filesystem")

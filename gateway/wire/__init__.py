@@ -1,0 +1,1 @@
+"""What servers and clients share of the wire: Flight frames, statuses, channels."""
