@@ -118,6 +118,4 @@ def _difference(value: JsonValue, data: bytes) -> str:
         (i for i, (a, b) in enumerate(zip(canonical, data, strict=False)) if a != b),
         min(len(canonical), len(data)),
     )
-    return (
-        f"not in canonical form: differs at byte {at} (duplicate or unsorted names, white space or escapes)"
-    )
+    return f"not in canonical form: differs at byte {at} (duplicate or unsorted names, white space or escapes)"

@@ -193,9 +193,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     inner = (index ^ (size - 1)).bit_length()
     border = (index >> inner).bit_count()
     if len(proof) != inner + border:
-        raise ProofError(
-            f"a proof of leaf {index} in size {size} has {inner + border} hashes, not {len(proof)}"
-        )
+        raise ProofError(f"a proof of leaf {index} in size {size} has {inner + border} hashes, not {len(proof)}")
     computed = leaf
     for height, sibling in enumerate(proof[:inner]):
         computed = node_hash(sibling, computed) if index >> height & 1 else node_hash(computed, sibling)
@@ -242,9 +240,7 @@ def roots_of_consistency(old: int, new: int, proof: Sequence[bytes], old_root: b
     border = ((old - 1) >> (inner + shift)).bit_count()
     first = 0 if old == 1 << shift else 1
     if len(proof) != first + inner + border:
-        raise ProofError(
-            f"a proof from size {old} to {new} has {first + inner + border} hashes, not {len(proof)}"
-        )
+        raise ProofError(f"a proof from size {old} to {new} has {first + inner + border} hashes, not {len(proof)}")
     seed = proof[0] if first else old_root
     path = proof[first:]
     mask = (old - 1) >> shift

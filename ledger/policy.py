@@ -1,0 +1,130 @@
+"""Who must cosign (C2SP tlog-policy): logs, witnesses, groups and the quorum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from ledger.errors import NoteError
+from ledger.note import CosignatureVerifier, NoteVerifier, Verified
+
+__all__ = ["TrustPolicy", "default_policy"]
+
+_MAX_POLICY_BYTES: Final = 256 * 1024
+_MAX_LINES: Final = 32
+_ILLEGAL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_THRESHOLD: Final = re.compile(r"[1-9][0-9]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    needed: int
+    members: tuple[str, ...]
+
+
+class TrustPolicy:
+    """A parsed policy.
+
+    Args:
+        text: the file's content.
+
+    Raises:
+        NoteError: a line is not as tlog-policy has it; the text names the line.
+    """
+
+    def __init__(self, text: str) -> None:
+        if len(text.encode()) > _MAX_POLICY_BYTES or _ILLEGAL.search(text):
+            raise NoteError("a policy holds no control characters and at most 256 KiB")
+        if text and not text.endswith("\n"):
+            raise NoteError("the policy's last line has no newline")
+        self.text = text
+        self.logs: list[NoteVerifier] = []
+        self.witnesses: dict[str, CosignatureVerifier] = {}
+        self.quorum: str | None = None
+        """The name that must have cosigned; "none" where nobody must."""
+        self._groups: dict[str, _Group] = {}
+        for number, line in enumerate(text.split("\n")[:-1], 1):
+            words = re.split(r"[ \t]+", line.strip(" \t"))
+            if not words[0] or words[0].startswith("#"):
+                continue
+            try:
+                self._read(words)
+            except NoteError as error:
+                raise NoteError(f"line {number}: {error.message}") from error
+        # SPEC tlog-policy: exactly one quorum line.
+        if self.quorum is None:
+            raise NoteError("a policy without a quorum line")
+
+    def satisfied(self, cosignatures: Collection[Verified]) -> bool:
+        """Whether these verified cosignatures are enough.
+
+        With ``quorum none`` nobody must cosign; one known cosignature is still asked for, since a checkpoint
+        that nobody saw is not witnessed.
+        """
+        signed = {each.vkey for each in cosignatures}
+        names = {name for name, witness in self.witnesses.items() if str(witness.vkey) in signed}
+        if self.quorum == "none":
+            return bool(names)
+        return self._has(self.quorum or "", names)
+
+    def _has(self, name: str, names: set[str]) -> bool:
+        group = self._groups.get(name)
+        if group is None:
+            return name in names
+        return sum(self._has(each, names) for each in group.members) >= group.needed
+
+    def _read(self, words: list[str]) -> None:
+        match words:
+            case ["log", vkey] | ["log", vkey, _]:
+                log = NoteVerifier(vkey)
+                if any(each.vkey.key == log.vkey.key for each in self.logs):
+                    raise NoteError("the same log key twice")
+                self.logs.append(log)
+            case ["witness", name, vkey] | ["witness", name, vkey, _]:
+                witness = CosignatureVerifier(vkey)
+                self._define(name)
+                # SPEC tlog-policy: duplicate witnesses are not allowed, whatever their names.
+                if any(each.vkey.key == witness.vkey.key for each in self.witnesses.values()):
+                    raise NoteError("the same witness key twice")
+                self.witnesses[name] = witness
+            case ["group", name, threshold, *members] if members:
+                self._define(name)
+                for member in members:
+                    self._known(member)
+                if len(set(members)) != len(members) or any(
+                    member in group.members for member in members for group in self._groups.values()
+                ):
+                    raise NoteError("a name may be a member once")
+                self._groups[name] = _Group(_needed(threshold, len(members)), tuple(members))
+            case ["quorum", name] if self.quorum is None:
+                if name != "none":
+                    self._known(name)
+                self.quorum = name
+            case _:
+                raise NoteError(f"{words[0]!r} is not a line of a policy, or stands there twice")
+        if max(len(self.logs), len(self.witnesses), len(self._groups)) > _MAX_LINES:
+            raise NoteError(f"more than {_MAX_LINES} logs, witnesses or groups")
+
+    def _define(self, name: str) -> None:
+        if name == "none" or name in self.witnesses or name in self._groups:
+            raise NoteError(f"the name {name!r} is taken")
+
+    def _known(self, name: str) -> None:
+        # SPEC tlog-policy: only names defined on preceding lines.
+        if name not in self.witnesses and name not in self._groups:
+            raise NoteError(f"{name!r} is not defined above")
+
+
+def default_policy(vkey: str) -> str:
+    """The policy of a log that nobody witnesses yet."""
+    return f"log {vkey}\nquorum none\n"
+
+
+def _needed(threshold: str, members: int) -> int:
+    if threshold in ("any", "all"):
+        return 1 if threshold == "any" else members
+    if not _THRESHOLD.fullmatch(threshold) or not 1 <= int(threshold) <= members:
+        raise NoteError(f"a threshold is any, all or 1 to {members}")
+    return int(threshold)
