@@ -1,0 +1,1 @@
+"""What this zone holds and offers, and what the other zones' cards say they offer."""

@@ -1,0 +1,238 @@
+"""What every flow of this zone's gateway shares: who we are, what we sign with, how we decide and record."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gateway.catalog.register import DatasetRegister
+from gateway.decisions.inputs import keep
+from gateway.decisions.mechanisms import MechanismRegister
+from gateway.decisions.point import DecisionPoint
+from gateway.errors import ClockError, NotFoundError, PeerError
+from gateway.exchange.peer import Peers
+from gateway.exchange.steps import Steps
+from gateway.identity.registry import PairedZone, Registry
+from gateway.identity.statements import Envelope, Party, StatementSigner, verify_statement
+from gateway.journal import Journal
+from gateway.model import canonical, limits
+from gateway.model.decision import Decision
+from gateway.model.participant import Participant
+from gateway.model.policy_facts import Exporter, Recipient, Site
+from gateway.model.statements import Statement
+from gateway.state import StateStore
+from gateway.storage.chunks import ChunkStore
+from gateway.storage.versions import VersionStore
+
+S = TypeVar("S", bound=Statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Deadlines in seconds."""
+
+    rpc: float = limits.RPC_DEADLINE_S
+    mirror: float = limits.MIRROR_WAIT_S
+    ticket: int = limits.TICKET_TTL_S
+    confirm: int = limits.CONFIRM_BEFORE_S
+    lease: int = limits.LEASE_S
+    review: int = limits.REVIEW_TTL_S
+    agreement: int = limits.AGREEMENT_TTL_S
+    statement: int = limits.STATEMENT_TTL_S
+    card: int = limits.CARD_TTL_S
+    retry: float = 0.2  # first wait before a peer is asked again; doubles up to 5 s
+    reaper: float = 1.0
+
+
+def wall_clock() -> int:
+    """Unix seconds UTC."""
+    return int(time.time())
+
+
+class House:
+    """One zone's gateway, as its flows see it."""
+
+    def __init__(
+        self,
+        *,
+        zone: str,
+        gateway_id: str,
+        signer: StatementSigner,
+        state: StateStore,
+        journal: Journal,
+        registry: Registry,
+        decisions: DecisionPoint,
+        mechanisms: MechanismRegister,
+        datasets: DatasetRegister,
+        chunks: ChunkStore,
+        versions: VersionStore,
+        jurisdiction: str,
+        timing: Timing | None = None,
+        clock: Callable[[], int] = wall_clock,
+    ) -> None:
+        self.zone = zone
+        self.jurisdiction = jurisdiction
+        self.state = state
+        self.journal = journal
+        self.registry = registry
+        self.mechanisms = mechanisms
+        self.datasets = datasets
+        self.chunks = chunks
+        self.versions = versions
+        self.timing = timing or Timing()
+        self.clock = clock
+        self.steps = Steps(state, journal)
+        self._gateway_id = gateway_id
+        self._signer = signer
+        self._decisions = decisions
+        self._peers: Peers | None = None
+
+    @property
+    def peers(self) -> Peers:
+        """The paired zones' gateways."""
+        if self._peers is None:
+            raise PeerError("this gateway is not connected to any other")
+        return self._peers
+
+    def connect(self, peers: Peers) -> None:
+        """Say how the other gateways are reached."""
+        self._peers = peers
+
+    # --- places and people ------------------------------------------------------------------------------
+
+    def site(self) -> Site:
+        """This zone, as the policy input has it."""
+        return Site.model_validate(
+            {"jurisdiction": self.jurisdiction, "zone": self.zone, "gateway_id": self._gateway_id}
+        )
+
+    def paired(self, zone: str) -> PairedZone:
+        """A paired zone's admitted card.
+
+        Raises:
+            PeerUnavailableError: the zone is not paired.
+        """
+        return self.registry.paired(zone)
+
+    def peer_site(self, zone: str) -> Site:
+        """A paired zone; its jurisdiction comes from the card that an administrator admitted."""
+        card = self.paired(zone).card
+        return Site.model_validate({"jurisdiction": card.jurisdiction, "zone": zone, "gateway_id": "gateway"})
+
+    async def participant(self, uri: str) -> Participant | None:
+        """An institution of this zone's register, None where it is not registered."""
+        try:
+            return await self.registry.participant(uri)
+        except NotFoundError:
+            return None
+
+    async def exporter(self, uri: str) -> Exporter | None:
+        """An own institution's exporter part."""
+        found = await self.participant(uri)
+        return None if found is None else found.exporter
+
+    async def recipient(self, uri: str) -> Recipient | None:
+        """An own institution's recipient part."""
+        found = await self.participant(uri)
+        return None if found is None else found.recipient
+
+    # --- statements -------------------------------------------------------------------------------------
+
+    def sign(self, body: Statement, *, to: str, process: str, ttl: int | None = None) -> str:
+        """A signed statement for another zone (or our own partners, with our own zone), as JSON text."""
+        now = self.clock()
+        envelope = self._signer.sign(
+            body.kind,
+            body.document(),
+            audience=self._party(to),
+            process=process,
+            issued_at=now,
+            expires_at=now + (ttl or self.timing.statement),
+        )
+        return text(envelope)
+
+    def countersign(self, envelope: Envelope) -> str:
+        """The same payload with our signature beside the other zone's."""
+        return text(self._signer.countersign(envelope))
+
+    def read(self, kind: type[S], statement: str, *, of: str, process: str = "", to: str = "") -> S:
+        """Verify and read a statement.
+
+        Args:
+            kind: which body.
+            statement: the envelope as JSON text.
+            of: the zone that must have signed it.
+            process: the process id it must carry; "" takes any.
+            to: the zone that it must be meant for; "" means this one.
+
+        Raises:
+            IntegrityError: the signature or a binding does not hold.
+            ClockError: issued in the future.
+            PeerError: malformed.
+        """
+        envelope = parse_envelope(statement)
+        verified = verify_statement(
+            envelope,
+            kind.kind,
+            key=self._key(of),
+            issuer=self._party(of),
+            audience=self._party(to or self.zone),
+            now=self.clock(),
+            leeway=limits.CLOCK_LEEWAY_S,
+        )
+        if process and verified.process != process:
+            raise PeerError(f"a {kind.kind} of {of} belongs to another process")
+        return kind.parse(verified.body)
+
+    def _party(self, zone: str) -> Party:
+        if zone == self.zone:
+            return self._signer.party
+        card = self.paired(zone).card
+        return Party(zone=zone, origin=card.origin)
+
+    def _key(self, zone: str) -> bytes:
+        return self._signer.public_key if zone == self.zone else self.paired(zone).card.statement_key
+
+    # --- decisions --------------------------------------------------------------------------------------
+
+    async def decide(self, document: Mapping[str, Any]) -> Decision:
+        """Decide on an input and keep both on this zone's own side; an engine's failure is a denial."""
+        decision = await self._decisions.decide(document)
+        await keep(self.state, document, decision, self.clock())
+        return decision
+
+    async def check_clock(self, zone: str) -> None:
+        """Compare clocks with a paired gateway.
+
+        Raises:
+            ClockError: they are too far apart.
+        """
+        before = time.time()
+        told = await self.peers.get(zone).hello(self.journal.size)
+        middle = (before + time.time()) / 2
+        apart = abs(told.time_ms / 1000 - middle)
+        if apart > limits.CLOCK_LEEWAY_S:
+            raise ClockError(
+                f"the clock of {zone} is {apart:.0f} s away from ours, at most {limits.CLOCK_LEEWAY_S} s are allowed",
+                remedy="set both gateways' clocks by NTP",
+            )
+
+
+def text(envelope: Envelope) -> str:
+    """An envelope as JSON text."""
+    return canonical.encode(envelope.to_json()).decode()
+
+
+def parse_envelope(statement: str) -> Envelope:
+    """An envelope from JSON text.
+
+    Raises:
+        PeerError: it is none.
+    """
+    try:
+        return Envelope.from_json(json.loads(statement))
+    except ValueError as error:
+        raise PeerError("an envelope is not JSON") from error

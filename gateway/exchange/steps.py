@@ -1,0 +1,130 @@
+"""A recorded step: intent durable, ledger entry durable, effect durable, in this order, also through a crash.
+
+    state row `pending` (with the entry's id)  ->  ledger append  ->  effect, pending row gone
+
+A start finds each pending row and does the rest: the append is repeated under the same id, which doubles nothing,
+then the effect. So an effect never stands without its entry, and no entry stays without its effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from gateway.errors import LedgerError, TdzError
+from gateway.journal import Journal, Recorded
+from gateway.model import canonical
+from gateway.model.ids import uuid7
+from gateway.state import StateStore
+from gateway.state.schema import pending
+
+Effect = Callable[[Connection, Mapping[str, Any], Recorded], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.
+
+    Args:
+        kind: the ledger entry's kind.
+        subject: its subject, a resource name.
+        body: its body.
+        effect: name under which the effect was registered; "" where the entry is all.
+        arguments: JSON values for the effect; kept in the pending row.
+        closing: the step ends something.
+        entry_id: UUIDv7 of the event.
+    """
+
+    kind: str
+    subject: str
+    body: Mapping[str, Any]
+    effect: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    closing: bool = False
+    entry_id: str = field(default_factory=uuid7)
+
+
+class Steps:
+    """Runs steps and finishes those that a crash interrupted."""
+
+    def __init__(self, state: StateStore, journal: Journal) -> None:
+        self._state = state
+        self._journal = journal
+        self._effects: dict[str, Effect] = {"": _nothing}
+
+    def register(self, name: str, effect: Effect) -> None:
+        """Name an effect. It runs in one transaction with the end of the pending row, possibly after a restart."""
+        if name in self._effects:
+            raise TdzError(f"effect {name} is registered twice")
+        self._effects[name] = effect
+
+    async def run(self, step: Step) -> Recorded:
+        """Do a step whole.
+
+        Raises:
+            LedgerError: the entry could not be made durable; the effect did not happen. The intent is taken back
+                if the entry is not there.
+            StorageError: the state database failed; a restart finishes the step.
+        """
+        payload = canonical.encode(
+            {
+                "kind": step.kind,
+                "subject": step.subject,
+                "body": dict(step.body),
+                "effect": step.effect,
+                "arguments": dict(step.arguments),
+                "closing": step.closing,
+            }
+        ).decode()
+        created_at = int(step.entry_id[:8] + step.entry_id[9:13], 16) // 1000
+        await self._state.write(
+            lambda connection: connection.execute(
+                insert(pending).values(
+                    entry_id=step.entry_id,
+                    flow=step.effect,
+                    subject=step.subject,
+                    payload=payload,
+                    created_at=created_at,
+                )
+            )
+        )
+        try:
+            return await self._finish(step)
+        except LedgerError:
+            if await self._journal.find(step.entry_id) is None:
+                await self._state.write(
+                    lambda connection: connection.execute(delete(pending).where(pending.c.entry_id == step.entry_id))
+                )
+            raise
+
+    async def recover(self) -> int:
+        """Finish every step that a crash interrupted, oldest first; the count of them."""
+        rows = await self._state.read(
+            lambda connection: connection.execute(
+                select(pending.c.entry_id, pending.c.payload).order_by(pending.c.entry_id)
+            ).all()
+        )
+        for entry_id, payload in rows:
+            document: Any = canonical.decode(payload.encode())
+            await self._finish(Step(entry_id=entry_id, **document))
+        return len(rows)
+
+    async def _finish(self, step: Step) -> Recorded:
+        recorded = await self._journal.record(
+            step.kind, step.subject, step.body, entry_id=step.entry_id, closing=step.closing
+        )
+        effect = self._effects[step.effect]
+
+        def apply(connection: Connection) -> None:
+            effect(connection, step.arguments, recorded)
+            connection.execute(delete(pending).where(pending.c.entry_id == step.entry_id))
+
+        await self._state.write(apply)
+        return recorded
+
+
+def _nothing(_connection: Connection, _arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    """The entry is all there is."""

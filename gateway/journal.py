@@ -1,0 +1,194 @@
+"""The one way from a flow to the ledger.
+
+Durability: `record` returns when the entry is published, that is durable on this machine with its tiles and a
+signed checkpoint (ledger.md, section 4). Retry: the entry's id is chosen before the append; recording an id again
+with the same content returns the first entry. A caller that is cancelled does not undo its entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import LedgerError, PeerUnavailableError
+from gateway.model.canonical import JsonValue
+from ledger.errors import LedgerError as LedgerFailure
+from ledger.keys import load_private_key
+from ledger.mirror import Mirror
+from ledger.note import CosignatureSigner, NoteSigner
+from ledger.writer import Appended, LogWriter
+
+__all__ = ["Journal", "Recorded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An entry that is durable: its place, and the log's published size that covers it."""
+
+    entry_id: str
+    seq: int
+    size: int
+
+
+class Journal:
+    """This zone's own log, and the mirrors of the paired zones' logs.
+
+    Raises (from every method that writes): LedgerError when the entry could not be made durable.
+    """
+
+    def __init__(self, directory: Path, writer: LogWriter, cosigner: CosignatureSigner) -> None:
+        self._directory = directory
+        self._cosigner = cosigner
+        self.writer = writer
+        self._mirrors: dict[str, Mirror] = {}
+
+    @classmethod
+    async def open(cls, directory: Path, *, origin: str, log_key: Path, mirror_key: Path) -> Journal:
+        """Open the ledger in `directory`, recovering what a crash left.
+
+        Raises:
+            LedgerError: the ledger is missing, contradictory or held by another process.
+        """
+        zone = origin.split("/")[1]
+        try:
+            signer = NoteSigner(origin, await asyncio.to_thread(load_private_key, log_key))
+            cosigner = CosignatureSigner(f"tdz/{zone}/mirror", await asyncio.to_thread(load_private_key, mirror_key))
+            writer = await LogWriter.open(directory, signer)
+        except LedgerFailure as error:
+            raise LedgerError(str(error), remedy="see the ledger section of the operator's guide") from error
+        return cls(directory, writer, cosigner)
+
+    @property
+    def size(self) -> int:
+        """Entries published."""
+        return self.writer.published.checkpoint.size
+
+    @property
+    def witnessed_size(self) -> int:
+        """Entries covered by a checkpoint that satisfies the witness policy."""
+        witnessed = self.writer.witnessed
+        return 0 if witnessed is None else witnessed.checkpoint.size
+
+    def head(self) -> str:
+        """The newest witnessed checkpoint's note, which may leave this machine; empty before the first."""
+        witnessed = self.writer.witnessed
+        return "" if witnessed is None else witnessed.note.decode()
+
+    async def record(
+        self, kind: str, subject: str, body: Mapping[str, JsonValue], *, entry_id: str, closing: bool = False
+    ) -> Recorded:
+        """Append an entry and wait until it is durable.
+
+        Args:
+            kind: one of the ledger's kinds.
+            subject: resource name such as transfers/ID.
+            body: canonical JSON; no personal data.
+            entry_id: UUIDv7 of the event, chosen before.
+            closing: the entry ends something: it may use the disk reserve.
+
+        Raises:
+            LedgerError: it could not be made durable, or the id stands with another content.
+        """
+        try:
+            appended = await self.writer.append(
+                id=entry_id, kind=kind, subject=subject, body=dict(body), closing=closing
+            )
+        except LedgerFailure as error:
+            raise LedgerError(f"the ledger refused an entry: {error}", remedy="see the gateway's log") from error
+        return _recorded(entry_id, appended)
+
+    async def find(self, entry_id: str) -> Recorded | None:
+        """The entry of an id, if it was appended."""
+        appended = await self.writer.find(entry_id)
+        return None if appended is None else _recorded(entry_id, appended)
+
+    async def open_mirror(self, zone: str, vkey: str, mirror_vkeys: Mapping[str, str]) -> Mirror:
+        """Start or take up the mirror of a paired zone's log, and let its mirror witness ours.
+
+        Args:
+            zone: the peer's zone.
+            vkey: the peer log's key.
+            mirror_vkeys: cosigner keys by zone of all paired zones: who must cosign our log.
+        """
+        try:
+            mirror = await Mirror.open(self._directory, peer_vkey=vkey, cosigner=self._cosigner)
+            await self.writer.set_policy(_policy(self.writer.vkey, mirror_vkeys))
+        except LedgerFailure as error:
+            raise LedgerError(f"the mirror of {zone} cannot be opened: {error}") from error
+        self._mirrors[zone] = mirror
+        return mirror
+
+    async def close_mirror(self, zone: str, mirror_vkeys: Mapping[str, str]) -> None:
+        """Stop mirroring a zone that is no longer paired; what was mirrored stays."""
+        mirror = self._mirrors.pop(zone, None)
+        if mirror is not None:
+            await mirror.close()
+        await self.writer.set_policy(_policy(self.writer.vkey, mirror_vkeys))
+
+    def mirror(self, zone: str) -> Mirror:
+        """The mirror of a paired zone's log.
+
+        Raises:
+            PeerUnavailableError: the zone is not paired.
+        """
+        try:
+            return self._mirrors[zone]
+        except KeyError:
+            raise PeerUnavailableError(f"zone {zone} is not paired", remedy="tdz zone pair CARD") from None
+
+    async def wait_mirrored(self, zone: str, size: int, within: float) -> None:
+        """Wait until our mirror of the zone's log holds `size` entries, verified and durable.
+
+        Raises:
+            PeerUnavailableError: it did not within so many seconds.
+        """
+        try:
+            await self.mirror(zone).wait(size, within)
+        except (LedgerFailure, TimeoutError) as error:
+            raise PeerUnavailableError(
+                f"the ledger of {zone} did not reach entry {size} here in {within:g} s",
+                remedy="check the link between the gateways, then try again",
+            ) from error
+
+    async def wait_witnessed(self, size: int, within: float) -> None:
+        """Wait until the peer holds and cosigned our first `size` entries.
+
+        Raises:
+            PeerUnavailableError: it did not within so many seconds.
+        """
+        try:
+            async with asyncio.timeout(within):
+                while self.witnessed_size < size:
+                    await self.writer.witnessed_changed(self.witnessed_size)
+        except TimeoutError as error:
+            raise PeerUnavailableError(
+                f"the peer did not cosign our ledger to entry {size} in {within:g} s",
+                remedy="check the link between the gateways, then try again",
+            ) from error
+
+    async def close(self) -> None:
+        """Finish what is queued and let the directory go."""
+        for mirror in self._mirrors.values():
+            await mirror.close()
+        self._mirrors.clear()
+        await self.writer.close()
+
+
+def _recorded(entry_id: str, appended: Appended) -> Recorded:
+    return Recorded(entry_id=entry_id, seq=appended.seq, size=appended.seq + 1)
+
+
+def _policy(vkey: str, mirrors: Mapping[str, str]) -> str:
+    """The C2SP tlog-policy: every paired zone's mirror must cosign."""
+    lines = [f"log {vkey}"]
+    names = []
+    for zone, key in sorted(mirrors.items()):
+        names.append(f"{zone}-mirror")
+        lines.append(f"witness {names[-1]} {key}")
+    if len(names) > 1:
+        lines.append(f"group peers all {' '.join(names)}")
+    lines.append(f"quorum {'peers' if len(names) > 1 else names[0] if names else 'none'}")
+    return "\n".join(lines) + "\n"
+

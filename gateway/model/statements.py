@@ -1,0 +1,214 @@
+"""The bodies of what gateways sign for each other: closed documents, parsed strictly, one class a kind.
+
+The kind is also the DSSE payload type: application/vnd.tdz.<kind>.v1+json. Digests are lowercase hex SHA-256,
+times Unix seconds UTC, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+
+from gateway.errors import PeerError
+from gateway.model import limits
+from gateway.model.decision import Decision
+from gateway.model.obligation import Obligation
+from gateway.model.policy_facts import (
+    DatasetFacts,
+    Digest,
+    Exporter,
+    Identifier,
+    Items,
+    OptionalText,
+    Part,
+    Purpose,
+    Recipient,
+    Text,
+    UnixSeconds,
+    ZoneName,
+    as_tuple,
+)
+from gateway.model.terms import Terms
+
+Uuid7 = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+]
+Resource = Annotated[str, StringConstraints(pattern=r"^(datasets|models)/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Count = Annotated[int, Field(ge=0, le=limits.ROWS_MAX)]
+LongText = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_MAX_CHARS)]
+References = Annotated[
+    tuple[Identifier, ...], BeforeValidator(as_tuple), Field(max_length=limits.MECHANISMS_PER_REQUEST)
+]
+
+
+class Statement(Part):
+    """Base of every signed body."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def parse(cls, body: object) -> Self:
+        """Read a body that another zone signed.
+
+        Raises:
+            PeerError: a member is missing, extra or wrong.
+        """
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            path = ".".join(str(step) for step in first["loc"])
+            raise PeerError(f"the other zone's {cls.kind} is malformed: {path}: {first['msg']}") from error
+
+
+class DatasetCard(Statement):
+    """What a provider's zone says of one dataset, so that the asking zone can list it and decide."""
+
+    kind = "dataset-card"
+
+    resource: Resource
+    owner: Identifier
+    version: Digest
+    manifest: dict[str, Any]
+    title: Text
+    description: LongText
+    licence: OptionalText
+    published_at: UnixSeconds
+    dataset: DatasetFacts
+    exporter: Exporter
+    terms: Terms
+
+
+class NegotiationRequest(Statement):
+    """The consumer's request, its register's facts and its zone's decision."""
+
+    kind = "negotiation"
+
+    id: Uuid7
+    participant: Identifier
+    resource: Resource
+    version: Digest
+    purpose: Purpose
+    mechanisms: References
+    recipient: Recipient
+    decision: dict[str, Any]  # Decision.for_peer, read with Decision.from_json
+
+    def peer_decision(self) -> Decision:
+        """The decision inside.
+
+        Raises:
+            InputError: it is malformed.
+        """
+        return Decision.from_json(self.decision)
+
+
+class ZoneDecision(Statement):
+    """The provider zone's decision and what both come to."""
+
+    kind = "decision"
+
+    negotiation: Uuid7
+    decision: dict[str, Any]
+    effect: Literal["allow", "review", "deny"]
+    held_by: OptionalText
+    deadline: UnixSeconds
+
+    def peer_decision(self) -> Decision:
+        """The decision inside.
+
+        Raises:
+            InputError: it is malformed.
+        """
+        return Decision.from_json(self.decision)
+
+
+class ObligationPart(Part):
+    """One obligation in an agreement."""
+
+    kind: Text
+    params: dict[str, Any]
+
+    def obligation(self) -> Obligation:
+        """As the domain has it.
+
+        Raises:
+            InputError: parameters without a canonical form.
+        """
+        return Obligation.from_json({"kind": self.kind, "params": self.params})
+
+
+class AgreementLimits(Part):
+    """Bounds of an agreement; 0 means none of this kind."""
+
+    expires_at: UnixSeconds
+    pulls: Count
+    rows: Count
+    bytes: Count
+    onward: Literal[False]
+
+
+class DecisionIds(Part):
+    """Both zones' decisions."""
+
+    consumer: Uuid7
+    provider: Uuid7
+
+
+class Agreement(Statement):
+    """Offer and agreement in one payload: an offer with the provider's signature, an agreement with both."""
+
+    kind = "agreement"
+
+    id: Uuid7
+    negotiation: Uuid7
+    resource: Resource
+    version: Digest
+    view: Digest
+    consumer: Identifier
+    provider: Identifier
+    consumer_zone: ZoneName
+    provider_zone: ZoneName
+    purpose: Purpose
+    mechanisms: References
+    obligations: Items[ObligationPart]
+    limits: AgreementLimits
+    decisions: DecisionIds
+    confirm_before: UnixSeconds
+
+
+class Receipt(Statement):
+    """One side's word on a completed transfer."""
+
+    kind = "receipt"
+
+    transfer: Uuid7
+    agreement: Uuid7
+    side: Literal["consumer", "provider"]
+    version: Digest
+    view: Digest
+    chunks: Count
+    rows: Count
+    bytes: Count
+    root: Digest
+    started_at: UnixSeconds
+    ended_at: UnixSeconds
+    checkpoint: Annotated[str, StringConstraints(max_length=8 * limits.KIB)]  # newest witnessed note, or empty
+
+    def same_outcome(self, other: Receipt) -> bool:
+        """Whether two receipts say the same of what crossed."""
+        names = ("transfer", "agreement", "version", "view", "chunks", "rows", "bytes", "root")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+
+class StreamEnd(Statement):
+    """The signed end of a stream: without it a pull is incomplete, whatever the status says."""
+
+    kind = "end"
+
+    transfer: Uuid7
+    version: Digest
+    chunks: Count
+    rows: Count
+    bytes: Count
+    root: Digest
