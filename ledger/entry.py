@@ -13,7 +13,6 @@ from typing import Final
 from ledger import canonical
 from ledger.canonical import CanonicalError, JsonValue
 from ledger.errors import EntryError
-from ledger.merkle import leaf_hash
 
 __all__ = [
     "KINDS",
@@ -21,6 +20,7 @@ __all__ = [
     "Draft",
     "Entry",
     "check_body",
+    "content_of",
     "first_prev",
     "format_time",
     "new_id",
@@ -235,11 +235,6 @@ def parse_time(text: str) -> int:
     except ValueError as error:
         raise EntryError(f"{text} is no time") from error
     return int(moment.timestamp()) * 1_000_000 + int(text[20:26])
-
-
-def entry_leaf(data: bytes) -> bytes:
-    """The leaf hash of an entry's bytes: for the chain and for the tree."""
-    return leaf_hash(data)
 
 
 def _check_id(value: JsonValue) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "Verified",
     "Verifier",
     "VerifierKey",
+    "check_note",
     "open_note",
     "verifier",
 ]

@@ -1,0 +1,211 @@
+"""The commit: from drafts to a published checkpoint, in five numbered steps. One thread, no asyncio."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ledger.checkpoint import Checkpoint, Published
+from ledger.edge import TileEdge
+from ledger.entry import Draft, format_time
+from ledger.errors import ClockError, LedgerError, StorageFullError
+from ledger.files import FileWriter
+from ledger.lock import LockDatabase, Row
+from ledger.merkle import leaf_hash
+from ledger.note import Note, NoteSigner, Signature
+from ledger.staging import Batch
+from ledger.storage import Storage
+
+__all__ = ["Appended", "Committer", "Staged"]
+
+CLOCK_TOLERANCE_US: Final = 2_000_000
+"""How far the clock may lie behind the last entry before nothing is signed any more, in microseconds."""
+
+RESERVE_PATH: Final = "state/reserve"
+_OVERHEAD_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """An entry that is published: its tiles and a checkpoint over it are durable here.
+
+    Args:
+        seq: its place in the log.
+        leaf_hash: for the chain and the tree.
+        size: the size of the checkpoint that first covered it.
+        time: the entry's time.
+    """
+
+    seq: int
+    leaf_hash: bytes
+    size: int
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A batch after step 2: durable, and not committed."""
+
+    batch: Batch
+    edge: TileEdge
+    time_us: int
+    appended: list[Appended]
+    rows: list[Row]
+
+
+class Committer:
+    """The state of the log's end and the steps that move it.
+
+    Args:
+        directory: the log's directory, absolute.
+        published: the newest checkpoint.
+        edge: the log's right edge at that checkpoint.
+        time_us: the time of the last entry, microseconds since 1970.
+        clock: nanoseconds since 1970.
+        reserve_bytes: the size of ``state/reserve``.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        storage: Storage,
+        lock: LockDatabase,
+        signer: NoteSigner,
+        files: FileWriter,
+        published: Published,
+        edge: TileEdge,
+        time_us: int,
+        clock: Callable[[], int],
+        reserve_bytes: int,
+    ) -> None:
+        self._directory = directory
+        self._storage = storage
+        self._lock = lock
+        self._signer = signer
+        self._files = files
+        self._edge = edge
+        self._time_us = time_us
+        self._clock = clock
+        self._reserve_bytes = reserve_bytes
+        self.published = published
+
+    def room(self, drafts: Sequence[Draft], *, closing: bool) -> bool:
+        """Whether the disk has room for a batch.
+
+        Free space covers the reserve and four times the batch. Where it does not, and every entry of the batch
+        closes something, the reserve itself is given up.
+        """
+        reserve = f"{self._directory}/{RESERVE_PATH}"
+        batch = sum(each.size for each in drafts) + self._edge.partial_bytes() + _OVERHEAD_BYTES
+        free = self._storage.free_bytes(self._directory)
+        if free >= self._reserve_bytes + 4 * batch:
+            if free >= 4 * (self._reserve_bytes + batch) and not os.path.exists(reserve):
+                with contextlib.suppress(OSError):  # the disk filled meanwhile: the next batch looks again
+                    self._files.replace(RESERVE_PATH, os.urandom(self._reserve_bytes))
+            return True
+        if not closing:
+            return False
+        if os.path.exists(reserve):
+            self._storage.unlink(reserve)
+            free = self._storage.free_bytes(self._directory)
+        return free >= 4 * batch
+
+    def stage(self, drafts: Sequence[Draft]) -> Staged:
+        """Steps 1 and 2.
+
+        Raises:
+            ClockError: the clock lies 2 s or more behind the last entry; nothing happened.
+            StorageFullError: the disk is full; nothing happened.
+            Exception: anything else ends the process.
+        """
+        # 1. Give places, hash the batch's own bytes, fold them onto a copy of the right edge, sign.
+        old = self.published.checkpoint
+        now = self._clock() // 1000
+        if now <= self._time_us - CLOCK_TOLERANCE_US:
+            raise ClockError(
+                f"the clock is {(self._time_us - now) / 1e6:.1f} s behind the last entry",
+                remedy="set the clock right; nothing is signed until then",
+            )
+        time_us = max(now, self._time_us)
+        time = format_time(time_us)
+        edge = self._edge.copy()
+        size = old.size + len(drafts)
+        entries: list[bytes] = []
+        appended: list[Appended] = []
+        rows: list[Row] = []
+        for seq, draft in enumerate(drafts, old.size):
+            entry = draft.place(seq, edge.prev, time)
+            leaf = leaf_hash(entry)
+            edge.append(entry, leaf)
+            entries.append(entry)
+            appended.append(Appended(seq, leaf, size, time))
+            rows.append(Row(draft.id, seq, size, draft.content))
+        checkpoint = Checkpoint(old.origin, size, edge.root())
+        line = self._signer.sign(checkpoint.text)
+        note = Note(checkpoint.text, (Signature.parse(line),)).encode()
+        batch = Batch(old.size, old.root, size, checkpoint.root, note, tuple(entries))
+        # 2. state/staging/<size>-<root>: temp, fsync, rename, fsync directory.
+        path = f"state/staging/{batch.name}"
+        try:
+            self._files.replace(path, batch.encode())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Nobody was told: the batch fails, and what may have persisted goes.
+            self._files.remove(path)
+            raise StorageFullError(
+                f"the disk is full: {error.strerror}", remedy="free space for the ledger; entries may be retried"
+            ) from error
+        return Staged(batch, edge, time_us, appended, rows)
+
+    def commit(self, staged: Staged) -> None:
+        """Step 3, the commit point: compare-and-swap in the lock database.
+
+        Raises:
+            Exception: whether it happened is unknown; the process must end.
+        """
+        self._lock.swap(self.published.note, staged.batch.note, staged.rows, self._storage)
+
+    def publish(self, staged: Staged) -> list[str]:
+        """Steps 4 and 5.
+
+        Returns:
+            The paths of tiles and bundles that became full.
+
+        Raises:
+            Exception: the batch is committed and not published; the process must end and replay it.
+        """
+        batch, edge = staged.batch, staged.edge
+        # 4. Tiles and bundles: temp, fsync, link, unlink the temp, fsync each directory.
+        full = edge.take_full()
+        self._files.add(full)
+        self._files.add(edge.partials(batch.old_size))
+        # 5. checkpoint: temp, fsync, rename, fsync directory.
+        self._files.replace("checkpoint", batch.note)
+        self._edge = edge
+        self._time_us = staged.time_us
+        self.published = Published(Checkpoint(self.published.checkpoint.origin, batch.size, batch.root), batch.note)
+        return [path for path, _ in full]
+
+    def clean(self, staged: Staged, full: Sequence[str]) -> None:
+        """After the acknowledgement: delete the staging file and the partial files that full ones replace."""
+        self._storage.unlink(f"{self._directory}/state/staging/{staged.batch.name}")
+        self._files.remove_partials(full)
+
+    def commit_now(self, drafts: Sequence[Draft]) -> list[Appended]:
+        """All steps at once, for the first entry of a new log."""
+        if not self.room(drafts, closing=False):
+            raise LedgerError("not enough free space for a ledger", remedy="free space or name another directory")
+        staged = self.stage(drafts)
+        self.commit(staged)
+        self.clean(staged, self.publish(staged))
+        return staged.appended
+
+    def find(self, drafts: Sequence[Draft]) -> dict[str, Row]:
+        """The rows of the drafts whose ids are recorded already."""
+        return self._lock.find([each.id for each in drafts])

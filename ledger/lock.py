@@ -1,0 +1,137 @@
+"""The lock database: its compare-and-swap is the point at which a batch is committed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import ContradictionError, OperationalError
+from ledger.storage import Storage
+
+__all__ = ["LockDatabase", "Row"]
+
+_SCHEMA: Final = """
+CREATE TABLE lock (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries (
+    id TEXT PRIMARY KEY, seq INTEGER NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where an id was recorded.
+
+    Args:
+        seq: the entry's place.
+        size: the size of the checkpoint that first covered it.
+        content: SHA-256 over kind, subject and body.
+    """
+
+    id: str
+    seq: int
+    size: int
+    content: bytes
+
+
+class LockDatabase:
+    """One connection to ``state/lock.db``.
+
+    Durability: when :meth:`swap` returns, the new note is on disk. Atomicity: note and rows together or neither.
+
+    Raises:
+        ContradictionError: the file is missing, or holds another log.
+        OperationalError: SQLite does not give WAL with ``synchronous=FULL``.
+    """
+
+    def __init__(self, path: Path, origin: str, *, read_only: bool = False) -> None:
+        self._origin = origin
+        self._db = open_database(path, ContradictionError)
+        if read_only:
+            self._db.execute("PRAGMA query_only = ON")
+
+    @staticmethod
+    def create(path: Path, origin: str, note: bytes) -> None:
+        """Make the database of a new log, which says that it has this signed checkpoint."""
+        create_database(path, _SCHEMA, ("INSERT INTO lock VALUES (?, ?)", (origin, note)))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def note(self) -> bytes:
+        """The signed note of the newest committed checkpoint."""
+        row = self._db.execute("SELECT note FROM lock WHERE origin = ?", (self._origin,)).fetchone()
+        if row is None:
+            raise ContradictionError(f"state/lock.db does not hold {self._origin}")
+        return bytes(row[0])
+
+    def find(self, ids: Sequence[str]) -> dict[str, Row]:
+        """The rows of those ids that are recorded."""
+        marks = ",".join("?" * len(ids))
+        query = f"SELECT id, seq, size, content FROM entries WHERE id IN ({marks})"  # noqa: S608 (marks only)
+        return {row[0]: Row(row[0], row[1], row[2], bytes(row[3])) for row in self._db.execute(query, ids)}
+
+    def swap(self, old: bytes, new: bytes, rows: Sequence[Row], storage: Storage) -> None:
+        """Put the new note in the place of exactly the old one, with the rows of its entries.
+
+        Raises:
+            ContradictionError: the database holds another note than the old one: another process wrote it.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
+        changed = self._db.execute(
+            "UPDATE lock SET note = ? WHERE origin = ? AND note = ?", (new, self._origin, old)
+        ).rowcount
+        if changed != 1:
+            self._db.execute("ROLLBACK")
+            raise ContradictionError("state/lock.db holds another checkpoint than the last one committed here")
+        self._db.executemany(
+            "INSERT INTO entries VALUES (?, ?, ?, ?)",
+            [(each.id, each.seq, each.size, each.content) for each in rows],
+        )
+        storage.commit(self._db)
+
+
+def create_database(path: Path, schema: str, first: tuple[str, tuple[object, ...]] | None = None) -> None:
+    """Make a new SQLite file in WAL mode, owner-only."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.executescript(schema)
+        if first is not None:
+            db.execute(*first)
+    finally:
+        db.close()
+
+
+def open_database(path: Path, missing: type[Exception]) -> sqlite3.Connection:
+    """Open an existing SQLite file in WAL mode with ``synchronous=FULL``, both set and read back.
+
+    ``mode=rw``, since SQLite would silently make a missing file.
+    """
+    try:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.OperationalError as error:
+        raise missing(f"cannot open {path}: {error}") from error
+    try:
+        db.execute("PRAGMA busy_timeout = 10000")
+        mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        db.execute("PRAGMA synchronous = FULL")
+        full = db.execute("PRAGMA synchronous").fetchone()[0]
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise missing(f"{path} is not a readable database: {error}") from error
+    if mode != "wal" or full != 2 or version != 1:
+        db.close()
+        raise OperationalError(f"{path}: journal {mode}, synchronous {full}, version {version}; needs wal, 2, 1")
+    return db

@@ -1,0 +1,195 @@
+"""The start of a writer: finish what a crash interrupted, refuse what contradicts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ledger.checkpoint import Checkpoint, Published
+from ledger.commit import RESERVE_PATH
+from ledger.edge import TileEdge, edge_widths
+from ledger.entry import Entry, first_prev, parse_time
+from ledger.errors import ContradictionError, LedgerError, RolledBackError
+from ledger.files import FileWriter
+from ledger.lock import LockDatabase
+from ledger.merkle import HASH_SIZE, leaf_hash
+from ledger.note import MAX_NOTE_BYTES, NoteVerifier, Verifier, open_note
+from ledger.staging import Batch, find_batches
+from ledger.storage import Storage
+from ledger.tiles import TILE_WIDTH, TileReader, read_regular_file
+
+__all__ = ["Recovered", "load_edge", "recover"]
+
+_REMEDY = "restore nothing by hand; run tdz-ledger verify and recover from the peer's mirror"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Where the log ends."""
+
+    published: Published
+    edge: TileEdge
+    time_us: int
+
+
+def recover(directory: str, lock: LockDatabase, vkey: str, files: FileWriter, storage: Storage) -> Recovered:
+    """Bring a log's directory to the checkpoint that its lock database holds.
+
+    Args:
+        directory: absolute; this process alone writes it.
+        vkey: the log's key.
+
+    Raises:
+        ContradictionError: the files contradict each other; the text names the file.
+    """
+    verifier = NoteVerifier(vkey)
+    files.sweep()
+    # The lock database says what is committed.
+    committed = _signed(lock.note(), verifier, "state/lock.db")
+    head = committed.checkpoint
+    staged = _staged(directory, head, storage)
+    # `checkpoint` says what is published.
+    try:
+        note = read_regular_file(f"{directory}/checkpoint", MAX_NOTE_BYTES)
+    except LedgerError as error:
+        raise ContradictionError(error.message, remedy=_REMEDY) from error
+    public = _signed(note, verifier, "checkpoint").checkpoint
+    if public.size > head.size:
+        raise RolledBackError(
+            f"checkpoint has size {public.size}, state/lock.db only {head.size}: it was rolled back",
+            remedy=_REMEDY,
+        )
+    if public.size == head.size and public.text != head.text:
+        raise ContradictionError(f"checkpoint and state/lock.db differ at size {head.size}", remedy=_REMEDY)
+    _check_kept(directory, head, verifier)
+    edge = load_edge(directory, public)
+    if public.size < head.size:
+        entries = staged[1].entries if staged else _lost_batch(directory, public, head)
+        if staged and staged[1].old_size != public.size:
+            raise ContradictionError(f"{staged[0]} does not begin at checkpoint's size {public.size}")
+        _make_room(directory, entries, storage)
+        edge = _replay(edge, entries, committed, files, staged[0] if staged else "tile/entries")
+        files.replace("checkpoint", committed.note)
+    if staged:
+        storage.unlink(staged[0])
+    return Recovered(committed, edge, _last_time(directory, head.size))
+
+
+def load_edge(directory: str, checkpoint: Checkpoint) -> TileEdge:
+    """Rebuild the right edge from the tiles and check it against a checkpoint.
+
+    Raises:
+        ContradictionError: a tile or the last bundle is missing or is not as computed; the text names it.
+    """
+    reader, size = TileReader(directory), checkpoint.size
+    try:
+        levels = []
+        for level, width in enumerate(edge_widths(size)):
+            levels.append(reader.tile(level, size >> (8 * level + 8), width) if width else b"")
+        bundle = reader.bundle(size // TILE_WIDTH, size % TILE_WIDTH) if size % TILE_WIDTH else []
+        leaves = [leaf_hash(each) for each in bundle]
+        if bundle and b"".join(leaves) != levels[0]:
+            raise ContradictionError(f"the last bundle of size {size} is not under its tile", remedy=_REMEDY)
+        if leaves:
+            prev = leaves[-1]
+        elif size:
+            prev = reader.tile(0, size // TILE_WIDTH - 1, TILE_WIDTH)[-HASH_SIZE:]
+        else:
+            prev = first_prev(checkpoint.origin)
+        edge = TileEdge(prev, size, levels, bundle)
+    except ContradictionError:
+        raise
+    except LedgerError as error:
+        raise ContradictionError(error.message, remedy=_REMEDY) from error
+    if edge.root() != checkpoint.root:
+        raise ContradictionError(
+            f"the tiles under {directory}/tile do not give the root of size {size}", remedy=_REMEDY
+        )
+    return edge
+
+
+def _staged(directory: str, head: Checkpoint, storage: Storage) -> tuple[str, Batch] | None:
+    """The staged batch that the lock committed; one that it did not is deleted: nobody was told."""
+    kept = None
+    for path, batch in find_batches(f"{directory}/state/staging"):
+        if (batch.size, batch.root) == (head.size, head.root):
+            kept = (path, batch)
+        elif (batch.old_size, batch.old_root) == (head.size, head.root):
+            storage.unlink(path)
+            storage.sync_directory(os.path.dirname(path))
+        else:
+            raise ContradictionError(f"{path}: its root is not that of state/lock.db", remedy=_REMEDY)
+    return kept
+
+
+def _lost_batch(directory: str, public: Checkpoint, head: Checkpoint) -> tuple[bytes, ...]:
+    """The entries of a committed batch whose staging file is gone: from the bundles, if they are there."""
+    try:
+        return tuple(TileReader(directory).entries(public.size, head.size, head.size))
+    except LedgerError as error:
+        raise ContradictionError(
+            f"size {head.size} is committed, and neither its staging file nor its tiles are there: {error.message}",
+            remedy=_REMEDY,
+        ) from error
+
+
+def _replay(
+    edge: TileEdge, entries: tuple[bytes, ...], committed: Published, files: FileWriter, source: str
+) -> TileEdge:
+    since = edge.size
+    for entry in entries:
+        edge.append(entry, leaf_hash(entry))
+    if (edge.size, edge.root()) != (committed.checkpoint.size, committed.checkpoint.root):
+        raise ContradictionError(f"{source}: its entries do not give the root of state/lock.db", remedy=_REMEDY)
+    # Each file is written anew, never compared and trusted: what is there may be in the page cache only.
+    full = edge.take_full()
+    files.add(full, again=True)
+    files.add(edge.partials(since), again=True)
+    return edge
+
+
+def _make_room(directory: str, entries: tuple[bytes, ...], storage: Storage) -> None:
+    """Give up the reserve where a replay needs it: what is committed must be published."""
+    reserve = f"{directory}/{RESERVE_PATH}"
+    needed = 4 * sum(map(len, entries)) + (1 << 24)
+    if storage.free_bytes(directory) < needed and os.path.exists(reserve):
+        storage.unlink(reserve)
+
+
+def _check_kept(directory: str, head: Checkpoint, verifier: Verifier) -> None:
+    """A checkpoint with our valid signature beyond the lock means that we were rolled back."""
+    names = ["checkpoint.witnessed"]
+    try:
+        sizes = [int(name) for name in os.listdir(f"{directory}/checkpoints") if name.isdecimal()]
+    except FileNotFoundError:
+        sizes = []
+    names += [f"checkpoints/{size}" for size in sizes if size >= head.size]
+    for name in names:
+        try:
+            note = read_regular_file(f"{directory}/{name}", MAX_NOTE_BYTES)
+            found = _signed(note, verifier, name).checkpoint
+        except LedgerError:
+            continue  # damaged or foreign: verify reports it, and it proves no rollback
+        if found.size > head.size or (found.size == head.size and found.root != head.root):
+            raise RolledBackError(
+                f"{name} holds our checkpoint of size {found.size}, state/lock.db only {head.size}",
+                remedy=_REMEDY,
+            )
+
+
+def _signed(note: bytes, verifier: Verifier, name: str) -> Published:
+    try:
+        opened = open_note(note, [verifier])
+        checkpoint = Checkpoint.parse(opened.text)
+    except LedgerError as error:
+        raise ContradictionError(f"{name}: {error.message}", remedy="is this the log's own key?") from error
+    if checkpoint.origin != verifier.vkey.name:
+        raise ContradictionError(f"{name} is of the origin {checkpoint.origin}")
+    return Published(checkpoint, note)
+
+
+def _last_time(directory: str, size: int) -> int:
+    if not size:
+        return 0
+    (last,) = TileReader(directory).entries(size - 1, size, size)
+    return parse_time(Entry.parse(last, seq=size - 1).time)

@@ -1,0 +1,130 @@
+"""Cosignatures on our own checkpoints: who has seen what, and which checkpoint may leave the machine."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Final
+
+from ledger.checkpoint import Checkpoint, Published
+from ledger.errors import LedgerError, NoteError, OperationalError, SignatureError
+from ledger.files import FileWriter
+from ledger.note import MAX_NOTE_BYTES, Note, NoteSigner, Signature, Verified, check_note, open_note, verifier
+from ledger.policy import TrustPolicy
+from ledger.storage import Storage
+from ledger.tiles import TileReader, read_regular_file
+
+__all__ = ["CosignatureStore"]
+
+_GATHERED: Final = 64
+"""Checkpoints whose cosignatures are kept in memory while the policy asks for more."""
+
+
+class CosignatureStore:
+    """The cosignatures of one log. One thread at a time.
+
+    Args:
+        directory: the log's directory, absolute.
+
+    Raises:
+        OperationalError: ``policy.tlog`` is missing or wrong.
+    """
+
+    def __init__(self, directory: str, signer: NoteSigner, storage: Storage) -> None:
+        self._directory = directory
+        self._signer = signer
+        self._files = FileWriter(storage, directory, f"{directory}/state/staging", "tmp-cosigned-")
+        self._gathered: OrderedDict[int, dict[str, Verified]] = OrderedDict()
+        try:
+            self.policy = TrustPolicy(read_regular_file(f"{directory}/policy.tlog", MAX_NOTE_BYTES).decode("utf-8"))
+        except (LedgerError, UnicodeDecodeError) as error:
+            raise OperationalError(f"policy.tlog: {error}", remedy="write a tlog-policy") from error
+        self.witnessed = self._load()
+
+    def set_policy(self, text: str) -> Published | None:
+        """Put another policy in force, durably.
+
+        Returns:
+            The newest witnessed checkpoint under it; None where none that is at hand satisfies it.
+
+        Raises:
+            NoteError: not a policy, or one of other logs.
+        """
+        policy = TrustPolicy(text)
+        if policy.logs and self._signer.vkey not in {str(each.vkey) for each in policy.logs}:
+            raise NoteError("the policy's log lines do not name this log's key")
+        self._files.replace("policy.tlog", text.encode())
+        self.policy = policy
+        self._gathered.clear()
+        self.witnessed = self._load()
+        if self.witnessed is None and os.path.lexists(f"{self._directory}/checkpoint.witnessed"):
+            self._files.remove("checkpoint.witnessed")
+        return self.witnessed
+
+    def add(self, text: str, line: str, published: Checkpoint) -> tuple[Verified, Published | None]:
+        """Take a cosignature on one of our checkpoints.
+
+        Durability: where the policy is satisfied, ``checkpoints/<size>`` and ``checkpoint.witnessed`` are on
+        disk when this returns.
+
+        Args:
+            text: the note's text that was cosigned.
+            line: the signature line.
+            published: our newest checkpoint.
+
+        Returns:
+            The cosignature, and the newest witnessed checkpoint.
+
+        Raises:
+            NoteError, SignatureError: no cosignature of a known witness over a checkpoint of ours.
+        """
+        signature = Signature.parse(line.removesuffix("\n"))
+        opened = check_note(Note(text, (signature,)), self.policy.witnesses.values())
+        if not opened.verified:
+            raise SignatureError(f"{signature.name} is no witness of policy.tlog", remedy="add its key to the policy")
+        checkpoint = Checkpoint.parse(text)
+        if checkpoint.origin != published.origin or checkpoint.size > published.size:
+            raise SignatureError(f"size {checkpoint.size} of {checkpoint.origin} is no checkpoint of this log")
+        if TileReader(self._directory).root(checkpoint.size) != checkpoint.root:
+            raise SignatureError(f"another root than ours at size {checkpoint.size} was cosigned")
+        (cosignature,) = opened.verified
+        gathered = self._gather(checkpoint.size)
+        gathered[cosignature.vkey] = cosignature
+        if self.policy.satisfied(gathered.values()):
+            self._keep(checkpoint, gathered)
+        return cosignature, self.witnessed
+
+    def _gather(self, size: int) -> dict[str, Verified]:
+        if size not in self._gathered:
+            if len(self._gathered) >= _GATHERED:
+                self._gathered.popitem(last=False)
+            kept = self._read(f"checkpoints/{size}")
+            self._gathered[size] = {each.vkey: each for each in kept[1]} if kept else {}
+        return self._gathered[size]
+
+    def _keep(self, checkpoint: Checkpoint, gathered: dict[str, Verified]) -> None:
+        # Signed again rather than remembered: Ed25519 gives the same bytes, and the text was checked above.
+        lines = [self._signer.sign(checkpoint.text), *(each.line for each in gathered.values())]
+        note = Note(checkpoint.text, tuple(Signature.parse(each) for each in lines)).encode()
+        self._files.replace(f"checkpoints/{checkpoint.size}", note)
+        if self.witnessed is None or checkpoint.size >= self.witnessed.checkpoint.size:
+            self._files.replace("checkpoint.witnessed", note)
+            self.witnessed = Published(checkpoint, note)
+
+    def _load(self) -> Published | None:
+        found = self._read("checkpoint.witnessed")
+        return found[0] if found and self.policy.satisfied(found[1]) else None
+
+    def _read(self, path: str) -> tuple[Published, list[Verified]] | None:
+        """A kept note of ours, with the cosignatures of witnesses that the policy knows."""
+        try:
+            note = read_regular_file(f"{self._directory}/{path}", MAX_NOTE_BYTES)
+            own = verifier(self._signer.vkey)
+            opened = open_note(note, [own, *self.policy.witnesses.values()])
+            checkpoint = Checkpoint.parse(opened.text)
+        except LedgerError:
+            return None
+        cosignatures = [each for each in opened.verified if each.time is not None]
+        if len(cosignatures) == len(opened.verified) or checkpoint.origin != self._signer.name:
+            return None
+        return Published(checkpoint, note), cosignatures
