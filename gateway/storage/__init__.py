@@ -1,0 +1,1 @@
+"""Datasets and artifacts at rest: Arrow chunks addressed by digest, versions, publishing and landing."""
