@@ -5,11 +5,14 @@ Nobody vouches for their own facts: the arguments say which source each part mus
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import insert
 
 from gateway.model import canonical
 from gateway.model.decision import Decision
@@ -92,16 +95,37 @@ def own_persons(dataset: DatasetFacts) -> Persons:
     return Persons(dataset.cn.subjects_non_sensitive, dataset.cn.subjects_sensitive)
 
 
-async def keep(state: StateStore, document: Mapping[str, Any], decision: Decision, now: int) -> None:
+@dataclass(frozen=True, slots=True)
+class KeptDecision:
+    """A decision whose input, whole text and salt are durable on this zone's own side."""
+
+    decision: Decision
+    salt: bytes = field(repr=False)
+
+    def entry(self) -> dict[str, Any]:
+        """What a ledger entry says of it; the entry's id must be the decision's id.
+
+        Peers mirror each other's entries, so an entry has the border-safe form, and a salted commitment to the
+        whole decision (its fields, digests and home findings), which only this zone can open:
+        HMAC-SHA256(salt, "tdz-commit/v1\\n" id "\\n" JSON pointer "\\n" canonical JSON).
+        """
+        whole = canonical.encode(self.decision.to_json())
+        header = f"tdz-commit/v1\n{self.decision.decision_id}\n/body/decision\n".encode()
+        return {
+            "decision": self.decision.for_peer().to_json(),
+            "commitment": hmac.new(self.salt, header + whole, hashlib.sha256).hexdigest(),
+        }
+
+
+async def keep(state: StateStore, document: Mapping[str, Any], decision: Decision, now: int) -> KeptDecision:
     """Keep input and decision for replay, on this zone's own side only; durable on return."""
-    statement = (
-        insert(decision_inputs)
-        .values(
-            decision_id=decision.decision_id,
-            input=canonical.encode(dict(document)).decode(),
-            decision=canonical.encode(decision.to_json()).decode(),
-            decided_at=now,
-        )
-        .on_conflict_do_nothing()
+    salt = secrets.token_bytes(32)
+    statement = insert(decision_inputs).values(
+        decision_id=decision.decision_id,
+        input=canonical.encode(dict(document)).decode(),
+        decision=canonical.encode(decision.to_json()).decode(),
+        salt=salt,
+        decided_at=now,
     )
     await state.write(lambda connection: connection.execute(statement))
+    return KeptDecision(decision, salt)

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gateway.catalog.register import DatasetRegister
-from gateway.decisions.inputs import keep
+from gateway.decisions.inputs import KeptDecision, keep
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.errors import ClockError, NotFoundError, PeerError
+from gateway.exchange import findings
 from gateway.exchange.peer import Peers
 from gateway.exchange.steps import Steps
 from gateway.identity.registry import PairedZone, Registry
 from gateway.identity.statements import Envelope, Party, StatementSigner, verify_statement
 from gateway.journal import Journal
 from gateway.model import canonical, limits
-from gateway.model.decision import Decision
+from gateway.model.decision import Finding
 from gateway.model.participant import Participant
 from gateway.model.policy_facts import Exporter, Recipient, Site
 from gateway.model.statements import Statement
@@ -198,11 +199,19 @@ class House:
 
     # --- decisions --------------------------------------------------------------------------------------
 
-    async def decide(self, document: Mapping[str, Any]) -> Decision:
-        """Decide on an input and keep both on this zone's own side; an engine's failure is a denial."""
-        decision = await self._decisions.decide(document)
-        await keep(self.state, document, decision, self.clock())
-        return decision
+    async def decide(self, document: Mapping[str, Any], *further: Finding) -> KeptDecision:
+        """Decide on an input and keep both on this zone's own side; an engine's failure is a denial.
+
+        Args:
+            document: the policy input.
+            further: findings of the gateway itself, such as the owner's terms; they can only tighten.
+        """
+        decision = findings.tighten(await self._decisions.decide(document), *further)
+        return await keep(self.state, document, decision, self.clock())
+
+    async def refuse(self, document: Mapping[str, Any], finding: Finding) -> KeptDecision:
+        """The gateway's own denial, where there is nothing that policy could decide on."""
+        return await keep(self.state, document, findings.refusal(self.zone, finding), self.clock())
 
     async def check_clock(self, zone: str) -> None:
         """Compare clocks with a paired gateway.

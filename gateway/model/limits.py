@@ -52,6 +52,10 @@ MIRROR_WAIT_S: Final = 10.0  # how long a receiver waits for its mirror to reach
 # statements (DSSE)
 STATEMENT_MAX: Final = 48 * KIB  # fits a ledger entry, whose limit is 65,535 bytes
 CARD_MAX: Final = 64 * KIB
+CARD_STATEMENT_MAX: Final = 512 * KIB  # a dataset card: wide tables have long descriptions
+CARDS_PAGE_MAX: Final = 200
+CARDS_PAGE_BYTES: Final = 384 * KIB
+CARDS_PAGES_MAX: Final = 10_000
 CSR_MAX: Final = 16 * KIB
 CERTIFICATE_MAX: Final = 16 * KIB
 

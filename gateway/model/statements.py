@@ -6,12 +6,16 @@ times Unix seconds UTC, sizes bytes.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.errors import PeerError
 from gateway.model import limits
+from gateway.model.dataset import DatasetManifest, Description
 from gateway.model.decision import Decision
 from gateway.model.obligation import Obligation
 from gateway.model.policy_facts import (
@@ -36,7 +40,6 @@ Uuid7 = Annotated[
 ]
 Resource = Annotated[str, StringConstraints(pattern=r"^(datasets|models)/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Count = Annotated[int, Field(ge=0, le=limits.ROWS_MAX)]
-LongText = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_MAX_CHARS)]
 References = Annotated[
     tuple[Identifier, ...], BeforeValidator(as_tuple), Field(max_length=limits.MECHANISMS_PER_REQUEST)
 ]
@@ -70,18 +73,37 @@ class DatasetCard(Statement):
     resource: Resource
     owner: Identifier
     version: Digest
-    manifest: dict[str, Any]
-    title: Text
-    description: LongText
-    licence: OptionalText
+    manifest: DatasetManifest
+    description: Description
+    schema_message: Annotated[str, StringConstraints(max_length=2 * limits.SCHEMA_MESSAGE_MAX)]  # base64
     published_at: UnixSeconds
-    dataset: DatasetFacts
     exporter: Exporter
     terms: Terms
 
+    @model_validator(mode="after")
+    def _belongs_together(self) -> DatasetCard:
+        if self.manifest.version != self.version or self.resource != f"datasets/{self.description.id}":
+            raise PydanticCustomError("card", "version, manifest and resource do not belong together")
+        if hashlib.sha256(self.description.encode()).hexdigest() != self.manifest.descriptive_digest:
+            raise PydanticCustomError("card", "the description is not the one that the manifest names")
+        if hashlib.sha256(self.schema_bytes()).hexdigest() != self.manifest.schema_digest:
+            raise PydanticCustomError("card", "the schema is not the one that the manifest names")
+        return self
+
+    def schema_bytes(self) -> bytes:
+        """The Arrow IPC schema message."""
+        return base64.b64decode(self.schema_message, validate=True)
+
+    def facts(self) -> DatasetFacts:
+        """The policy input's dataset part."""
+        return self.description.facts(self.version)
+
 
 class NegotiationRequest(Statement):
-    """The consumer's request, its register's facts and its zone's decision."""
+    """The consumer's request, its register's facts, and its zone's decision as a statement of its own.
+
+    The decision is separate, since it goes onto the ledgers and the register's facts do not.
+    """
 
     kind = "negotiation"
 
@@ -92,19 +114,16 @@ class NegotiationRequest(Statement):
     purpose: Purpose
     mechanisms: References
     recipient: Recipient
-    decision: dict[str, Any]  # Decision.for_peer, read with Decision.from_json
+    decision: Annotated[str, StringConstraints(max_length=limits.STATEMENT_MAX)]  # a ZoneDecision's envelope
 
-    def peer_decision(self) -> Decision:
-        """The decision inside.
-
-        Raises:
-            InputError: it is malformed.
-        """
-        return Decision.from_json(self.decision)
+    def summary(self) -> dict[str, Any]:
+        """What a ledger entry says of the request."""
+        document = self.document()
+        return {name: document[name] for name in ("participant", "resource", "version", "purpose", "mechanisms")}
 
 
 class ZoneDecision(Statement):
-    """The provider zone's decision and what both come to."""
+    """A zone's decision on a request; the provider's also says what both come to."""
 
     kind = "decision"
 

@@ -86,7 +86,8 @@ decision_inputs = Table(
     metadata,
     Column("decision_id", String(36), primary_key=True),
     Column("input", Text, nullable=False),
-    Column("decision", Text, nullable=False),
+    Column("decision", Text, nullable=False),  # whole, as no other zone sees it
+    Column("salt", LargeBinary, nullable=False),  # 32 random bytes: opens the commitment in the ledger entry
     Column("decided_at", BigInteger, nullable=False, index=True),
 )
 
@@ -149,6 +150,7 @@ agreements = Table(
     Column("version", String(64), nullable=False),
     Column("state", String(16), nullable=False),  # OFFERED, ACCEPTED, FINALIZED, TERMINATED
     Column("envelope", Text, nullable=False),  # DSSE, one or two signatures
+    Column("card", Text, nullable=False, default=""),  # consumer side: the dataset card's body agreed on
     Column("confirm_before", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("pulls", Integer, nullable=False, default=0),

@@ -1,0 +1,172 @@
+"""Dataset cards: what this zone offers to the others, and what the others' cards say they offer to us."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from gateway.catalog.register import Published, StoredCard
+from gateway.errors import NotFoundError, PeerError, PeerUnavailableError, TdzError
+from gateway.exchange.house import House
+from gateway.model import limits
+from gateway.model.statements import DatasetCard
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """Another zone's dataset as its signed card describes it."""
+
+    zone: str
+    card: DatasetCard
+
+
+class Offers:
+    """Cards out and in."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    # --- out: for a paired gateway ----------------------------------------------------------------------
+
+    async def cards_for(self, zone: str, after: str) -> tuple[list[str], str]:
+        """A page of signed cards of what is offered to anybody in a zone, and where the next begins."""
+        cards: list[str] = []
+        size = 0
+        for published in await self._house.datasets.list(after, limits.CARDS_PAGE_MAX):
+            after = published.description.id
+            card = await self._card(published, zone)
+            if card is not None:
+                cards.append(card)
+                size += len(card)
+            if size > limits.CARDS_PAGE_BYTES:
+                return cards, after
+        more = await self._house.datasets.list(after, 1)
+        return cards, after if more else ""
+
+    async def card_for(self, zone: str, resource: str) -> str:
+        """One signed card.
+
+        Raises:
+            NotFoundError: nothing of this name is offered to the zone; hidden and unknown answer alike.
+        """
+        try:
+            card = await self._card(await self._house.datasets.get(resource), zone)
+        except NotFoundError:
+            card = None
+        if card is None:
+            raise NotFoundError(f"no dataset {resource[:80]} is offered", remedy="tdz dataset list")
+        return card
+
+    async def _card(self, published: Published, zone: str) -> str | None:
+        terms, house = published.terms, self._house
+        if terms is None or (terms.until and house.clock() >= terms.until):
+            return None
+        inside = [uri for uri in terms.offered_to.participants if uri.startswith(f"tdz://{zone}/")]
+        if zone not in terms.offered_to.zones and not inside:
+            return None
+        exporter = await house.exporter(published.owner)
+        if exporter is None:
+            return None  # an institution that the register does not know cannot export
+        version = await house.chunks.run(lambda: house.versions.open(published.version))
+        # The other zone learns of its own participants only.
+        audience = terms.offered_to.model_copy(
+            update={"zones": tuple(z for z in terms.offered_to.zones if z == zone), "participants": tuple(inside)}
+        )
+        body = DatasetCard(
+            resource=published.resource,
+            owner=published.owner,
+            version=published.version,
+            manifest=published.manifest,
+            description=published.description,
+            schema_message=base64.b64encode(version.schema_message).decode(),
+            published_at=published.published_at,
+            exporter=exporter,
+            terms=terms.model_copy(update={"offered_to": audience}),
+        )
+        return house.sign(body, to=zone, process=published.resource, ttl=house.timing.card)
+
+    # --- in: for our own partners -----------------------------------------------------------------------
+
+    async def refresh(self, zone: str) -> None:
+        """Take all cards of a paired zone.
+
+        Raises:
+            PeerUnavailableError: it does not answer; what was kept stays.
+            PeerError: it sends what is no card.
+        """
+        house = self._house
+        started = house.clock()
+        after = ""
+        for _ in range(limits.CARDS_PAGES_MAX):
+            page, following = await house.peers.get(zone).list_cards(after)
+            for envelope in page:
+                await self._keep(zone, envelope)
+            if not following:
+                break
+            if following <= after:
+                raise PeerError(f"the listing of {zone} does not advance")
+            after = following
+        await house.datasets.forget_cards(zone, started)
+
+    async def visible(self, participant: str) -> AsyncIterator[Offered]:
+        """Kept cards that offer something to an institution of this zone."""
+        house = self._house
+        for stored in await house.datasets.cards():
+            offered = self._read(stored)
+            if offered is not None and offered.card.terms.offers(
+                zone=house.zone, participant=participant, now=house.clock()
+            ):
+                yield offered
+
+    async def find(self, resource: str, participant: str) -> Offered:
+        """The valid card of a dataset that is offered to the institution, asked for anew where none is kept.
+
+        Raises:
+            NotFoundError: no paired zone offers it to the institution.
+            PeerUnavailableError: no card is kept and a zone that might have it does not answer.
+        """
+        house = self._house
+        away: PeerUnavailableError | None = None
+        for stored in await house.datasets.cards(identifier=resource.removeprefix("datasets/")):
+            offered = self._read(stored)
+            if offered is not None and self._is_for(offered, participant):
+                return offered
+        for zone in house.peers.zones():
+            try:
+                offered = await self._keep(zone, await house.peers.get(zone).get_card(resource))
+            except NotFoundError:
+                await house.datasets.drop_card(zone, resource.removeprefix("datasets/"))
+                continue
+            except PeerUnavailableError as error:
+                away = error
+                continue
+            if self._is_for(offered, participant):
+                return offered
+        if away is not None:
+            raise away
+        raise NotFoundError(f"no dataset {resource[:80]} is offered to you", remedy="tdz dataset list")
+
+    def _is_for(self, offered: Offered, participant: str) -> bool:
+        house = self._house
+        return offered.card.terms.offers(zone=house.zone, participant=participant, now=house.clock())
+
+    def _read(self, stored: StoredCard) -> Offered | None:
+        """A kept card while it is valid; an expired one, or one whose signer is gone, is none."""
+        if stored.expires_at <= self._house.clock():
+            return None
+        try:
+            return Offered(stored.zone, self._house.read(DatasetCard, stored.envelope, of=stored.zone))
+        except TdzError:
+            return None
+
+    async def _keep(self, zone: str, envelope: str) -> Offered:
+        house = self._house
+        if len(envelope) > limits.CARD_STATEMENT_MAX:
+            raise PeerError(f"a dataset card of {zone} has more than {limits.CARD_STATEMENT_MAX} bytes")
+        card = house.read(DatasetCard, envelope, of=zone)
+        now = house.clock()
+        await house.datasets.keep_card(
+            StoredCard(zone, card.description.id, envelope, now, now + house.timing.card)
+        )
+        return Offered(zone, card)

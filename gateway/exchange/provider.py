@@ -1,0 +1,406 @@
+"""The provider's side of a negotiation: verify, the owner's terms, own policy, ledger, signed offer or denial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+
+from gateway.catalog.register import Published
+from gateway.decisions.inputs import KeptDecision, Persons, own_persons, transfer_input
+from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
+from gateway.exchange import findings, rows
+from gateway.exchange.house import House, parse_envelope
+from gateway.exchange.locks import KeyedLocks
+from gateway.exchange.peer import Answer, Granted
+from gateway.exchange.steps import Step
+from gateway.exchange.tickets import Tickets
+from gateway.exchange.views import view_id
+from gateway.journal import Recorded
+from gateway.model import canonical, limits
+from gateway.model.decision import Decision, Outcome, compose
+from gateway.model.ids import uuid7
+from gateway.model.obligation import Obligation, combine
+from gateway.model.negotiation import NegotiationState as State
+from gateway.model.participant import Identity
+from gateway.model.policy_facts import DatasetFacts
+from gateway.model.policy_input import china_year
+from gateway.model.statements import (
+    Agreement,
+    AgreementLimits,
+    DecisionIds,
+    NegotiationRequest,
+    ObligationPart,
+    ZoneDecision,
+)
+from gateway.state.schema import agreements, negotiations
+
+_DAY_S = 86_400
+
+
+class Provider:
+    """Answers paired gateways. Every method may be called again with the same content and answers the same."""
+
+    def __init__(self, house: House, tickets: Tickets) -> None:
+        self._house = house
+        self._tickets = tickets
+        self._locks = KeyedLocks()
+        house.steps.register("provider.decided", _decided)
+        house.steps.register("provider.confirmed", _confirmed)
+        house.steps.register("provider.unconfirmed", _unconfirmed)
+
+    async def negotiate(self, zone: str, envelope: str, ledger_size: int) -> Answer:
+        """Decide on another zone's request.
+
+        1. The peer signed the request for us; its participant is of its zone.
+        2. A known id gives the stored answer, or a refusal if the content differs.
+        3. Our mirror holds the peer's entry of its own decision.
+        4. Owner's terms and own policy decide; both decisions compose, the stricter wins.
+        5. Decision and offer are on our ledger before the answer leaves.
+
+        Raises:
+            IntegrityError, PeerError: the request is not what the peer may send.
+            ConflictError: the id is known with other content.
+            PeerUnavailableError: our mirror did not reach the peer's size.
+        """
+        house = self._house
+        if len(envelope) > limits.STATEMENT_MAX:
+            raise LimitError(f"a negotiation request has at most {limits.STATEMENT_MAX} bytes")
+        request = house.read(NegotiationRequest, envelope, of=zone)  # 1
+        if Identity.parse(request.participant).zone != zone or request.recipient.id != request.participant:
+            raise PeerError(f"{zone} asks for an institution that is not its own")
+        theirs = house.read(ZoneDecision, request.decision, of=zone, process=request.id).peer_decision()
+        if theirs.zone != zone or theirs.effect == "deny":
+            raise PeerError(f"{zone} asks without a decision of its own that lets it ask")
+        digest = canonical.digest(request.document())
+        async with self._locks.hold(request.id):
+            standing = await self._standing(request.id, zone, digest)  # 2
+            if standing is not None:
+                return standing
+            await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)  # 3
+            return await self._decide(zone, request, theirs, digest)
+
+    async def _standing(self, identifier: str, zone: str, digest: str) -> Answer | None:
+        try:
+            row = await rows.get_negotiation(self._house.state, identifier)
+        except NotFoundError:
+            return None
+        if row.side != "provider" or row.peer_zone != zone or row.body_digest != digest:
+            raise ConflictError("this negotiation id is known with other content", remedy="use a new id")
+        stored = row.document["answer"]
+        return Answer(stored["decision"], stored["offer"], row.document["ledger_size"])
+
+    async def _decide(self, zone: str, request: NegotiationRequest, theirs: Decision, digest: str) -> Answer:
+        house = self._house
+        now = house.clock()
+        published, kept = await self._own_decision(zone, request)
+        outcome = compose(theirs, kept.decision)
+        if published is not None and published.terms is not None:
+            added = (obligation.obligation() for obligation in published.terms.obligations)
+            outcome = with_obligations(outcome, tuple(added))
+        held_by = ""
+        if outcome.effect == "review":
+            owner = any(f.code == "TDZ-TERMS" and f.effect == "review" for f in kept.decision.findings)
+            reviewer = house.zone if kept.decision.effect == "review" else zone
+            held_by = f"{house.zone}/owner" if owner else f"{reviewer}/admin"
+        deadline = now + (house.timing.review if held_by else house.timing.confirm)
+        said = kept.decision.for_peer()
+        if outcome.effect != kept.decision.effect and outcome.effect == "deny":
+            said = findings.tighten(said, *(f for f in outcome.findings if f.code == "TDZ-OBLIGATION"))
+        decision = house.sign(
+            ZoneDecision(
+                negotiation=request.id,
+                decision=said.to_json(),
+                effect=outcome.effect,
+                held_by=held_by,
+                deadline=deadline,
+            ),
+            to=zone,
+            process=request.id,
+        )
+        offer, agreement_row = "", None
+        if outcome.effect == "allow" and published is not None:
+            offer, agreement_row = self._offer(zone, request, published, (theirs, kept.decision), outcome, now)
+        state = State.OFFERED if offer else State.REQUESTED if held_by else State.TERMINATED
+        row = {
+            "id": request.id,
+            "side": "provider",
+            "participant": request.participant,
+            "request_id": request.id,
+            "body_digest": digest,
+            "peer_zone": zone,
+            "resource": request.resource,
+            "purpose": request.purpose,
+            "state": state.value,
+            "held_by": held_by,
+            "effect": outcome.effect,
+            "deadline": deadline,
+            "document": {
+                "answer": {"decision": decision, "offer": offer},
+                "request": request.summary(),
+                "findings": [finding.for_peer().to_json() for finding in outcome.findings],
+                "obligations": [obligation.to_json() for obligation in outcome.obligations],
+                "decisions": [[zone, theirs.effect, theirs.decision_id], [house.zone, said.effect, said.decision_id]],
+            },
+            "agreement_id": "" if agreement_row is None else agreement_row["id"],
+            "created_at": now,
+            "updated_at": now,
+        }
+        recorded = await house.steps.run(
+            Step(
+                kind="decision",
+                subject=f"negotiations/{request.id}",
+                body={
+                    **kept.entry(),
+                    "effect": outcome.effect,
+                    "request": request.summary(),
+                    "peer_decision": parse_envelope(request.decision).to_json(),
+                    "offer": parse_envelope(offer).to_json() if offer else None,
+                },
+                effect="provider.decided",
+                arguments={"negotiation": row, "agreement": agreement_row},
+                entry_id=kept.decision.decision_id,
+            )
+        )
+        return Answer(decision, offer, recorded.size)
+
+    async def _own_decision(self, zone: str, request: NegotiationRequest) -> tuple[Published | None, KeptDecision]:
+        house = self._house
+        asked = {"request": request.summary()}
+        try:
+            published = await house.datasets.get(request.resource)
+        except NotFoundError:
+            return None, await house.refuse(asked, findings.NOT_OFFERED)
+        terms = published.terms
+        if terms is None or not terms.offers(zone=zone, participant=request.participant, now=house.clock()):
+            return None, await house.refuse(asked, findings.NOT_OFFERED)
+        if published.version != request.version:
+            return None, await house.refuse(asked, findings.STALE)
+        facts = published.description.facts(published.version)
+        document = transfer_input(
+            now=house.clock(),
+            purpose=request.purpose,
+            leaves=house.site(),
+            enters=house.peer_site(zone),
+            exporter=await house.exporter(published.owner),
+            recipient=request.recipient,
+            dataset=facts,
+            mechanisms=await house.mechanisms.serving(request.mechanisms),
+            persons=await self.persons(published.owner, facts),
+        )
+        return published, await house.decide(document, *findings.terms_findings(terms, request.purpose))
+
+    async def persons(self, owner: str, facts: DatasetFacts, *, counted: bool = False) -> Persons:
+        """Persons the owner exports in this calendar year, the request counted in.
+
+        Without subject keys it is the sum over agreements in force (policy-facts D); one person in two agreements
+        counts twice, which is the stricter reading.
+
+        Args:
+            owner: the exporter's URI.
+            facts: the dataset asked for.
+            counted: whether its agreement is already among those in force.
+        """
+        now = self._house.clock()
+        year = china_year(now)
+        table = agreements
+
+        def work(connection: Connection) -> tuple[int, int]:
+            query = select(
+                table.c.created_at, table.c.persons_non_sensitive, table.c.persons_sensitive
+            ).where(
+                table.c.side == "provider",
+                table.c.provider == owner,
+                table.c.state == State.FINALIZED,
+                table.c.created_at > now - 367 * _DAY_S,
+                table.c.persons_non_sensitive + table.c.persons_sensitive > 0,
+            )
+            plain = sensitive = 0
+            for created_at, plain_part, sensitive_part in connection.execute(query):
+                if china_year(created_at) == year:
+                    plain, sensitive = plain + plain_part, sensitive + sensitive_part
+            return plain, sensitive
+
+        plain, sensitive = await self._house.state.read(work)
+        own = Persons(0, 0) if counted else own_persons(facts)
+        return Persons(plain + own.non_sensitive, sensitive + own.sensitive)
+
+    def _offer(
+        self,
+        zone: str,
+        request: NegotiationRequest,
+        published: Published,
+        decisions: tuple[Decision, Decision],
+        outcome: Outcome,
+        now: int,
+    ) -> tuple[str, dict[str, Any]]:
+        house = self._house
+        terms = published.terms
+        if terms is None:
+            raise IntegrityError("an offer needs the owner's terms")
+        expiries = [now + (terms.limits.days * _DAY_S if terms.limits.days else house.timing.agreement)]
+        expiries += [terms.until] if terms.until else []
+        expiries += [pack.valid_until for decision in decisions for pack in decision.packs if pack.valid_until]
+        facts = published.description.facts(published.version)
+        obligations = tuple(
+            ObligationPart(kind=o.kind, params=dict(o.params)) for o in outcome.obligations
+        )
+        body = Agreement(
+            id=uuid7(),
+            negotiation=request.id,
+            resource=request.resource,
+            version=published.version,
+            view=view_id(published.manifest, outcome.obligations),
+            consumer=request.participant,
+            provider=published.owner,
+            consumer_zone=zone,
+            provider_zone=house.zone,
+            purpose=request.purpose,
+            mechanisms=request.mechanisms,
+            obligations=obligations,
+            limits=AgreementLimits(
+                expires_at=min(expiries),
+                pulls=terms.limits.pulls or 0,
+                rows=terms.limits.rows or 0,
+                bytes=terms.limits.bytes or 0,
+                onward=False,
+            ),
+            decisions=DecisionIds(consumer=decisions[0].decision_id, provider=decisions[1].decision_id),
+            confirm_before=now + house.timing.confirm,
+        )
+        ttl = max(body.limits.expires_at - now, 1)
+        envelope = house.sign(body, to=zone, process=request.id, ttl=ttl)
+        if len(envelope) > limits.STATEMENT_MAX:
+            raise LimitError("the agreement's obligations do not fit a ledger entry")
+        row = {
+            "id": body.id,
+            "side": "provider",
+            "negotiation_id": request.id,
+            "peer_zone": zone,
+            "consumer": body.consumer,
+            "provider": body.provider,
+            "resource": body.resource,
+            "version": body.version,
+            "state": State.OFFERED.value,
+            "envelope": envelope,
+            "confirm_before": body.confirm_before,
+            "expires_at": body.limits.expires_at,
+            "persons_non_sensitive": facts.cn.subjects_non_sensitive,
+            "persons_sensitive": facts.cn.subjects_sensitive,
+            "created_at": now,
+            "updated_at": now,
+        }
+        return envelope, row
+
+    # --- confirm ----------------------------------------------------------------------------------------
+
+    async def confirm(self, zone: str, envelope: str, ledger_size: int) -> Granted:
+        """Record a countersigned offer: from then on the agreement is in force.
+
+        Raises:
+            IntegrityError: not the bytes that we offered, or a signature fails.
+            ConflictError: too late, or ended.
+            PeerUnavailableError: our mirror did not reach the peer's size.
+        """
+        house = self._house
+        if len(envelope) > limits.STATEMENT_MAX:
+            raise LimitError(f"an agreement has at most {limits.STATEMENT_MAX} bytes")
+        parsed = parse_envelope(envelope)
+        body = house.read(Agreement, envelope, of=house.zone, to=zone)
+        parsed.require_signature(house.paired(zone).card.statement_key)
+        async with self._locks.hold(body.negotiation):
+            row = await rows.get_agreement(house.state, body.id)
+            if row.side != "provider" or row.peer_zone != zone:
+                raise NotFoundError("no such agreement")
+            if parse_envelope(row.envelope).payload != parsed.payload:
+                raise IntegrityError("the agreement is not the one that was offered")
+            if row.state == State.OFFERED:
+                if house.clock() > row.confirm_before:
+                    raise ConflictError("the offer was not confirmed in time", remedy="request access again")
+                await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
+                await house.steps.run(
+                    Step(
+                        kind="agreement",
+                        subject=f"agreements/{body.id}",
+                        body={"outcome": "in_force", "agreement": parsed.to_json()},
+                        effect="provider.confirmed",
+                        arguments={
+                            "agreement": body.id,
+                            "negotiation": body.negotiation,
+                            "envelope": envelope,
+                            "now": house.clock(),
+                        },
+                    )
+                )
+            elif row.state != State.FINALIZED:
+                raise ConflictError(f"the agreement has ended: {row.reason}", remedy="request access again")
+        # The ticket of the first pull is bound to no transfer yet: the consumer chooses the transfer's id.
+        granted = await self._tickets.issue(
+            holder=f"tdz://{zone}/gateway/gateway", agreement=body.id, transfer="", view=body.view, first_chunk=0
+        )
+        return Granted(granted.ticket, granted.until, house.journal.size)
+
+    async def expire_offers(self) -> int:
+        """Record offers that nobody confirmed in time; the count of them."""
+        house = self._house
+        now = house.clock()
+        offered = await rows.list_agreements(house.state, side="provider", where_state=[State.OFFERED])
+        late = [row for row in offered if now > row.confirm_before + limits.CLOCK_LEEWAY_S]
+        for row in late:
+            async with self._locks.hold(row.negotiation_id):
+                if (await rows.get_agreement(house.state, row.id)).state != State.OFFERED:
+                    continue
+                await house.steps.run(
+                    Step(
+                        kind="agreement",
+                        subject=f"agreements/{row.id}",
+                        body={"outcome": "not_confirmed", "agreement": row.id},
+                        effect="provider.unconfirmed",
+                        arguments={"agreement": row.id, "negotiation": row.negotiation_id, "now": now},
+                        closing=True,
+                    )
+                )
+        return len(late)
+
+
+def with_obligations(outcome: Outcome, added: tuple[Obligation, ...]) -> Outcome:
+    """An outcome with the owner's obligations added up."""
+    return Outcome(outcome.effect, outcome.findings, combine((*outcome.obligations, *added)))
+
+
+def _decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
+    row = dict(arguments["negotiation"])
+    if connection.execute(select(func.count()).where(negotiations.c.id == row["id"])).scalar_one():
+        return
+    row["document"] = canonical.encode(
+        {**row["document"], "ledger_size": recorded.size, "seq": recorded.seq}
+    ).decode()
+    connection.execute(insert(negotiations).values(**row))
+    if arguments["agreement"] is not None:
+        connection.execute(insert(agreements).values(**arguments["agreement"]))
+
+
+def _confirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    now = arguments["now"]
+    rows.advance_agreement(
+        connection,
+        arguments["agreement"],
+        [State.OFFERED],
+        state=State.FINALIZED.value,
+        envelope=arguments["envelope"],
+        created_at=now,
+        updated_at=now,
+    )
+    rows.advance_negotiation(
+        connection, arguments["negotiation"], [State.OFFERED], state=State.FINALIZED.value, updated_at=now
+    )
+
+
+def _unconfirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    now = arguments["now"]
+    ended = {"state": State.TERMINATED.value, "updated_at": now}
+    rows.advance_agreement(connection, arguments["agreement"], [State.OFFERED], reason="not confirmed", **ended)
+    rows.advance_negotiation(
+        connection, arguments["negotiation"], [State.OFFERED], document={"reason": "not confirmed"}, **ended
+    )

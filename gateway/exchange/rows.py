@@ -1,0 +1,277 @@
+"""The exchange's rows as frozen objects, and guarded changes to them.
+
+An effect may run again after a restart, so each change says from which states it may start; where the row is
+already beyond, it changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, select, update
+
+from gateway.errors import NotFoundError
+from gateway.model import canonical, limits
+from gateway.model.negotiation import NegotiationState
+from gateway.model.transfer import TransferState
+from gateway.state import StateStore
+from gateway.state.schema import agreements, negotiations, transfers
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationRow:
+    """One negotiation. `document` holds request, decisions and the stored answer."""
+
+    id: str
+    side: str
+    participant: str
+    request_id: str
+    body_digest: str
+    peer_zone: str
+    resource: str
+    purpose: str
+    state: str
+    held_by: str
+    effect: str
+    deadline: int
+    document: dict[str, Any]
+    agreement_id: str
+    created_at: int
+    updated_at: int
+
+    @property
+    def open(self) -> bool:
+        """Whether it can still come to an agreement."""
+        return self.state not in {NegotiationState.FINALIZED, NegotiationState.TERMINATED}
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementRow:
+    """One agreement, or the offer that may become one."""
+
+    id: str
+    side: str
+    negotiation_id: str
+    peer_zone: str
+    consumer: str
+    provider: str
+    resource: str
+    version: str
+    state: str
+    envelope: str
+    card: str
+    confirm_before: int
+    expires_at: int
+    pulls: int
+    rows: int
+    bytes: int
+    peer_ticket: str
+    peer_ticket_until: int
+    reason: str
+    persons_non_sensitive: int
+    persons_sensitive: int
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRow:
+    """One transfer."""
+
+    id: str
+    side: str
+    agreement_id: str
+    participant: str
+    peer_zone: str
+    state: str
+    version: str
+    view: str
+    manifest: str
+    first_chunk: int
+    chunks: int
+    rows: int
+    bytes: int
+    reason: str
+    receipt: str
+    peer_receipt: str
+    deadline: int
+    created_at: int
+    updated_at: int
+
+    @property
+    def open(self) -> bool:
+        """Whether it still runs or may be taken up."""
+        return self.state not in {TransferState.COMPLETED, TransferState.TERMINATED}
+
+
+def negotiation(connection: Connection, identifier: str) -> NegotiationRow:
+    """One negotiation.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return _negotiation(_one(connection, negotiations, identifier, "request"))
+
+
+def agreement(connection: Connection, identifier: str) -> AgreementRow:
+    """One agreement.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return AgreementRow(**_one(connection, agreements, identifier, "agreement"))
+
+
+def transfer(connection: Connection, identifier: str) -> TransferRow:
+    """One transfer.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return TransferRow(**_one(connection, transfers, identifier, "transfer"))
+
+
+def advance_negotiation(
+    connection: Connection,
+    identifier: str,
+    sources: Sequence[NegotiationState],
+    *,
+    document: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> bool:
+    """Change a negotiation that is in one of the source states; members of `document` are added to its own."""
+    row = connection.execute(select(negotiations.c.document).where(negotiations.c.id == identifier)).one_or_none()
+    if row is None:
+        return False
+    if document:
+        values["document"] = canonical.encode(json.loads(row.document) | dict(document)).decode()
+    return _advance(connection, negotiations, identifier, sources, values)
+
+
+def advance_agreement(
+    connection: Connection, identifier: str, sources: Sequence[NegotiationState], **values: Any
+) -> bool:
+    """Change an agreement that is in one of the source states."""
+    return _advance(connection, agreements, identifier, sources, values)
+
+
+def advance_transfer(connection: Connection, identifier: str, sources: Sequence[TransferState], **values: Any) -> bool:
+    """Change a transfer that is in one of the source states."""
+    return _advance(connection, transfers, identifier, sources, values)
+
+
+def _advance(
+    connection: Connection, table: Table, identifier: str, sources: Sequence[str], values: Mapping[str, Any]
+) -> bool:
+    query = update(table).where(table.c.id == identifier, table.c.state.in_([str(s) for s in sources]))
+    return connection.execute(query.values(**values)).rowcount == 1
+
+
+def _one(connection: Connection, table: Table, identifier: str, name: str) -> dict[str, Any]:
+    row = connection.execute(select(table).where(table.c.id == identifier)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"no {name} {identifier[:80]}", remedy=f"see `tdz {name} list`")
+    return dict(row._mapping)
+
+
+def _negotiation(values: dict[str, Any]) -> NegotiationRow:
+    return NegotiationRow(**(values | {"document": json.loads(values["document"])}))
+
+
+async def get_negotiation(state: StateStore, identifier: str) -> NegotiationRow:
+    """One negotiation.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return await state.read(lambda connection: negotiation(connection, identifier))
+
+
+async def get_agreement(state: StateStore, identifier: str) -> AgreementRow:
+    """One agreement.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return await state.read(lambda connection: agreement(connection, identifier))
+
+
+async def get_transfer(state: StateStore, identifier: str) -> TransferRow:
+    """One transfer.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return await state.read(lambda connection: transfer(connection, identifier))
+
+
+async def list_negotiations(
+    state: StateStore,
+    *,
+    participant: str = "",
+    side: str = "",
+    where_state: Sequence[str] = (),
+    held: bool = False,
+    before: str = "",
+    size: int = limits.LIST_PAGE_MAX,
+) -> list[NegotiationRow]:
+    """Negotiations, newest first: ids are UUIDv7, so they sort by time."""
+    table = negotiations
+    query = select(table).order_by(table.c.id.desc()).limit(size)
+    query = query.where(table.c.held_by != "", table.c.state == NegotiationState.REQUESTED) if held else query
+    query = _filtered(query, table, participant=participant, side=side, where_state=where_state, before=before)
+    return await state.read(lambda connection: [_negotiation(dict(r._mapping)) for r in connection.execute(query)])
+
+
+async def list_agreements(
+    state: StateStore,
+    *,
+    party: str = "",
+    side: str = "",
+    where_state: Sequence[str] = (),
+    before: str = "",
+    size: int = limits.LIST_PAGE_MAX,
+) -> list[AgreementRow]:
+    """Agreements, newest first."""
+    table = agreements
+    query = select(table).order_by(table.c.id.desc()).limit(size)
+    if party:
+        query = query.where((table.c.consumer == party) | (table.c.provider == party))
+    query = _filtered(query, table, participant="", side=side, where_state=where_state, before=before)
+    return await state.read(lambda connection: [AgreementRow(**r._mapping) for r in connection.execute(query)])
+
+
+async def list_transfers(
+    state: StateStore,
+    *,
+    participant: str = "",
+    agreement_id: str = "",
+    side: str = "",
+    where_state: Sequence[str] = (),
+    before: str = "",
+    size: int = limits.LIST_PAGE_MAX,
+) -> list[TransferRow]:
+    """Transfers, newest first."""
+    table = transfers
+    query = select(table).order_by(table.c.id.desc()).limit(size)
+    if agreement_id:
+        query = query.where(table.c.agreement_id == agreement_id)
+    query = _filtered(query, table, participant=participant, side=side, where_state=where_state, before=before)
+    return await state.read(lambda connection: [TransferRow(**r._mapping) for r in connection.execute(query)])
+
+
+def _filtered(
+    query: Any, table: Table, *, participant: str, side: str, where_state: Sequence[str], before: str
+) -> Any:
+    if participant:
+        query = query.where(table.c.participant == participant)
+    if side:
+        query = query.where(table.c.side == side)
+    if where_state:
+        query = query.where(table.c.state.in_([str(s) for s in where_state]))
+    if before:
+        query = query.where(table.c.id < before)
+    return query
