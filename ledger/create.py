@@ -32,8 +32,7 @@ _ORIGIN: Final = re.compile(r"tdz/[a-z0-9-]+/[a-z0-9-]+", re.ASCII)
 WITNESS_SCHEMA: Final = """
 CREATE TABLE mirror (
     origin TEXT PRIMARY KEY, vkey TEXT NOT NULL,
-    size INTEGER NOT NULL, bytes INTEGER NOT NULL, note BLOB NOT NULL,
-    pending_note BLOB, cosigner TEXT NOT NULL
+    size INTEGER NOT NULL, bytes INTEGER NOT NULL, note BLOB NOT NULL, pending BLOB
 ) WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
@@ -99,7 +98,7 @@ def _fill(
         path.mkdir(mode=0o700)
     empty = Checkpoint(origin, 0, EMPTY_ROOT)
     note = Note(empty.text, (Signature.parse(signer.sign(empty.text)),)).encode()
-    files = FileWriter(storage, str(work), str(state / "staging"), TEMPORARY)
+    files = FileWriter(storage, str(work), str(state / "staging"), f"{TEMPORARY}commit-")
     files.replace("vkey", f"{signer.vkey}\n".encode())
     # One line a key: first size, last size or "-", key.
     files.replace("vkeys", f"0 - {signer.vkey}\n".encode())

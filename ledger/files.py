@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable
+from typing import Literal
 
 from ledger.errors import ContradictionError
 from ledger.storage import Storage
@@ -52,13 +53,19 @@ class FileWriter:
             raise
         return path
 
-    def add(self, files: Iterable[tuple[str, bytes]], *, again: bool = False) -> None:
-        """Write files that must not be there yet, and make their names durable.
+    def add(
+        self,
+        files: Iterable[tuple[str, bytes]],
+        *,
+        existing: Literal["refuse", "rewrite", "replace"] = "refuse",
+    ) -> None:
+        """Write files and make their names durable.
 
         Args:
             files: path below the log's directory, and content.
-            again: write them anew even where they are there with the same bytes, as recovery must: what a
-                crash left may be in the page cache only.
+            existing: what an existing name means. ``refuse``: none should be there, so one with other bytes is
+                fatal. ``rewrite``: the same, and it is written anew, as recovery must: what a crash left may be
+                in the page cache only. ``replace``: it holds nothing that was signed.
 
         Raises:
             ContradictionError: a name is there with other bytes.
@@ -68,10 +75,10 @@ class FileWriter:
             target = f"{self._directory}/{path}"
             parent = os.path.dirname(target)
             self._make(parent, directories)
-            if again:
+            if existing == "rewrite":
                 _compare(target, data)
             temporary = self.temporary(data)
-            if again:
+            if existing != "refuse":
                 self._storage.rename(temporary, target)
             else:
                 try:
@@ -105,6 +112,17 @@ class FileWriter:
         if os.path.lexists(target):
             self._storage.unlink(target)
         self._storage.sync_directory(os.path.dirname(target))
+
+    def remove_all(self, paths: Iterable[str]) -> None:
+        """Remove files that nothing signed covers, durably."""
+        parents: dict[str, None] = {}
+        for path in paths:
+            target = f"{self._directory}/{path}"
+            if os.path.lexists(target):
+                self._storage.unlink(target)
+                parents[os.path.dirname(target)] = None
+        for parent in parents:
+            self._storage.sync_directory(parent)
 
     def remove_partials(self, full: Iterable[str]) -> None:
         """Remove the partial files of tiles and bundles whose full ones are durable."""

@@ -143,8 +143,8 @@ def _replay(
         raise ContradictionError(f"{source}: its entries do not give the root of state/lock.db", remedy=_REMEDY)
     # Each file is written anew, never compared and trusted: what is there may be in the page cache only.
     full = edge.take_full()
-    files.add(full, again=True)
-    files.add(edge.partials(since), again=True)
+    files.add(full, existing="rewrite")
+    files.add(edge.partials(since), existing="rewrite")
     return edge
 
 

@@ -11,6 +11,7 @@ from ledger.errors import LedgerError, NoteError, OperationalError, SignatureErr
 from ledger.files import FileWriter
 from ledger.note import MAX_NOTE_BYTES, Note, NoteSigner, Signature, Verified, check_note, open_note, verifier
 from ledger.policy import TrustPolicy
+from ledger.staging import TEMPORARY
 from ledger.storage import Storage
 from ledger.tiles import TileReader, read_regular_file
 
@@ -33,7 +34,8 @@ class CosignatureStore:
     def __init__(self, directory: str, signer: NoteSigner, storage: Storage) -> None:
         self._directory = directory
         self._signer = signer
-        self._files = FileWriter(storage, directory, f"{directory}/state/staging", "tmp-cosigned-")
+        self._files = FileWriter(storage, directory, f"{directory}/state/staging", f"{TEMPORARY}cosigned-")
+        self._files.sweep()
         self._gathered: OrderedDict[int, dict[str, Verified]] = OrderedDict()
         try:
             self.policy = TrustPolicy(read_regular_file(f"{directory}/policy.tlog", MAX_NOTE_BYTES).decode("utf-8"))

@@ -130,7 +130,9 @@ class LogWriter:
         try:
             path = Path(self._directory) / "state" / "lock.db"
             lock = LockDatabase(path, self._signer.name)
-            files = FileWriter(self._storage, self._directory, f"{self._directory}/state/staging", TEMPORARY)
+            files = FileWriter(
+                self._storage, self._directory, f"{self._directory}/state/staging", f"{TEMPORARY}commit-"
+            )
             found = recover(self._directory, lock, self._signer.vkey, files, self._storage)
             self._cosignatures = CosignatureStore(self._directory, self._signer, self._storage)
             self._rows = LockDatabase(path, self._signer.name, read_only=True)

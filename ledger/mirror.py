@@ -1,0 +1,221 @@
+"""The mirror of a peer's log, for asyncio callers: hold its entries, then say so with a cosignature."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ledger.checkpoint import Checkpoint
+from ledger.committing import Fatal, end_process, stopped
+from ledger.errors import LedgerError, MirrorBehindError, MirrorFullError
+from ledger.mirror_store import MirrorStore, mirror_directory, unix_seconds
+from ledger.note import CosignatureSigner
+from ledger.storage import DiskStorage, Storage
+from ledger.tiles import read_entries
+
+__all__ = ["DEFAULT_QUOTA_BYTES", "Mirror"]
+
+DEFAULT_QUOTA_BYTES: Final = 64 * 1024**3
+
+_T = TypeVar("_T")
+
+
+class Mirror:
+    """One peer's log under ``mirror/<sha256 of its origin>/``, in the layout of any log.
+
+    A push is ``begin``, then ``receive`` from :attr:`have` on until the pending size, then ``finish``. It may
+    break off anywhere and go on after a restart. A repeat of the mirrored size gives a new cosignature.
+    Requests run one after another on a thread of their own; none waits for an append.
+
+    Made by :meth:`open`.
+    """
+
+    def __init__(self, store: MirrorStore, worker: ThreadPoolExecutor, directory: Path, fatal: Fatal) -> None:
+        self._store = store
+        self._worker = worker
+        self._directory = str(directory)
+        self._fatal = fatal
+        self._loop = asyncio.get_running_loop()
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._ended: BaseException | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        ledger_dir: Path,
+        *,
+        peer_vkey: str,
+        cosigner: CosignatureSigner,
+        clock: Callable[[], int] = unix_seconds,
+        storage: Storage | None = None,
+        quota_bytes: int = DEFAULT_QUOTA_BYTES,
+        fatal: Fatal = end_process,
+    ) -> Mirror:
+        """Open the mirror of a peer, making it the first time.
+
+        Args:
+            ledger_dir: our own log's directory; it holds ``state/witness.db``, which is never restored.
+            peer_vkey: the peer log's key, from its zone card.
+            clock: whole seconds since 1970, for cosignatures.
+            quota_bytes: how many bytes of entries the mirror may hold.
+            fatal: called when storage failed and what is on disk is not known.
+
+        Raises:
+            ContradictionError: the files are not what was signed.
+            OperationalError: another process has it open, or the origin is mirrored under another key.
+        """
+        worker = ThreadPoolExecutor(1, "ledger-mirror")
+        try:
+            store = await asyncio.get_running_loop().run_in_executor(
+                worker,
+                lambda: MirrorStore(
+                    ledger_dir,
+                    peer_vkey=peer_vkey,
+                    cosigner=cosigner,
+                    clock=clock,
+                    storage=storage or DiskStorage(),
+                    quota_bytes=quota_bytes,
+                ),
+            )
+        except BaseException:
+            worker.shutdown(wait=False)
+            raise
+        return cls(store, worker, mirror_directory(ledger_dir, store.origin), fatal)
+
+    @property
+    def origin(self) -> str:
+        """The peer's origin."""
+        return self._store.origin
+
+    @property
+    def size(self) -> int:
+        """The number of entries that are mirrored and cosigned."""
+        return self._store.size
+
+    @property
+    def have(self) -> int:
+        """The first entry that is missing, pending ones counted: where the pushing side goes on."""
+        return self._store.have
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The mirrored checkpoint."""
+        return self._store.mirrored.checkpoint if self._store.mirrored else None
+
+    @property
+    def note(self) -> bytes:
+        """The mirrored checkpoint's note exactly as it was verified; empty before the first."""
+        return self._store.mirrored.note if self._store.mirrored else b""
+
+    async def begin(self, note: bytes, old_size: int, proof: list[bytes]) -> int:
+        """Judge a checkpoint of the peer and persist it as pending.
+
+        Args:
+            note: the signed note.
+            old_size: the size that was mirrored last, from which the proof goes.
+            proof: the consistency proof; empty from 0 and for an equal size.
+
+        Returns:
+            The first missing entry.
+
+        Raises:
+            UnknownOriginError, BadSignatureError, OldSizeError, BadProofError, BadRequestError: refused.
+            ForkError: it contradicts what the peer signed before; the error carries the evidence.
+        """
+        await self._run(lambda: self._store.begin(note, old_size, proof))
+        return self._store.have
+
+    async def receive(self, entries: list[bytes]) -> None:
+        """Judge and store the entries from :attr:`have` on, 8 MiB at most.
+
+        Raises:
+            BadRequestError: an entry may not stand there; none of these was taken.
+            MirrorFullError: the quota or the disk is spent.
+        """
+        await self._run(lambda: self._store.receive(entries))
+
+    async def finish(self) -> str:
+        """Make the pending checkpoint the mirrored one, durably, and return our cosignature line.
+
+        Raises:
+            BadRequestError: entries are missing, or nothing is pending.
+            BadProofError: the entries do not give the signed root; they are forgotten.
+        """
+        line = await self._run(self._store.finish)
+        waiters, self._waiters = self._waiters, []
+        for size, waiter in waiters:
+            if self._store.size < size:
+                self._waiters.append((size, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+        return line
+
+    async def wait(self, size: int, timeout: float) -> None:
+        """Wait until at least ``size`` entries are mirrored.
+
+        Args:
+            timeout: in seconds.
+
+        Raises:
+            MirrorBehindError: they are not, by then.
+        """
+        if self._store.size >= size:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append((size, waiter))
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError as error:
+            raise MirrorBehindError(
+                f"the mirror of {self.origin} stands at {self._store.size}, not at {size}",
+                remedy="is the peer connected?",
+            ) from error
+        finally:
+            self._waiters = [each for each in self._waiters if each[1] is not waiter]
+
+    async def read(self, start: int, stop: int, max_bytes: int) -> list[bytes]:
+        """Mirrored entries as bytes, from ``start`` up to ``stop`` exclusive, at least one where there is one."""
+        size = self._store.size
+        return await self._run(lambda: read_entries(self._directory, start, min(stop, size), size, max_bytes))
+
+    async def close(self) -> None:
+        """Finish the request that runs, then close. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._worker.shutdown)
+        self._fail_waiters()
+        self._store.close()
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        if self._closed or self._ended is not None:
+            raise stopped(self._ended)
+        # A caller that goes away must not leave a step half done: the step runs on.
+        return await asyncio.shield(self._loop.run_in_executor(self._worker, self._guarded, work))
+
+    def _guarded(self, work: Callable[[], _T]) -> _T:
+        """Run one step; after a storage error what is on disk is not known, and the process must end."""
+        try:
+            return work()
+        except LedgerError:
+            raise
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                full = MirrorFullError("the disk is full", remedy="free space for the peer's entries")
+                raise full from error
+            self._ended = error
+            self._loop.call_soon_threadsafe(self._fail_waiters)
+            self._fatal(error)
+            raise stopped(error) from error
+
+    def _fail_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for _, waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(stopped(self._ended))
