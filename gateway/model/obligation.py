@@ -149,7 +149,7 @@ def combine(obligations: Iterable[Obligation]) -> tuple[Obligation, ...]:
         else:
             kept[canonical.encode(obligation.to_json())] = obligation
     result = list(kept.values())
-    result.extend(Obligation(kind, {_LISTS[kind]: sorted(names)}) for kind, names in texts.items())
+    result.extend(Obligation(kind, {_LISTS[kind]: [*sorted(names)]}) for kind, names in texts.items())
     if masks:
         result.append(Obligation("mask_columns", {"columns": dict(sorted(masks.items()))}))
     if terms:

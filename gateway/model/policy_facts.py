@@ -66,7 +66,7 @@ MyMechanismKind = Literal[
     "public_interest",
     "sta_permit",
 ]
-MechanismKind = CnMechanismKind | MyMechanismKind
+MechanismKind = Literal[CnMechanismKind, MyMechanismKind]
 VerifiedBy = Literal["regulator_register", "certification_body", "zone_admin", "self", "unknown"]
 
 _T = TypeVar("_T")
@@ -77,7 +77,9 @@ def as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Items = Annotated[tuple[_T, ...], BeforeValidator(as_tuple), Field(max_length=LIST_MAX)]
+# The bounds stand before the conversion, so that they reach the tuple's own schema.
+Items = Annotated[tuple[_T, ...], Field(max_length=LIST_MAX), BeforeValidator(as_tuple)]
+NonEmpty = Annotated[tuple[_T, ...], Field(min_length=1, max_length=LIST_MAX), BeforeValidator(as_tuple)]
 
 Persons = Annotated[int, Field(ge=0, le=PERSONS_MAX)]
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
@@ -229,7 +231,7 @@ class DatasetFacts(Part):
     id: Identifier
     digest: Digest
     sector: Text
-    origin_jurisdictions: Items[Country] = Field(min_length=1)
+    origin_jurisdictions: NonEmpty[Country]
     origin: Literal["domestic", "foreign_in_transit", "mixed"]
     controller: Text
     gov_source: Literal["none", "federal", "state", "statutory_body", "open"]
@@ -237,7 +239,7 @@ class DatasetFacts(Part):
     my: MyFacts
     cn: CnFacts
     columns: Annotated[
-        tuple[Column, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=COLUMNS_MAX)
+        tuple[Column, ...], Field(min_length=1, max_length=COLUMNS_MAX), BeforeValidator(as_tuple)
     ]
     deid: Deidentification
     retention_until: UnixSeconds

@@ -130,7 +130,7 @@ class PolicyInput(Part):
     recipient: Recipient
     dataset: DatasetFacts | None
     mechanisms: Annotated[
-        tuple[Mechanism, ...], BeforeValidator(as_tuple), Field(max_length=MECHANISMS_PER_REQUEST)
+        tuple[Mechanism, ...], Field(max_length=MECHANISMS_PER_REQUEST), BeforeValidator(as_tuple)
     ]
     usage: Usage
     model: ModelFacts | None

@@ -1,0 +1,78 @@
+"""Refuses policy that goes beyond what both engines agree on.
+
+`policy/capabilities.json` (OPA's format) lists the builtins that may be called. A call is either of a function
+that the module defines or imports from `data`, or of one of those; everything else is named in the error.
+`opa check --capabilities` says the same where an OPA is at hand; this works without one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.errors import ConfigError
+
+# A string, a raw string or a comment: what stands in them is no code.
+_TEXT: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
+_CALL: Final = re.compile(r"(?<![\w.\])])([A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)\s*\(")
+_BRACKET_CALL: Final = re.compile(r"\]\s*\(")
+_IMPORT: Final = re.compile(r"^\s*import\s+(?P<path>[\w.]+)(?:\s+as\s+(?P<alias>\w+))?\s*$", re.MULTILINE)
+_DEFINED: Final = re.compile(r"^(?:default\s+)?([A-Za-z_]\w*)\(", re.MULTILINE)
+_WITH: Final = re.compile(r"(?<![\w.])with\s")
+_KEYWORDS: Final = frozenset({"if", "in", "not", "some", "every", "else", "as", "import", "package", "default", "set"})
+
+
+def allowed_builtins(capabilities: bytes) -> frozenset[str]:
+    """The builtin names of a capabilities document.
+
+    Raises:
+        ConfigError: the document is not in OPA's capabilities format.
+    """
+    try:
+        return frozenset(str(builtin["name"]) for builtin in json.loads(capabilities)["builtins"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError("capabilities.json is not in OPA's capabilities format") from error
+
+
+def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
+    """Refuse modules that call what is not allowed.
+
+    Args:
+        modules: Rego texts by name.
+        allowed: what `allowed_builtins` gave.
+
+    Raises:
+        ConfigError: names the module, the line and the builtin.
+    """
+    for name, text in sorted(modules.items()):
+        code = _TEXT.sub(_blank, text)
+        _refuse(name, code, _BRACKET_CALL.search(code), "a call through brackets")
+        _refuse(name, code, _WITH.search(code), "`with`, which belongs into tests")
+        roots = {"data"} | {
+            found["alias"] or found["path"].rsplit(".", 1)[-1]
+            for found in _IMPORT.finditer(code)
+            if found["path"].startswith("data.")
+        }
+        functions = set(_DEFINED.findall(code))
+        for call in _CALL.finditer(code):
+            called = re.sub(r"\s", "", call[1])
+            root = called.split(".", 1)[0]
+            known = called in functions or called in allowed or called in _KEYWORDS
+            if not known and not ("." in called and root in roots):
+                _refuse(name, code, call, f"the builtin {called}")
+
+
+def _refuse(name: str, code: str, found: re.Match[str] | None, what: str) -> None:
+    if found is not None:
+        line = code.count("\n", 0, found.start()) + 1
+        raise ConfigError(
+            f"{name}, line {line}: {what} is not allowed",
+            remedy="use only the builtins that policy/capabilities.json lists; both engines agree on those",
+        )
+
+
+def _blank(found: re.Match[str]) -> str:
+    """The same number of characters and lines, without the text."""
+    return re.sub(r"[^\n]", " ", found[0]) if found[0][0] != '"' else '"' + " " * (len(found[0]) - 2) + '"'

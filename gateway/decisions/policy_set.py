@@ -1,0 +1,188 @@
+"""The policy files in force: read, bounded, checked against the capabilities, and digested."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.decisions import capabilities
+from gateway.errors import ConfigError
+from gateway.model import canonical
+from gateway.model.canonical import CanonicalError
+
+ENTRYPOINT: Final = "tdz/main/decision"
+_FILES_MAX: Final = 2_000
+_FILE_MAX: Final = 1024 * 1024
+_TOTAL_MAX: Final = 12 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PackInfo:
+    """A pack's manifest: revision (a dated serial number that only goes up) and legal dates, Unix seconds UTC."""
+
+    id: str
+    revision: str
+    legal_as_of: int
+    valid_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZonePolicy:
+    """What one zone's engine loads.
+
+    Args:
+        zone: the zone that decides.
+        modules: Rego texts by path, tests left out.
+        data: the data documents, merged, `tdz.local.zone` included.
+        entrypoint: the rule to evaluate.
+        digest: SHA-256 over paths and contents of modules, data and capabilities.
+        data_revision: SHA-256 over paths and contents of the data documents alone.
+        packs: the packs among it, required and optional.
+    """
+
+    zone: str
+    modules: Mapping[str, str]
+    data: Mapping[str, Any]
+    entrypoint: str
+    digest: str
+    data_revision: str
+    packs: tuple[PackInfo, ...]
+
+    @property
+    def valid_until(self) -> int:
+        """The earliest end of a pack, Unix seconds UTC; 0 where there is no pack."""
+        return min((pack.valid_until for pack in self.packs), default=0)
+
+
+def shipped() -> Path:
+    """Where the policy that comes with this package stands."""
+    packaged = Path(__file__).resolve().parent / "shipped"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "policy"
+
+
+class PolicySet:
+    """A policy directory in the layout of `policy/`, read once.
+
+    Args:
+        files: contents by path relative to the directory: `.rego` (tests left out), `data.json` and
+            `capabilities.json`.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = dict(sorted(files.items()))
+        try:
+            self._modules = {n: b.decode("utf-8") for n, b in self._files.items() if n.endswith(".rego")}
+        except UnicodeDecodeError as error:
+            raise ConfigError("a policy module is not UTF-8") from error
+        self._data = {n: b for n, b in self._files.items() if n.rsplit("/", 1)[-1] == "data.json"}
+        if "capabilities.json" not in self._files:
+            raise ConfigError("the policy directory has no capabilities.json", remedy="copy it from the shipped policy")
+        capabilities.check(self._modules, capabilities.allowed_builtins(self._files["capabilities.json"]))
+
+    @classmethod
+    def load(cls, directory: Path | None = None) -> PolicySet:
+        """Read a policy directory; the shipped one where none is named.
+
+        Raises:
+            ConfigError: unreadable, too large, with links in it, or beyond the capabilities.
+        """
+        root = shipped() if directory is None else directory
+        if not root.is_dir():
+            raise ConfigError(f"no policy directory at {root}", remedy="name a directory in the layout of policy/")
+        files: dict[str, bytes] = {}
+        total = 0
+        try:
+            for folder, _, names in os.walk(root):
+                for name in sorted(names):
+                    if not _counts(name):
+                        continue
+                    path = Path(folder, name)
+                    if path.is_symlink():
+                        raise ConfigError(f"{path} is a link", remedy="policy directories hold plain files only")
+                    size = path.stat().st_size
+                    total += size
+                    if size > _FILE_MAX or total > _TOTAL_MAX or len(files) >= _FILES_MAX:
+                        raise ConfigError(f"{path}: the policy directory is too large")
+                    files[path.relative_to(root).as_posix()] = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"the policy cannot be read: {error}") from error
+        return cls(files)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over paths and contents of every file, all zones' own rules included."""
+        return _digest(self._files)
+
+    def for_zone(self, zone: str) -> ZonePolicy:
+        """What the engine of one zone loads: the house's rules, its packs, their lists, its own rules.
+
+        Raises:
+            ConfigError: the registry does not name the zone, or a data document is wrong.
+        """
+        registry = self._merged({n: b for n, b in self._data.items() if n.startswith("tdz/registry/")})
+        entry = registry.get("tdz", {}).get("registry", {}).get(zone)
+        if not isinstance(entry, dict):
+            raise ConfigError(
+                f"the policy's registry does not know the zone {zone}", remedy="add it to tdz/registry/data.json"
+            )
+        packs = [str(name) for name in (*entry.get("required", ()), *entry.get("optional", ()))]
+        rooms = ["tdz/main/", "tdz/lib/", "tdz/registry/", f"tdz/zone/{zone}/"]
+        rooms += [f"tdz/{room}/{pack}/" for pack in packs for room in ("packs", "lists")]
+        files = {n: b for n, b in self._files.items() if n.startswith(tuple(rooms))}
+        data_files = {n: b for n, b in files.items() if n in self._data}
+        data = self._merged(data_files)
+        data.setdefault("tdz", {})["local"] = {"zone": zone}
+        files["capabilities.json"] = self._files["capabilities.json"]
+        return ZonePolicy(
+            zone=zone,
+            modules={n: self._modules[n] for n in files if n in self._modules},
+            data=data,
+            entrypoint=ENTRYPOINT,
+            digest=_digest(files),
+            data_revision=_digest(data_files),
+            packs=tuple(info for pack in packs if (info := _pack_info(pack, data)) is not None),
+        )
+
+    @staticmethod
+    def _merged(files: Mapping[str, bytes]) -> dict[str, Any]:
+        """Each document at its folder's path, as OPA places them."""
+        root: dict[str, Any] = {}
+        for name, content in files.items():
+            try:
+                document = json.loads(content)
+                canonical.encode(document)
+            except (ValueError, CanonicalError, RecursionError) as error:
+                raise ConfigError(f"{name}: {error}") from error
+            place = root
+            *folders, last = name.split("/")[:-1] or [""]
+            for folder in folders:
+                place = place.setdefault(folder, {})
+            if not isinstance(document, dict) or place.setdefault(last, document) is not document:
+                raise ConfigError(f"{name}: not an object, or its place is taken")
+        return root
+
+
+def _counts(name: str) -> bool:
+    return (name.endswith(".rego") and not name.endswith("_test.rego")) or name in {"data.json", "capabilities.json"}
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    return canonical.digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+
+
+def _pack_info(pack: str, data: Mapping[str, Any]) -> PackInfo | None:
+    manifest = data.get("tdz", {}).get("packs", {}).get(pack, {}).get("manifest")
+    if manifest is None:
+        return None
+    try:
+        info = PackInfo(manifest["id"], manifest["revision"], manifest["legal_as_of"], manifest["valid_until"])
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"the manifest of pack {pack} lacks {error}") from error
+    if info.id != pack or not str(info.revision).isdigit() or type(info.valid_until) is not int:
+        raise ConfigError(f"the manifest of pack {pack} has a wrong id, revision or date")
+    return info

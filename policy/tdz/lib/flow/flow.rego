@@ -1,0 +1,18 @@
+# What the request moves, and out of which law.
+package tdz.lib.flow
+
+leaves(jurisdiction) if input.request.flow.from.jurisdiction == jurisdiction
+
+# The pack of the jurisdiction that the data enters has nothing to say.
+only_enters(jurisdiction) if {
+	input.request.flow.to.jurisdiction == jurisdiction
+	input.request.flow.from.jurisdiction != jurisdiction
+}
+
+# [H]: an aggregate that passes the group rule exports no persons, a model update likewise.
+exports_no_persons if input.request.action == "transfer_model"
+
+exports_no_persons if {
+	input.request.action in {"run_job", "release_output"}
+	input.job.output_kind in {"aggregate", "model_update"}
+}

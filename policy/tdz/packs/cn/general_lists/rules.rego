@@ -1,0 +1,98 @@
+# METADATA
+# title: Lin-gang general data lists
+# description: |
+#   General lists of the Lin-gang Special Area (17 May 2024, one-year trials): what is on a list in date leaves
+#   without contract or assessment, on conditions. An expired list exempts nothing and is reviewed. Every data
+#   document under tdz/lists/cn is such a list; a dataset names `<list>` or `<list>/<item>`.
+package tdz.packs.cn.general_lists
+
+import data.tdz.lib.flow
+import data.tdz.lib.mechanism
+import data.tdz.lib.shape
+import data.tdz.lib.verdict as judged
+
+default verdict := "incomplete"
+
+verdict := "not_applicable" if {
+	shape.complete
+	flow.only_enters("CN")
+}
+
+verdict := judged.of(findings) if {
+	shape.complete
+	flow.leaves("CN")
+}
+
+claimed if {
+	flow.leaves("CN")
+	not is_null(input.dataset)
+	not flow.exports_no_persons
+	not input.dataset.cn.list_item_id == ""
+}
+
+list_id := split(input.dataset.cn.list_item_id, "/")[0]
+
+list := data.tdz.lists.cn[list_id]
+
+in_date if input.request.now < list.valid_until
+
+# METADATA
+# title: The list is unknown or out of date
+# custom:
+#   code: LIST-EXPIRED
+#   authority: binding
+#   cite: Lin-gang general data lists of 17 May 2024, on trial for one year
+#   remedy: Check whether the list was renewed; leave list_item_id empty and use another route
+findings contains {"code": "LIST-EXPIRED", "effect": "review", "fields": ["dataset.cn.list_item_id"]} if {
+	claimed
+	not in_date
+}
+
+# METADATA
+# title: A condition of the list is not met
+# custom:
+#   code: CN-LG-COND
+#   authority: binding
+#   cite: Lin-gang general data lists, conditions - Shanghai FTZ, activity in Lin-gang, no CIIO, filing; vehicles - no faces or plates
+#   remedy: Meet the conditions, file the list use (general_list_filing), blur faces and plates, or use another route
+findings contains {"code": "CN-LG-COND", "effect": "deny", "fields": sort(unmet)} if {
+	claimed
+	in_date
+	not count(unmet) == 0
+}
+
+unmet contains "exporter.ftz_registered" if not input.exporter.ftz_registered == "yes"
+
+unmet contains "exporter.lingang_activity" if not input.exporter.lingang_activity == "yes"
+
+unmet contains "exporter.ciio" if not input.exporter.ciio == "no"
+
+unmet contains "mechanisms" if not mechanism.held({"general_list_filing"})
+
+unmet contains "dataset.columns" if {
+	vehicles
+	count(tags & {"face", "plate"}) > 0
+	not input.dataset.deid.method in {"blurred", "aggregated"}
+}
+
+vehicles if not list_is_other
+
+list_is_other if {
+	count(list.scenarios) > 0
+	not "vehicles" in list.scenarios
+}
+
+tags := {tag | tag := input.dataset.columns[_].tags[_]}
+
+exempts if {
+	claimed
+	in_date
+	count(unmet) == 0
+}
+
+# The vehicle number must not lead back to a person.
+obligations contains {"kind": "mask_columns", "params": {"columns": masks}} if {
+	exempts
+	"vin" in tags
+	masks := {column.name: "keyed_hash" | column := input.dataset.columns[_]; "vin" in column.tags}
+}

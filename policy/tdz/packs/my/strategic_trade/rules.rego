@@ -1,0 +1,68 @@
+# METADATA
+# title: Strategic Trade Act 2010 - weights
+# description: |
+#   s.9 (permits), s.12 (catch-all for restricted activity), Directive 1/2025 (notice before high-performance AI
+#   chips of US origin leave). How weights are treated is a house rule.
+package tdz.packs.my.strategic_trade
+
+import data.tdz.lib.flow
+import data.tdz.lib.mechanism
+import data.tdz.lib.shape
+import data.tdz.lib.verdict as judged
+
+default verdict := "incomplete"
+
+verdict := "not_applicable" if {
+	shape.complete
+	flow.only_enters("MY")
+}
+
+verdict := judged.of(findings) if {
+	shape.complete
+	flow.leaves("MY")
+}
+
+weights if {
+	flow.leaves("MY")
+	not is_null(input.model)
+}
+
+# METADATA
+# title: Weights under the Strategic Trade Act
+# custom:
+#   code: MY-STA
+#   authority: house
+#   cite: Strategic Trade Act 2010 ss.9 and 12, Directive 1/2025; the treatment of weights is a house rule
+#   remedy: State the civil end use, or obtain a permit and register it (sta_permit); for a weapon's end use there is none
+findings contains {"code": "MY-STA", "effect": "deny", "fields": ["model.end_use"]} if {
+	weights
+	input.model.end_use in {"wmd", "military_intelligence"}
+}
+
+findings contains {"code": "MY-STA", "effect": "review", "fields": ["model.end_use"]} if {
+	weights
+	not input.model.end_use in {"civil", "wmd", "military_intelligence"}
+	not mechanism.held({"sta_permit"})
+}
+
+findings contains {"code": "MY-STA", "effect": "review", "fields": ["model.training.runs"]} if {
+	weights
+	controlled
+	not mechanism.held({"sta_permit"})
+}
+
+controlled if {
+	device := input.model.training.runs[_].devices[_]
+	device.vendor_country in {"US", "unknown"}
+	device.eccn in {"3A090.a", "4A090", "unknown"}
+}
+
+obligations contains {"kind": "require_approval", "params": {"by": ["zone_admin"]}} if {
+	some finding in findings
+	finding.effect == "review"
+}
+
+obligations contains {"kind": "notify", "params": {"who": ["strategic_trade_controller"]}} if {
+	weights
+	controlled
+}
