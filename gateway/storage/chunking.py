@@ -70,7 +70,7 @@ def value_bits(array: Any, *, nullable: bool, live: layout.Mask | None = None) -
             total = total + value_bits(array.field(i), nullable=data_type.field(i).nullable, live=inner)
         return total
     if types.is_fixed_size_list(data_type):
-        size = data_type.list_size
+        size: int = data_type.list_size
         inner = layout.valid_slots(array, live)
         child = array.values.slice(array.offset * size, len(array) * size)
         bits = value_bits(

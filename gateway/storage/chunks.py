@@ -176,7 +176,11 @@ class ChunkStore:
 
     async def run(self, work: Callable[[], _T]) -> _T:
         """Run blocking work on the store's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await self.submit(work)
+
+    def submit(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
+        """Start blocking work on the store's threads now; the running event loop gets its result."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     async def aput(self, digest: bytes, parts: Sequence[Bytes]) -> bool:
         """``put`` on the store's threads."""

@@ -115,17 +115,19 @@ class Landing:
         await self._slots.acquire()
         try:
             self._raise()
+            # Handed to a thread at once: a task of its own would start only when the caller next waits.
+            work = self._store.submit(lambda: self._check_and_put(index, parts))
             self._next += 1
-            task = asyncio.create_task(self._land(index, parts))
+            task = asyncio.create_task(self._land(index, work))
         except BaseException:
             self._slots.release()
             raise
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _land(self, index: int, parts: Sequence[Bytes]) -> None:
+    async def _land(self, index: int, work: asyncio.Future[tuple[int, int]]) -> None:
         try:
-            rows, size = await self._store.run(lambda: self._check_and_put(index, parts))
+            rows, size = await work
             self.progress.verified(index, rows=rows, size=size)
         except TdzError as error:
             self._fail(error)
