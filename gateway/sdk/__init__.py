@@ -1,0 +1,64 @@
+"""What partner institutions import: ask for access, pull as Arrow, publish.
+
+::
+
+    import gateway.sdk as tdz
+
+    with tdz.connect("um.toml") as zone:
+        flights = zone.request("datasets/nyc-flights", purpose="research").pull().to_arrow()
+
+Everything raised is an error of `gateway.errors`, re-exported here where a caller would catch it.
+"""
+
+from gateway.errors import (
+    CertificateError,
+    ConfigError,
+    DeniedError,
+    IntegrityError,
+    NotFoundError,
+    PeerUnavailableError,
+    ReviewError,
+    TdzError,
+)
+from gateway.sdk.pull import AsyncPull
+from gateway.sdk.resources import (
+    AccessRequest,
+    Agreement,
+    Column,
+    Dataset,
+    Decision,
+    Finding,
+    Progress,
+    Published,
+    Transfer,
+)
+from gateway.sdk.sync import Access, Pull, Zone, connect
+from gateway.sdk.zone import AsyncAccess, AsyncZone, connect_async
+
+__all__ = [
+    "Access",
+    "AccessRequest",
+    "Agreement",
+    "AsyncAccess",
+    "AsyncPull",
+    "AsyncZone",
+    "CertificateError",
+    "Column",
+    "ConfigError",
+    "Dataset",
+    "Decision",
+    "DeniedError",
+    "Finding",
+    "IntegrityError",
+    "NotFoundError",
+    "PeerUnavailableError",
+    "Progress",
+    "Published",
+    "Pull",
+    "ReviewError",
+    "TdzError",
+    "Transfer",
+    "Zone",
+    "connect",
+    "connect_async",
+]

@@ -1,0 +1,379 @@
+"""What a zone's administrators and auditors ask of their gateway: pairings, certificates, registers."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gateway.config import Profile
+from gateway.errors import InputError
+from gateway.sdk.resources import Resource
+from gateway.sdk.runtime import Runtime
+from gateway.sdk.session import Session
+from gateway.sdk.sync import Face, blocking
+from gateway.v1 import identity_pb2, mechanism_pb2, zone_pb2
+
+__all__ = [
+    "Admin",
+    "Approval",
+    "AsyncAdmin",
+    "Certificate",
+    "Mechanism",
+    "Pairing",
+    "Participant",
+    "Peer",
+    "Reason",
+    "SecondKey",
+    "ZoneStatus",
+    "connect_admin",
+]
+
+
+class SecondKey(enum.StrEnum):
+    """What happens to the live certificates of an id when a further key is approved."""
+
+    REFUSE = "refuse"
+    RENEW = "renew"
+    REPLACE = "replace"
+
+
+class Reason(enum.StrEnum):
+    """Why a certificate is revoked (RFC 5280, section 5.3.1)."""
+
+    KEY_COMPROMISE = "key-compromise"
+    AFFILIATION_CHANGED = "affiliation-changed"
+    SUPERSEDED = "superseded"
+    CESSATION = "cessation"
+    PRIVILEGE_WITHDRAWN = "privilege-withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer(Resource):
+    """A paired zone; `reachable` and `detail` are known in a status only."""
+
+    zone: str
+    jurisdiction: str
+    endpoint: str
+    origin: str
+    fingerprint: str
+    serial: int
+    paired_at: int
+    reachable: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneStatus(Resource):
+    """What the gateway is, whom it is paired with and how far its ledger is."""
+
+    zone: str
+    jurisdiction: str
+    endpoint: str
+    origin: str
+    card_fingerprint: str
+    peers: tuple[Peer, ...]
+    ledger_size: int
+    witnessed_size: int
+    certificate_not_after: int
+    now: int
+
+    @classmethod
+    def of(cls, message: Any) -> Self:
+        """Read the wire form."""
+        names = [name for name in cls.__dataclass_fields__ if name != "peers"]
+        peers = tuple(Peer.of(peer) for peer in message.peers)
+        return cls(peers=peers, **{name: getattr(message, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing(Resource):
+    """What became of a card: `paired`, `replaced`, `unchanged`, or `confirm`: nothing yet, say yes to the changes."""
+
+    outcome: str
+    peer: Peer
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate(Resource):
+    """A certificate as the zone's register has it; `revoked_at` 0 while it is not revoked."""
+
+    pem: str
+    uri: str
+    fingerprint: str
+    key_fingerprint: str
+    serial: str
+    not_before: int
+    not_after: int
+    revoked_at: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval(Resource):
+    """What an approval brought: the certificate, or how many other administrators must approve, and until when."""
+
+    certificate: Certificate | None
+    missing: int = 0
+    expires_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Participant(Resource):
+    """An institution of the register; `exporter` and `recipient` are parts of the policy input."""
+
+    uri: str
+    exporter: Mapping[str, Any]
+    recipient: Mapping[str, Any]
+    updated_at: int
+
+    @classmethod
+    def of(cls, message: Any) -> Self:
+        """Read the wire form."""
+        return cls(message.uri, json.loads(message.exporter), json.loads(message.recipient), message.updated_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism(Resource):
+    """A registered legal mechanism; `document` is the member of the policy input; `withdrawn_at` 0 while it serves."""
+
+    ref: str
+    mechanism: Mapping[str, Any]
+    added_at: int
+    withdrawn_at: int
+
+    @classmethod
+    def of(cls, message: Any) -> Self:
+        """Read the wire form."""
+        return cls(message.ref, json.loads(message.document), message.added_at, message.withdrawn_at)
+
+
+class AsyncAdmin:
+    """An administrator's or auditor's connection; errors are those of `gateway.errors`, as with `AsyncZone`."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.identity = session.credentials.identity
+
+    def __repr__(self) -> str:
+        return f"<Admin {self.identity.uri}>"
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self.session.close()
+
+    async def status(self) -> ZoneStatus:
+        """The gateway's status; any role may ask."""
+        return ZoneStatus.of(await self.session.call(self.session.zone.GetStatus, zone_pb2.GetStatusRequest()))
+
+    async def card(self) -> bytes:
+        """The zone's signed card, exact bytes; any role may ask."""
+        return (await self.session.card()).data
+
+    async def pair(self, card: bytes, fingerprint: str, *, confirm: bool = False) -> Pairing:
+        """Admit another zone.
+
+        Args:
+            card: the card file's exact bytes.
+            fingerprint: SHA-256 of them, as the other zone's administrator told it over another channel.
+            confirm: for a newer card of a paired zone: the changes were seen.
+
+        Raises:
+            IntegrityError: the card or its fingerprint is wrong.
+            ConflictError: an older card, or another zone's.
+        """
+        request = zone_pb2.PairRequest(card=card, fingerprint=fingerprint, confirm=confirm)
+        answer = await self.session.call(self.session.zone.Pair, request)
+        outcome = zone_pb2.PairOutcome.Name(answer.outcome).removeprefix("PAIR_OUTCOME_").lower()
+        return Pairing(outcome, Peer.of(answer.peer), tuple(answer.changed))
+
+    async def unpair(self, zone: str) -> int:
+        """End a pairing at once; gives the time of it."""
+        answer = await self.session.call(self.session.zone.Unpair, zone_pb2.UnpairRequest(zone=zone))
+        return int(answer.unpaired_at)
+
+    async def approve(
+        self,
+        csr: str,
+        *,
+        role: str,
+        id: str,  # noqa: A002  the identity's own word
+        key_fingerprint: str,
+        second_key: SecondKey = SecondKey.REFUSE,
+    ) -> Approval:
+        """Approve a certificate for a key.
+
+        Args:
+            csr: the signing request, PEM; nothing but its key is taken.
+            role: partner, admin or auditor.
+            id: the holder's id.
+            key_fingerprint: as the holder told it over another channel.
+            second_key: what happens to live certificates of the id.
+
+        Raises:
+            InputError: an unknown role, or a malformed request.
+            ConflictError: the id has a live key and `second_key` says refuse.
+        """
+        if role not in ("partner", "admin", "auditor"):
+            raise InputError(f"{role!r} is no role to approve", remedy="name partner, admin or auditor")
+        choices = {
+            SecondKey.REFUSE: identity_pb2.SECOND_KEY_UNSPECIFIED,
+            SecondKey.RENEW: identity_pb2.SECOND_KEY_RENEW,
+            SecondKey.REPLACE: identity_pb2.SECOND_KEY_REPLACE,
+        }
+        request = identity_pb2.ApproveRequest(
+            csr=csr,
+            role=f"ROLE_{role.upper()}",
+            id=id,
+            key_fingerprint=key_fingerprint,
+            second_key=choices[second_key],
+        )
+        answer = await self.session.call(self.session.identities.Approve, request)
+        if answer.WhichOneof("outcome") == "certificate":
+            return Approval(Certificate.of(answer.certificate))
+        return Approval(None, answer.waiting.missing, answer.waiting.expires_at)
+
+    async def renew(self, csr: str) -> Certificate:
+        """Renew the caller's own certificate; any role but gateway may.
+
+        Raises:
+            ConflictError: it is too early: two thirds of its life must have passed.
+        """
+        request = identity_pb2.RenewRequest(csr=csr)
+        return Certificate.of(await self.session.call(self.session.identities.Renew, request))
+
+    async def revoke(self, which: str, reason: Reason) -> list[Certificate]:
+        """Revoke at once: all live certificates of a URI, or one by its serial number."""
+        name = "uri" if which.startswith("tdz://") else "serial"
+        value = identity_pb2.RevocationReason.Value("REVOCATION_REASON_" + reason.name)
+        request = identity_pb2.RevokeRequest(**{name: which, "reason": value})  # type: ignore[arg-type]
+        answer = await self.session.call(self.session.identities.Revoke, request)
+        return [Certificate.of(each) for each in answer.certificates]
+
+    async def certificates(self, *, uri: str = "", all: bool = False) -> list[Certificate]:  # noqa: A002
+        """Certificates, newest first; with `all` also those that expired or were revoked."""
+        request = identity_pb2.ListCertificatesRequest(uri=uri, all=all)
+        found = await self.session.pages(self.session.identities.ListCertificates, request, "certificates")
+        return [Certificate.of(each) for each in found]
+
+    async def put_participant(
+        self,
+        id: str,  # noqa: A002  the identity's own word
+        exporter: Mapping[str, Any],
+        recipient: Mapping[str, Any],
+    ) -> Participant:
+        """Register a participant or replace its facts; a new one starts unscreened.
+
+        Raises:
+            InputError: a field is missing or wrong; the text names it.
+        """
+        request = zone_pb2.PutParticipantRequest(
+            id=id, exporter=json.dumps(dict(exporter)), recipient=json.dumps(dict(recipient))
+        )
+        return Participant.of(await self.session.call(self.session.zone.PutParticipant, request))
+
+    async def participant(self, id: str) -> Participant:  # noqa: A002
+        """One participant."""
+        request = zone_pb2.GetParticipantRequest(id=id)
+        return Participant.of(await self.session.call(self.session.zone.GetParticipant, request))
+
+    async def participants(self) -> list[Participant]:
+        """All participants, by id."""
+        request = zone_pb2.ListParticipantsRequest()
+        found = await self.session.pages(self.session.zone.ListParticipants, request, "participants")
+        return [Participant.of(each) for each in found]
+
+    async def screen(self, id: str, *, list_revision: str, result: str) -> Participant:  # noqa: A002
+        """Set a participant's screening result: clear, hit or unknown.
+
+        Raises:
+            InputError: an unknown result.
+        """
+        if result not in ("clear", "hit", "unknown"):
+            raise InputError(f"{result!r} is no screening result", remedy="give clear, hit or unknown")
+        request = zone_pb2.ScreenParticipantRequest(
+            id=id,
+            list_revision=list_revision,
+            result=f"SCREENING_RESULT_{result.upper()}",
+        )
+        return Participant.of(await self.session.call(self.session.zone.ScreenParticipant, request))
+
+    async def add_mechanism(self, mechanism: Mapping[str, Any]) -> Mechanism:
+        """Register a legal mechanism: the `mechanisms[]` member of the policy input.
+
+        Raises:
+            InputError: a field is missing or wrong; the text names it.
+            AlreadyExistsError: the reference is known with other content.
+        """
+        request = mechanism_pb2.AddMechanismRequest(document=json.dumps(dict(mechanism)))
+        return Mechanism.of(await self.session.call(self.session.mechanisms.AddMechanism, request))
+
+    async def mechanisms(self) -> list[Mechanism]:
+        """All registered mechanisms, by reference."""
+        request = mechanism_pb2.ListMechanismsRequest()
+        found = await self.session.pages(self.session.mechanisms.ListMechanisms, request, "mechanisms")
+        return [Mechanism.of(each) for each in found]
+
+    async def withdraw_mechanism(self, ref: str) -> Mechanism:
+        """Withdraw a mechanism: from now on it serves nobody."""
+        request = mechanism_pb2.WithdrawMechanismRequest(ref=ref)
+        return Mechanism.of(await self.session.call(self.session.mechanisms.WithdrawMechanism, request))
+
+
+class Admin(Face[AsyncAdmin]):
+    """The synchronous face of `AsyncAdmin`; make one with `connect_admin`."""
+
+    def __init__(self, runtime: Runtime, core: AsyncAdmin) -> None:
+        super().__init__(runtime, core)
+        self.identity = core.identity
+
+    status = blocking(AsyncAdmin.status)
+    card = blocking(AsyncAdmin.card)
+    pair = blocking(AsyncAdmin.pair)
+    unpair = blocking(AsyncAdmin.unpair)
+    approve = blocking(AsyncAdmin.approve)
+    renew = blocking(AsyncAdmin.renew)
+    revoke = blocking(AsyncAdmin.revoke)
+    certificates = blocking(AsyncAdmin.certificates)
+    put_participant = blocking(AsyncAdmin.put_participant)
+    participant = blocking(AsyncAdmin.participant)
+    participants = blocking(AsyncAdmin.participants)
+    screen = blocking(AsyncAdmin.screen)
+    add_mechanism = blocking(AsyncAdmin.add_mechanism)
+    mechanisms = blocking(AsyncAdmin.mechanisms)
+    withdraw_mechanism = blocking(AsyncAdmin.withdraw_mechanism)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._runtime.run(self._core.close())
+        finally:
+            self._runtime.release()
+
+
+def connect_admin(profile: Profile | Path | str) -> Admin:
+    """Connect as administrator or auditor; nothing is sent before the first call.
+
+    Raises:
+        ConfigError: the profile or one of its files is wrong.
+        CertificateError: the certificate cannot serve; the text says what to renew.
+    """
+    runtime = Runtime.acquire()
+    try:
+        return Admin(runtime, runtime.run(_open(profile)))
+    except BaseException:
+        runtime.release()
+        raise
+
+
+async def _open(profile: Profile | Path | str) -> AsyncAdmin:
+    return AsyncAdmin(Session.open(profile))
