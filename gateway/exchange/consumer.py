@@ -230,7 +230,7 @@ class Consumer:
         unknown = False
         try:
             offered = await self._offers.find(row.resource, row.participant)
-            await self._check_clock(offered.zone)
+            await house.check_clock(offered.zone)
         except NotFoundError:
             same_zone = await self._in_own_zone(row)
             unknown = not same_zone
@@ -276,10 +276,6 @@ class Consumer:
                 entry_id=decision.decision_id,
             )
         )
-
-    async def _check_clock(self, zone: str) -> None:
-        """Whether the peer's clock was seen to agree; the peer client says Hello when it connects and at times."""
-        await self._house.check_clock(zone)
 
     async def _in_own_zone(self, row: rows.NegotiationRow) -> bool:
         """Whether the resource is one of this zone's that the caller may know of."""

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+from gateway.errors import PeerError
+from gateway.model import canonical
+from gateway.model.canonical import CanonicalError, JsonValue
+
+Bytes = bytes | bytearray | memoryview
+_METADATA_MAX: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,76 @@ class PeerTime:
 
 @dataclass(frozen=True, slots=True)
 class PeerFrame:
-    """One frame of a stream: views into received bytes, empty where absent."""
+    """One frame of a stream: an Arrow IPC message without its 8-byte prefix, and the gateway's own metadata.
 
-    header: memoryview
-    metadata: memoryview
-    body: memoryview
+    In order: the schema (metadata: StreamOpening), the chunk list (metadata alone, 32 bytes a chunk; only where
+    the stream begins at chunk 0), each chunk's messages (metadata on its record batch, which ends it: ChunkMark),
+    the signed end (metadata alone).
+    """
+
+    header: Bytes = b""
+    metadata: Bytes = b""
+    body: Bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkMark:
+    """What ends a chunk: its index and the SHA-256 (hex) of its file."""
+
+    index: int
+    digest: str
+
+    def encode(self) -> bytes:
+        """Canonical JSON."""
+        return canonical.encode({"digest": self.digest, "index": self.index})
+
+    @classmethod
+    def decode(cls, data: Bytes) -> ChunkMark:
+        """Read it strictly.
+
+        Raises:
+            PeerError: it is none.
+        """
+        document = _object(data, {"digest", "index"})
+        index, digest = document["index"], document["digest"]
+        if type(index) is not int or not isinstance(digest, str):
+            raise PeerError("a chunk's mark is malformed")
+        return cls(index, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpening:
+    """What opens a stream: the provider's ledger size that covers its transfer.started."""
+
+    ledger_size: int
+
+    def encode(self) -> bytes:
+        """Canonical JSON."""
+        return canonical.encode({"ledger_size": self.ledger_size})
+
+    @classmethod
+    def decode(cls, data: Bytes) -> StreamOpening:
+        """Read it strictly.
+
+        Raises:
+            PeerError: it is none.
+        """
+        size = _object(data, {"ledger_size"})["ledger_size"]
+        if type(size) is not int or size < 0:
+            raise PeerError("a stream's opening is malformed")
+        return cls(size)
+
+
+def _object(data: Bytes, members: set[str]) -> dict[str, JsonValue]:
+    if len(data) > _METADATA_MAX:
+        raise PeerError("a frame's metadata is too long")
+    try:
+        document = canonical.decode(bytes(data))
+    except CanonicalError as error:
+        raise PeerError("a frame's metadata is not canonical JSON") from error
+    if not isinstance(document, dict) or set(document) != members:
+        raise PeerError("a frame's metadata has other members than it should")
+    return document
 
 
 class PeerGateway(Protocol):

@@ -139,6 +139,7 @@ class Provider:
             "document": {
                 "answer": {"decision": decision, "offer": offer},
                 "request": request.summary(),
+                "recipient": request.recipient.document(),  # for the decision at each pull; never on a ledger
                 "findings": [finding.for_peer().to_json() for finding in outcome.findings],
                 "obligations": [obligation.to_json() for obligation in outcome.obligations],
                 "decisions": [[zone, theirs.effect, theirs.decision_id], [house.zone, said.effect, said.decision_id]],

@@ -1,0 +1,443 @@
+"""The provider's side of a transfer: a ticket, a fresh decision, the ledger, then the chunks as they lie."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, update
+
+from gateway.decisions.inputs import KeptDecision, transfer_input
+from gateway.errors import (
+    ConflictError,
+    LimitError,
+    NotFoundError,
+    PeerUnavailableError,
+)
+from gateway.exchange import findings, rows
+from gateway.exchange.house import House, agreement_body
+from gateway.exchange.locks import KeyedLocks
+from gateway.exchange.peer import ChunkMark, Granted, PeerFrame, StreamOpening
+from gateway.exchange.provider import Provider
+from gateway.exchange.steps import Step
+from gateway.exchange.tickets import Tickets
+from gateway.journal import Recorded
+from gateway.model.dataset import Description
+from gateway.model.ids import parse_uuid7
+from gateway.model.negotiation import NegotiationState
+from gateway.model.policy_facts import Recipient
+from gateway.model.statements import Agreement, StreamEnd
+from gateway.model.transfer import TransferState as State
+from gateway.state.schema import agreements, transfers
+from gateway.storage.arrow_chunks import split_messages
+from gateway.storage.ipc_frames import PREFIX_BYTES
+from gateway.storage.versions import Version
+
+_LIST_FRAME: Final = 16_384  # digests in a frame of the chunk list: 512 KiB
+_RENEW_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One open stream; a newer one of the same transfer takes its place."""
+
+    transfer: str
+    superseded: bool = False
+
+
+class Serving:
+    """Serves chunks to paired gateways."""
+
+    def __init__(self, house: House, provider: Provider, tickets: Tickets) -> None:
+        self._house = house
+        self._provider = provider
+        self._tickets = tickets
+        self._locks = KeyedLocks()
+        self._streams: dict[str, _Stream] = {}
+        house.steps.register("provider.started", _started)
+        house.steps.register("provider.resumed", _resumed)
+        house.steps.register("provider.aborted", _aborted)
+
+    async def issue_ticket(self, zone: str, agreement_id: str, transfer_id: str) -> Granted:
+        """A new ticket for a transfer of an agreement in force.
+
+        Raises:
+            NotFoundError: the agreement is not this peer's.
+            ConflictError: it is not in force, or the transfer id is known otherwise.
+        """
+        parse_uuid7(transfer_id)
+        agreement = await self._in_force(zone, agreement_id)
+        standing = await self._known(transfer_id)
+        if standing is not None and (standing.side != "provider" or standing.agreement_id != agreement_id):
+            raise ConflictError("this transfer id is known with other content", remedy="use a new id")
+        return await self._tickets.issue(
+            holder=f"tdz://{zone}/gateway/gateway",
+            agreement=agreement.id,
+            transfer=transfer_id,
+            view=agreement_body(agreement.envelope).view,
+            first_chunk=0,
+        )
+
+    async def read(
+        self, zone: str, fingerprint: str, ticket: str, transfer_id: str, first_chunk: int, ledger_size: int
+    ) -> AsyncIterator[PeerFrame]:
+        """Open a stream and yield its frames.
+
+        1. The ticket is the caller's, fresh and unspent.
+        2. The agreement is in force and within its limits.
+        3. Our mirror holds the consumer's transfer.started.
+        4. This zone decides again with the policy in force.
+        5. transfer.started or .resumed is on our ledger; its limits are taken with it.
+        6. The chunks; the peer must cosign our entry before the deadline, or the stream stops.
+
+        Raises:
+            TicketError, ConflictError, LimitError, DeniedError, PeerUnavailableError: as above.
+        """
+        house = self._house
+        parse_uuid7(transfer_id)
+        redeemed = await self._tickets.redeem(  # 1
+            ticket, holder=f"tdz://{zone}/gateway/gateway", fingerprint=fingerprint, transfer=transfer_id
+        )
+        async with self._locks.hold(redeemed.agreement):
+            agreement = await self._in_force(zone, redeemed.agreement)  # 2
+            body = agreement_body(agreement.envelope)
+            version = await house.chunks.run(lambda: house.versions.open(agreement.version))
+            standing = await self._known(transfer_id)
+            self._check(standing, agreement, body, version, first_chunk)
+            await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)  # 3
+            kept = await self._decide_again(agreement, body, version)  # 4
+            if kept.decision.effect != "allow":
+                await self._refused(transfer_id, standing, agreement, kept)
+            recorded = await self._start(transfer_id, standing, agreement, version, first_chunk, kept)  # 5
+        stream = _Stream(transfer_id)
+        if (older := self._streams.get(transfer_id)) is not None:
+            older.superseded = True
+        self._streams[transfer_id] = stream
+        done = False
+        try:
+            async for frame in self._frames(stream, version, body, zone, first_chunk, recorded):  # 6
+                yield frame
+            done = True
+        finally:
+            if self._streams.get(transfer_id) is stream:
+                del self._streams[transfer_id]
+                if not done:
+                    await asyncio.shield(self._cut(transfer_id))
+            version.chunks.close()
+
+    async def abort(self, zone: str, transfer_id: str, reason: str) -> None:
+        """The consumer gives a transfer up; recorded once.
+
+        Raises:
+            NotFoundError: it is not this peer's.
+        """
+        row = await self._known(transfer_id)
+        if row is None or row.side != "provider" or row.peer_zone != zone:
+            raise NotFoundError("no such transfer")
+        if row.open:
+            await self.end(row, f"consumer: {reason[:250]}")
+
+    async def end(self, row: rows.TransferRow, reason: str) -> None:
+        """Abort an own side of a transfer, on the ledger."""
+        if (stream := self._streams.get(row.id)) is not None:
+            stream.superseded = True
+        await self._house.steps.run(
+            Step(
+                kind="transfer.aborted",
+                subject=f"transfers/{row.id}",
+                body={"agreement": row.agreement_id, "reason": reason, "version": row.version},
+                effect="provider.aborted",
+                arguments={"id": row.id, "reason": reason, "now": self._house.clock()},
+                closing=True,
+            )
+        )
+
+    async def take_up(self) -> None:
+        """After a restart: streams that were open are cut."""
+        started = await rows.list_transfers(self._house.state, side="provider", where_state=[State.STARTED])
+        for row in started:
+            await self._cut(row.id)
+
+    async def expire(self) -> int:
+        """Abort transfers without progress or receipt; the count of them."""
+        now = self._house.clock()
+        open_rows = await rows.list_transfers(
+            self._house.state, side="provider", where_state=[State.STARTED, State.SUSPENDED]
+        )
+        due = [row for row in open_rows if row.deadline < now]
+        for row in due:
+            await self.end(row, "no receipt")
+        return len(due)
+
+    # --- the steps of read ------------------------------------------------------------------------------
+
+    async def _known(self, transfer_id: str) -> rows.TransferRow | None:
+        try:
+            return await rows.get_transfer(self._house.state, transfer_id)
+        except NotFoundError:
+            return None
+
+    async def _in_force(self, zone: str, agreement_id: str) -> rows.AgreementRow:
+        agreement = await rows.get_agreement(self._house.state, agreement_id)
+        if agreement.side != "provider" or agreement.peer_zone != zone:
+            raise NotFoundError(f"no agreement {agreement_id[:80]}")
+        if agreement.state != NegotiationState.FINALIZED:
+            raise ConflictError(f"the agreement is not in force: {agreement.state}", remedy="request access again")
+        if agreement.expires_at <= self._house.clock():
+            raise ConflictError("the agreement has expired", remedy="request access again")
+        return agreement
+
+    def _check(
+        self,
+        standing: rows.TransferRow | None,
+        agreement: rows.AgreementRow,
+        body: Agreement,
+        version: Version,
+        first_chunk: int,
+    ) -> None:
+        manifest = version.manifest
+        if not 0 <= first_chunk <= manifest.chunks:
+            raise LimitError(f"the version has {manifest.chunks} chunks, not {first_chunk}")
+        if standing is not None:
+            if standing.side != "provider" or standing.agreement_id != agreement.id:
+                raise ConflictError("this transfer id is known with other content", remedy="use a new id")
+            if standing.state == State.TERMINATED:
+                raise ConflictError(f"the transfer has ended: {standing.reason}", remedy="start a new one")
+            if standing.state == State.COMPLETED and first_chunk != manifest.chunks:
+                raise ConflictError("the transfer is complete", remedy="start a new one")
+            return
+        bounds = body.limits
+        for name, limit, taken, more in (
+            ("pulls", bounds.pulls, agreement.pulls, 1),
+            ("rows", bounds.rows, agreement.rows, manifest.rows),
+            ("bytes", bounds.bytes, agreement.bytes, manifest.bytes),
+        ):
+            if limit and taken + more > limit:
+                raise LimitError(
+                    f"the agreement allows {limit} {name}, {taken} are used and this pull needs {more}",
+                    remedy="request access again",
+                )
+
+    async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement, version: Version) -> KeptDecision:
+        house = self._house
+        negotiation = await rows.get_negotiation(house.state, agreement.negotiation_id)
+        facts = Description.parse(version.description_bytes).facts(version.version)
+        document = transfer_input(
+            now=house.clock(),
+            purpose=body.purpose,
+            leaves=house.site(),
+            enters=house.peer_site(agreement.peer_zone),
+            exporter=await house.exporter(agreement.provider),
+            recipient=Recipient.model_validate(negotiation.document["recipient"]),
+            dataset=facts,
+            mechanisms=await house.mechanisms.serving(body.mechanisms),
+            persons=await self._provider.persons(agreement.provider, facts, counted=True),
+        )
+        return await house.decide(document)
+
+    async def _refused(
+        self, transfer_id: str, standing: rows.TransferRow | None, agreement: rows.AgreementRow, kept: KeptDecision
+    ) -> None:
+        decision = kept.decision
+        await self._house.steps.run(
+            Step(
+                kind="decision" if standing is None else "transfer.aborted",
+                subject=f"transfers/{transfer_id}",
+                body={**kept.entry(), "agreement": agreement.id, "reason": "policy", "effect": "deny"},
+                effect="" if standing is None else "provider.aborted",
+                arguments={} if standing is None else {"id": transfer_id, "reason": "policy", "now": self._house.clock()},
+                entry_id=decision.decision_id,
+                closing=True,
+            )
+        )
+        told = decision.for_peer()
+        raise findings.raised("deny", told.findings, decision_id=told.decision_id, request_id=agreement.negotiation_id)
+
+    async def _start(
+        self,
+        transfer_id: str,
+        standing: rows.TransferRow | None,
+        agreement: rows.AgreementRow,
+        version: Version,
+        first_chunk: int,
+        kept: KeptDecision,
+    ) -> Recorded:
+        house = self._house
+        now = house.clock()
+        row = {
+            "id": transfer_id,
+            "side": "provider",
+            "agreement_id": agreement.id,
+            "participant": agreement.consumer,
+            "peer_zone": agreement.peer_zone,
+            "state": State.STARTED.value,
+            "version": agreement.version,
+            "view": agreement_body(agreement.envelope).view,
+            "manifest": version.manifest_bytes.decode(),
+            "first_chunk": first_chunk,
+            "deadline": now + house.timing.lease,
+            "created_at": now,
+            "updated_at": now,
+        }
+        return await house.steps.run(
+            Step(
+                kind="transfer.started" if standing is None else "transfer.resumed",
+                subject=f"transfers/{transfer_id}",
+                body={
+                    **kept.entry(),
+                    "agreement": agreement.id,
+                    "version": agreement.version,
+                    "view": row["view"],
+                    "first_chunk": first_chunk,
+                    "chunks": version.manifest.chunks,
+                },
+                effect="provider.started" if standing is None else "provider.resumed",
+                arguments={
+                    "transfer": row,
+                    "pulls": 1,
+                    "rows": version.manifest.rows,
+                    "bytes": version.manifest.bytes,
+                },
+                entry_id=kept.decision.decision_id,
+            )
+        )
+
+    # --- frames -----------------------------------------------------------------------------------------
+
+    async def _frames(
+        self,
+        stream: _Stream,
+        version: Version,
+        body: Agreement,
+        zone: str,
+        first_chunk: int,
+        recorded: Recorded,
+    ) -> AsyncIterator[PeerFrame]:
+        house, manifest = self._house, version.manifest
+        yield PeerFrame(
+            header=memoryview(version.schema_message)[PREFIX_BYTES:],
+            metadata=StreamOpening(recorded.size).encode(),
+        )
+        if first_chunk == 0:
+            for start in range(0, manifest.chunks, _LIST_FRAME):
+                yield PeerFrame(metadata=version.chunks.raw(start, start + _LIST_FRAME))
+        witness = asyncio.create_task(
+            house.journal.wait_witnessed(recorded.size, house.timing.mirror), name=f"witness-{stream.transfer}"
+        )
+        renewed = asyncio.get_running_loop().time()
+        following: asyncio.Future[bytes] | None = None
+        try:
+            for index in range(first_chunk, manifest.chunks):
+                if stream.superseded:
+                    raise ConflictError("the stream was ended", remedy="a newer one may be open; else start again")
+                if witness.done():
+                    witness.result()  # no cosignature: stop
+                reading = following or _ahead(house, version, index)
+                following = _ahead(house, version, index + 1) if index + 1 < manifest.chunks else None
+                digest = version.chunks[index]
+                chunk = await reading
+                *dictionaries, (header, part) = split_messages(chunk)
+                for metadata, data in dictionaries:
+                    yield PeerFrame(header=metadata, body=data)
+                yield PeerFrame(header=header, body=part, metadata=ChunkMark(index, digest.hex()).encode())
+                if (now := asyncio.get_running_loop().time()) - renewed > _RENEW_S:
+                    renewed = now
+                    await self._renew(stream.transfer, index + 1)
+            await witness
+        except PeerUnavailableError:
+            await self._renew(stream.transfer, first_chunk)
+            raise
+        finally:
+            if following is not None:
+                following.cancel()
+            witness.cancel()
+            await asyncio.gather(witness, *([following] if following is not None else []), return_exceptions=True)
+        end = StreamEnd(
+            transfer=stream.transfer,
+            version=body.version,
+            chunks=manifest.chunks,
+            rows=manifest.rows,
+            bytes=manifest.bytes,
+            root=manifest.root,
+        )
+        yield PeerFrame(metadata=house.sign(end, to=zone, process=stream.transfer).encode())
+        await self._renew(stream.transfer, manifest.chunks)
+
+    async def _renew(self, transfer_id: str, chunks: int) -> None:
+        """Progress renews the lease."""
+        now = self._house.clock()
+        await self._house.state.write(
+            lambda connection: rows.advance_transfer(
+                connection,
+                transfer_id,
+                [State.STARTED],
+                chunks=chunks,
+                deadline=now + self._house.timing.lease,
+                updated_at=now,
+            )
+        )
+
+    async def _cut(self, transfer_id: str) -> None:
+        now = self._house.clock()
+        await self._house.state.write(
+            lambda connection: rows.advance_transfer(
+                connection,
+                transfer_id,
+                [State.STARTED],
+                state=State.SUSPENDED.value,
+                reason="the stream was cut",
+                deadline=now + self._house.timing.lease,
+                updated_at=now,
+            )
+        )
+
+
+def _ahead(house: House, version: Version, index: int) -> asyncio.Future[bytes]:
+    return asyncio.ensure_future(house.chunks.aread(version.chunks[index]))
+
+
+def _started(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    row = arguments["transfer"]
+    try:
+        rows.transfer(connection, row["id"])
+        return
+    except NotFoundError:
+        connection.execute(insert(transfers).values(**row))
+    table = agreements
+    connection.execute(
+        update(table)
+        .where(table.c.id == row["agreement_id"])
+        .values(
+            pulls=table.c.pulls + arguments["pulls"],
+            rows=table.c.rows + arguments["rows"],
+            bytes=table.c.bytes + arguments["bytes"],
+            updated_at=row["updated_at"],
+        )
+    )
+
+
+def _resumed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    row = arguments["transfer"]
+    rows.advance_transfer(
+        connection,
+        row["id"],
+        [State.STARTED, State.SUSPENDED],
+        state=State.STARTED.value,
+        first_chunk=row["first_chunk"],
+        reason="",
+        deadline=row["deadline"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _aborted(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    rows.advance_transfer(
+        connection,
+        arguments["id"],
+        [State.REQUESTED, State.STARTED, State.SUSPENDED],
+        state=State.TERMINATED.value,
+        reason=arguments["reason"],
+        updated_at=arguments["now"],
+    )
