@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.checkpoint import Checkpoint, Published
 from ledger.edge import TileEdge
@@ -29,15 +29,11 @@ RESERVE_PATH: Final = "state/reserve"
 _OVERHEAD_BYTES: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """An entry that is published: its tiles and a checkpoint over it are durable here.
 
-    Args:
-        seq: its place in the log.
-        leaf_hash: for the chain and the tree.
-        size: the size of the checkpoint that first covered it.
-        time: the entry's time.
+    ``seq`` is its place in the log, ``leaf_hash`` serves the chain and the tree, ``size`` is that of the
+    checkpoint that first covered it, ``time`` is the entry's.
     """
 
     seq: int
@@ -181,7 +177,7 @@ class Committer:
             Exception: the batch is committed and not published; the process must end and replay it.
         """
         batch, edge = staged.batch, staged.edge
-        # 4. Tiles and bundles: temp, fsync, link, unlink the temp, fsync each directory.
+        # 4. Tiles and bundles: temp, fsync, link, fsync each directory; the temps go with the staging file.
         full = edge.take_full()
         self._files.add(full)
         self._files.add(edge.partials(batch.old_size))
@@ -193,7 +189,8 @@ class Committer:
         return [path for path, _ in full]
 
     def clean(self, staged: Staged, full: Sequence[str]) -> None:
-        """After the acknowledgement: delete the staging file and the partial files that full ones replace."""
+        """After the acknowledgement: delete the staging file, temporary names and superseded partial files."""
+        self._files.discard()
         self._storage.unlink(f"{self._directory}/state/staging/{staged.batch.name}")
         self._files.remove_partials(full)
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import os
+import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -71,23 +71,19 @@ class CommittingThread:
         self._refuse = refuse
         self._fail = fail
         self._fatal = fatal
-        self._queue: deque[Item] = deque()
-        self._wake = threading.Condition()
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._next: Item | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="ledger-commit", daemon=True)
         self._thread.start()
 
     def put(self, item: Item) -> None:
         """Hand an item over; the caller bounds how many wait."""
-        with self._wake:
-            self._queue.append(item)
-            self._wake.notify()
+        self._queue.put(item)
 
     def stop(self) -> None:
         """Commit what waits, then end. Blocks until then."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -100,19 +96,27 @@ class CommittingThread:
             self._fatal(error)
 
     def _take(self) -> list[Item]:
-        with self._wake:
-            while not self._queue:
-                if self._closing:
-                    return []
-                self._wake.wait()
-            batch: list[Item] = []
-            size = 0
-            while self._queue and len(batch) < MAX_BATCH_ENTRIES:
-                size += self._queue[0].draft.size
-                if batch and size > MAX_BATCH_BYTES:
-                    break
-                batch.append(self._queue.popleft())
-            return batch
+        """Wait for the next batch; an empty one says that the writer closes."""
+        item, self._next = self._next, None
+        if item is None and not self._closing:
+            item = self._queue.get()
+        batch: list[Item] = []
+        size = 0
+        while item is not None:
+            size += item.draft.size
+            if batch and size > MAX_BATCH_BYTES:
+                self._next = item
+                break
+            batch.append(item)
+            if len(batch) == MAX_BATCH_ENTRIES:
+                break
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        else:
+            self._closing = True
+        return batch
 
     def _commit(self, batch: list[Item]) -> None:
         refused = self._refuse()

@@ -63,7 +63,7 @@ class TileEdge:
         size = self._range.size
         self.prev = leaf
         self._bundle.append(entry)
-        for level in range((len(completed) + 7) // 8):
+        for level in range((len(completed) + 7) >> 3):
             if level == len(self._levels):
                 self._levels.append([])
             hashes = self._levels[level]

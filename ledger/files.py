@@ -32,6 +32,7 @@ class FileWriter:
         self._prefix = prefix
         self._numbers = itertools.count()
         self._known = {directory}
+        self._linked: list[str] = []
 
     def sweep(self) -> None:
         """Remove what an earlier process left unfinished."""
@@ -87,10 +88,16 @@ class FileWriter:
                     _compare(target, data)
                     self._storage.rename(temporary, target)
                 else:
-                    self._storage.unlink(temporary)
+                    self._linked.append(temporary)
             directories[parent] = None
         for parent in directories:
             self._storage.sync_directory(parent)
+
+    def discard(self) -> None:
+        """Remove the temporary names of files that have their real ones."""
+        linked, self._linked = self._linked, []
+        for temporary in linked:
+            self._storage.unlink(temporary)
 
     def replace(self, path: str, data: bytes) -> None:
         """Put a file in the place of an older one, durably and atomically."""
@@ -128,11 +135,9 @@ class FileWriter:
         """Remove the partial files of tiles and bundles whose full ones are durable."""
         for path in full:
             directory = f"{self._directory}/{path}.p"
-            try:
-                names = os.listdir(directory)
-            except FileNotFoundError:
+            if directory not in self._known and not os.path.isdir(directory):
                 continue
-            for name in names:
+            for name in os.listdir(directory):
                 self._storage.unlink(f"{directory}/{name}")
             self._storage.remove_directory(directory)
             self._known.discard(directory)

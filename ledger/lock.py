@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.errors import ContradictionError, OperationalError
 from ledger.storage import Storage
@@ -23,14 +22,11 @@ PRAGMA user_version = 1;
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Where an id was recorded.
+class Row(NamedTuple):
+    """Where an id was recorded: as the table has it.
 
-    Args:
-        seq: the entry's place.
-        size: the size of the checkpoint that first covered it.
-        content: SHA-256 over kind, subject and body.
+    ``size`` is that of the checkpoint that first covered the entry at ``seq``; ``content`` is SHA-256 over kind,
+    subject and body.
     """
 
     id: str
@@ -92,7 +88,7 @@ class LockDatabase:
             raise ContradictionError("state/lock.db holds another checkpoint than the last one committed here")
         self._db.executemany(
             "INSERT INTO entries VALUES (?, ?, ?, ?)",
-            [(each.id, each.seq, each.size, each.content) for each in rows],
+            rows,
         )
         storage.commit(self._db)
 

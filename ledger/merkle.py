@@ -92,13 +92,14 @@ class CompactRange:
             The hashes of the subtrees that it completes, from height 0 (the leaf itself) upwards.
         """
         completed = [leaf]
+        hashes = self._hashes
         rest = self._size
+        self._size = rest + 1
         while rest & 1:
-            leaf = _sha256(b"\x01" + self._hashes.pop() + leaf).digest()
+            leaf = _sha256(b"\x01" + hashes.pop() + leaf).digest()
             completed.append(leaf)
             rest >>= 1
-        self._hashes.append(leaf)
-        self._size += 1
+        hashes.append(leaf)
         return completed
 
     def root(self) -> bytes:
