@@ -259,7 +259,9 @@ def _open_duckdb(file: Path, table: str) -> Any:
         connection.execute("SET enable_external_access = false")
         # Insertion order is kept by default, so that the same table gives the same rows in the same order.
         relation: Any = connection.sql(f"SELECT * FROM {quoted}")  # noqa: S608  an identifier, quoted above
-        stream = relation.fetch_arrow_reader(_BATCH_ROWS_MAX)
+        # DuckDB 1.4 has the older name only.
+        fetch = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        stream = fetch(_BATCH_ROWS_MAX)
     except duckdb.Error as error:
         raise DataFileError(
             f"{file}: table {table}: {first_line(error)}", remedy="check the table's name; close other writers"

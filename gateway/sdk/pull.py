@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from gateway.errors import ConflictError
 from gateway.model import limits
+from gateway.sdk.files import format_of, write_file
 from gateway.sdk.resources import Progress
 from gateway.sdk.stream import ChunkStream, ProgressCallback, open_transfer
 
@@ -208,11 +209,9 @@ class AsyncPull:
         Raises:
             TdzError: as `batches`; InputError for an unknown format; StorageError where the disk is full.
         """
-        from gateway.sdk import files
-
         target = Path(path)
-        chosen = files.format_of(target, format)
-        await self._threaded(lambda reader: files.write_file(reader, target, chosen))
+        chosen = format_of(target, format)
+        await self._threaded(lambda reader: write_file(reader, target, chosen))
         return target
 
     async def close(self) -> None:
