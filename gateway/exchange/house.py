@@ -27,6 +27,7 @@ from gateway.model.policy_facts import Exporter, Recipient, Site
 from gateway.model.statements import Agreement, Statement
 from gateway.state import StateStore
 from gateway.storage.chunks import ChunkStore
+from gateway.storage.landing import Landings
 from gateway.storage.versions import VersionStore
 
 S = TypeVar("S", bound=Statement)
@@ -72,6 +73,7 @@ class House:
         datasets: DatasetRegister,
         chunks: ChunkStore,
         versions: VersionStore,
+        landings: Landings,
         jurisdiction: str,
         timing: Timing | None = None,
         clock: Callable[[], int] = wall_clock,
@@ -85,6 +87,7 @@ class House:
         self.datasets = datasets
         self.chunks = chunks
         self.versions = versions
+        self.landings = landings
         self.timing = timing or Timing()
         self.clock = clock
         self.steps = Steps(state, journal)

@@ -1,0 +1,135 @@
+"""What must reach the other zone though it may be away: receipts and aborts, delivered in order of their due time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection, delete, insert, select, update
+
+from gateway.errors import PeerUnavailableError, TdzError
+from gateway.exchange import rows
+from gateway.exchange.house import House
+from gateway.exchange.steps import Step
+from gateway.journal import Recorded
+from gateway.model import canonical
+from gateway.model.ids import uuid7
+from gateway.model.statements import Receipt
+from gateway.model.transfer import TransferState as State
+from gateway.state.schema import outbox
+
+_log = structlog.get_logger()
+_BACKOFF_S: Final = (1, 1, 2, 5, 10, 30, 60)
+_REFUSED_S: Final = 3_600
+_BATCH: Final = 100
+
+
+class Outbox:
+    """Delivers until the peer has answered; survives restarts."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._due = asyncio.Event()
+        house.steps.register("consumer.receipt", _receipt)
+
+    def mail(self, kind: str, zone: str, transfer_id: str, payload: str) -> dict[str, Any]:
+        """A row to be posted by an effect, with the transaction of what it tells of."""
+        return {
+            "id": uuid7(),
+            "kind": kind,
+            "peer_zone": zone,
+            "subject": transfer_id,
+            "payload": payload,
+            "attempts": 0,
+            "next_at": self._house.clock(),
+        }
+
+    @staticmethod
+    def post(connection: Connection, mail: Mapping[str, Any]) -> None:
+        """Post within a transaction."""
+        connection.execute(insert(outbox).values(**mail))
+
+    def wake(self) -> None:
+        """Something was posted."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            self._due.clear()
+            await self.deliver_due()
+            try:
+                async with asyncio.timeout(self._house.timing.reaper):
+                    await self._due.wait()
+            except TimeoutError:
+                continue
+
+    async def deliver_due(self) -> int:
+        """Deliver what is due once; the count of what was delivered."""
+        now = self._house.clock()
+        query = select(outbox).where(outbox.c.next_at <= now).order_by(outbox.c.next_at, outbox.c.id).limit(_BATCH)
+        due = await self._house.state.read(lambda connection: connection.execute(query).all())
+        return sum([await self._deliver(row) for row in due])
+
+    async def _deliver(self, mail: Any) -> bool:
+        try:
+            if mail.kind == "receipt":
+                await self._send_receipt(mail)
+            else:
+                await self._house.peers.get(mail.peer_zone).abort(
+                    mail.subject, mail.payload, self._house.journal.size
+                )
+        except PeerUnavailableError:
+            await self._later(mail, _BACKOFF_S[min(mail.attempts, len(_BACKOFF_S) - 1)])
+            return False
+        except TdzError as error:
+            if mail.kind == "receipt":
+                _log.error("the peer refuses a receipt", transfer=mail.subject, error=str(error))
+                await self._later(mail, _REFUSED_S)
+                return False
+            _log.info("the peer knows no such transfer to abort", transfer=mail.subject, error=str(error))
+        if mail.kind != "receipt":
+            await self._house.state.write(
+                lambda connection: connection.execute(delete(outbox).where(outbox.c.id == mail.id))
+            )
+        return True
+
+    async def _later(self, mail: Any, seconds: int) -> None:
+        query = (
+            update(outbox)
+            .where(outbox.c.id == mail.id)
+            .values(attempts=mail.attempts + 1, next_at=self._house.clock() + seconds)
+        )
+        await self._house.state.write(lambda connection: connection.execute(query))
+
+    async def _send_receipt(self, mail: Any) -> None:
+        """A5: the provider's receipt, verified, on our ledger."""
+        house = self._house
+        envelope, size = await house.peers.get(mail.peer_zone).deliver_receipt(mail.payload, house.journal.size)
+        theirs = house.read(Receipt, envelope, of=mail.peer_zone, process=mail.subject)
+        ours = house.read(Receipt, mail.payload, of=house.zone, to=mail.peer_zone, process=mail.subject)
+        if theirs.side != "provider" or not theirs.same_outcome(ours):
+            raise TdzError("the provider's receipt says something else than ours")
+        await house.journal.wait_mirrored(mail.peer_zone, size, house.timing.mirror)
+        await house.steps.run(
+            Step(
+                kind="receipt",
+                subject=f"transfers/{mail.subject}",
+                body={"receipt": canonical.decode(envelope.encode())},
+                effect="consumer.receipt",
+                arguments={"id": mail.subject, "mail": mail.id, "receipt": envelope, "now": house.clock()},
+            )
+        )
+
+
+def _receipt(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    rows.advance_transfer(
+        connection,
+        arguments["id"],
+        [State.COMPLETED],
+        peer_receipt=arguments["receipt"],
+        updated_at=arguments["now"],
+    )
+    connection.execute(delete(outbox).where(outbox.c.id == arguments["mail"]))
