@@ -78,7 +78,7 @@ def key_of_request(pem: bytes) -> ec.EllipticCurvePublicKey:
     if len(pem) > CSR_MAX:
         raise InputError(f"the request is longer than {CSR_MAX} bytes")
     if pem.count(b"-----BEGIN ") != 1 or _MARK not in pem:
-        raise InputError("this is not one certificate request in PEM", remedy="send request.pem, never key.pem")
+        raise InputError("this is not one certificate request in PEM", remedy="send request.csr, never key.pem")
     try:
         request = x509.load_pem_x509_csr(pem)
         # 2.

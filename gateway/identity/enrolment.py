@@ -47,7 +47,7 @@ class RevocationReason(StrEnum):
     KEY_COMPROMISE = "key-compromise"
     AFFILIATION_CHANGED = "affiliation-changed"
     SUPERSEDED = "superseded"
-    CESSATION = "cessation-of-operation"
+    CESSATION = "cessation"
     PRIVILEGE_WITHDRAWN = "privilege-withdrawn"
 
 

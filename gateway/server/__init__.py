@@ -1,0 +1,1 @@
+"""The gateway's services over gRPC, and the guard in front of them."""
