@@ -1,0 +1,1 @@
+"""``tdz-ledger``: the auditor's commands."""

@@ -1,0 +1,106 @@
+"""What the commands share: keys from the command line, JSON, and one log to read from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.canonical import JsonValue
+from ledger.checkpoint import Checkpoint
+from ledger.errors import LedgerError, OperationalError, TamperedError
+from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, NoteVerifier, Verified, open_note
+from ledger.policy import TrustPolicy
+from ledger.tiles import TileReader, read_regular_file
+
+__all__ = ["OpenedLog", "key_argument", "open_log", "print_json", "printable"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLog:
+    """A log whose checkpoint was verified against its key."""
+
+    directory: Path
+    vkey: str
+    own_key: bool
+    checkpoint: Checkpoint
+    witnesses: tuple[CosignatureVerifier, ...]
+    reader: TileReader
+
+    def cosigned(self) -> tuple[Checkpoint, list[Verified]] | None:
+        """``checkpoint.witnessed``, or the checkpoint itself where it carries cosignatures of known witnesses."""
+        for name in ("checkpoint.witnessed", "checkpoint"):
+            try:
+                note = read_regular_file(str(self.directory / name), MAX_NOTE_BYTES)
+                opened = open_note(note, [NoteVerifier(self.vkey), *self.witnesses])
+                checkpoint = Checkpoint.parse(opened.text)
+            except TamperedError:
+                continue
+            except LedgerError as error:
+                raise TamperedError(f"{name}: {error.message}", remedy="run tdz-ledger verify") from error
+            cosignatures = [each for each in opened.verified if each.time is not None]
+            if cosignatures and len(cosignatures) < len(opened.verified):
+                return checkpoint, cosignatures
+        return None
+
+
+def open_log(directory: Path, vkey: str | None) -> OpenedLog:
+    """Open a log for reading.
+
+    Raises:
+        OperationalError: there is none.
+        TamperedError: its checkpoint is not signed by its key.
+    """
+    if not (directory / "checkpoint").is_file():
+        raise OperationalError(
+            f"{directory} is not a ledger's directory", remedy="name the folder that holds checkpoint"
+        )
+    key = key_argument(vkey)
+    try:
+        text = key or read_regular_file(str(directory / "vkey"), MAX_NOTE_BYTES).decode("utf-8").strip()
+        verifier = NoteVerifier(text)
+    except (LedgerError, UnicodeDecodeError) as error:
+        raise OperationalError(f"no usable key: {error}", remedy="give the log's key with --vkey") from error
+    try:
+        opened = open_note(read_regular_file(str(directory / "checkpoint"), MAX_NOTE_BYTES), [verifier])
+        checkpoint = Checkpoint.parse(opened.text)
+    except LedgerError as error:
+        raise TamperedError(f"checkpoint: {error.message}", remedy="run tdz-ledger verify") from error
+    if checkpoint.origin != verifier.vkey.name:
+        raise TamperedError(f"checkpoint: it is of the origin {checkpoint.origin}")
+    return OpenedLog(directory, text, key is None, checkpoint, _witnesses(directory), TileReader(directory))
+
+
+def key_argument(value: str | None) -> str | None:
+    """A verifier key as it stands on the command line, or the first line of the file that is named.
+
+    Raises:
+        OperationalError: neither a key nor a readable file.
+    """
+    if value is None or "+" in value:
+        return value
+    try:
+        return Path(value).read_text(encoding="utf-8").split("\n", 1)[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperationalError(f"{value} is neither a key nor a file that holds one") from error
+
+
+def print_json(value: JsonValue) -> None:
+    """Print one JSON document."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2, sort_keys=True)
+    sys.stdout.write("\n")
+
+
+def printable(parts: Iterable[str]) -> str:
+    """A line for a terminal: a log's text must not move its cursor."""
+    return "  ".join("".join(each if each.isprintable() else "\ufffd" for each in part) for part in parts)
+
+
+def _witnesses(directory: Path) -> tuple[CosignatureVerifier, ...]:
+    try:
+        text = read_regular_file(str(directory / "policy.tlog"), MAX_NOTE_BYTES).decode("utf-8")
+        return tuple(TrustPolicy(text).witnesses.values())
+    except (LedgerError, UnicodeDecodeError):
+        return ()
