@@ -113,9 +113,11 @@ class Chunker:
 
     Args:
         schema: the stored schema (``arrow_layout.stored_schema``).
+        target: bytes of Arrow IPC that a chunk is filled to.
     """
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, *, target: int = limits.CHUNK_TARGET) -> None:
+        self._target_bits = target * 8
         self._schema = schema
         self._encoded = [i for i, field in enumerate(schema) if types.is_dictionary(field.type)]
         plain = [f.type.value_type if types.is_dictionary(f.type) else f.type for f in schema]
@@ -162,7 +164,7 @@ class Chunker:
         ]
         bits, plain_bits, fitting = self._sizes(columns, window.num_rows)
         fits = min(
-            int(np.searchsorted(bits, limits.CHUNK_TARGET * 8 - self._bits, side="right")),
+            int(np.searchsorted(bits, self._target_bits - self._bits, side="right")),
             int(np.searchsorted(plain_bits, limits.CHUNK_MAX * 8 - self._plain_bits, side="right")),
             fitting,
         )
@@ -250,16 +252,18 @@ class DatasetChunker:
 
     Args:
         source: the source's schema.
+        target: bytes of Arrow IPC that a chunk is filled to.
 
     Raises:
         DataFileError: the schema cannot be stored.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, *, target: int = limits.CHUNK_TARGET) -> None:
         self._source = source
+        self._target = target
         self._candidates = layout.stored_schema(source)
         self._waiting: list[Any] = []
-        self._probe: Chunker | None = Chunker(self._candidates)
+        self._probe: Chunker | None = Chunker(self._candidates, target=target)
         self._chunker: Chunker | None = None
         self._schema: Any = None
 
@@ -304,7 +308,7 @@ class DatasetChunker:
                 if index_bits + (int(values[-1]) if len(values) else 0) + _MESSAGE_BITS < int(plain[-1]):
                     keep.add(field.name)
         self._schema = layout.stored_schema(self._source, frozenset(keep))
-        self._chunker = Chunker(self._schema)
+        self._chunker = Chunker(self._schema, target=self._target)
         self._probe = None
         waiting, self._waiting = self._waiting, []
         for batch in waiting:
