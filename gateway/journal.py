@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import LedgerError, PeerUnavailableError
+from gateway.errors import IntegrityError, LedgerError, PeerUnavailableError
 from gateway.model.canonical import JsonValue
 from ledger.errors import LedgerError as LedgerFailure
 from ledger.keys import load_private_key
@@ -38,11 +38,13 @@ class Journal:
     Raises (from every method that writes): LedgerError when the entry could not be made durable.
     """
 
-    def __init__(self, directory: Path, writer: LogWriter, cosigner: CosignatureSigner) -> None:
+    def __init__(self, directory: Path, writer: LogWriter, cosigner: CosignatureSigner, vkey: str) -> None:
         self._directory = directory
+        self.vkey = vkey
         self._cosigner = cosigner
         self.writer = writer
         self._mirrors: dict[str, Mirror] = {}
+        self._cosigned = asyncio.Event()
 
     @classmethod
     async def open(cls, directory: Path, *, origin: str, log_key: Path, mirror_key: Path) -> Journal:
@@ -58,7 +60,7 @@ class Journal:
             writer = await LogWriter.open(directory, signer)
         except LedgerFailure as error:
             raise LedgerError(str(error), remedy="see the ledger section of the operator's guide") from error
-        return cls(directory, writer, cosigner)
+        return cls(directory, writer, cosigner, signer.vkey)
 
     @property
     def size(self) -> int:
@@ -114,7 +116,7 @@ class Journal:
         """
         try:
             mirror = await Mirror.open(self._directory, peer_vkey=vkey, cosigner=self._cosigner)
-            await self.writer.set_policy(_policy(self.writer.vkey, mirror_vkeys))
+            await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
         except LedgerFailure as error:
             raise LedgerError(f"the mirror of {zone} cannot be opened: {error}") from error
         self._mirrors[zone] = mirror
@@ -125,7 +127,7 @@ class Journal:
         mirror = self._mirrors.pop(zone, None)
         if mirror is not None:
             await mirror.close()
-        await self.writer.set_policy(_policy(self.writer.vkey, mirror_vkeys))
+        await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
 
     def mirror(self, zone: str) -> Mirror:
         """The mirror of a paired zone's log.
@@ -152,6 +154,19 @@ class Journal:
                 remedy="check the link between the gateways, then try again",
             ) from error
 
+    async def add_cosignature(self, note_text: str, line: str) -> None:
+        """Take a cosignature that a paired zone's mirror gave to a checkpoint of ours.
+
+        Raises:
+            IntegrityError: it is none of a known cosigner over a checkpoint of ours.
+        """
+        try:
+            await self.writer.add_cosignature(note_text, line)
+        except LedgerFailure as error:
+            raise IntegrityError(f"a cosignature does not hold: {error}") from error
+        done, self._cosigned = self._cosigned, asyncio.Event()
+        done.set()
+
     async def wait_witnessed(self, size: int, within: float) -> None:
         """Wait until the peer holds and cosigned our first `size` entries.
 
@@ -161,7 +176,7 @@ class Journal:
         try:
             async with asyncio.timeout(within):
                 while self.witnessed_size < size:
-                    await self.writer.witnessed_changed(self.witnessed_size)
+                    await self._cosigned.wait()
         except TimeoutError as error:
             raise PeerUnavailableError(
                 f"the peer did not cosign our ledger to entry {size} in {within:g} s",

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from gateway.catalog.register import DatasetRegister
 from gateway.decisions.inputs import KeptDecision, keep
 from gateway.decisions.mechanisms import MechanismRegister
@@ -17,12 +19,14 @@ from gateway.exchange import findings
 from gateway.exchange.peer import Peers
 from gateway.exchange.steps import Steps
 from gateway.identity.dsse import Envelope
-from gateway.identity.registry import PairedZone, Registry
+from gateway.identity.card import ZoneCard
+from gateway.identity.participants import Participants
+from gateway.identity.registry import Registry
 from gateway.identity.statements import Party, StatementSigner, read_unverified, verify_statement
 from gateway.journal import Journal
 from gateway.model import canonical, limits
 from gateway.model.decision import Finding
-from gateway.model.participant import Participant
+from gateway.model.participant import Identity, Participant
 from gateway.model.policy_facts import Exporter, Recipient, Site
 from gateway.model.statements import Agreement, Statement
 from gateway.state import StateStore
@@ -68,6 +72,7 @@ class House:
         state: StateStore,
         journal: Journal,
         registry: Registry,
+        participants: Participants,
         decisions: DecisionPoint,
         mechanisms: MechanismRegister,
         datasets: DatasetRegister,
@@ -83,6 +88,7 @@ class House:
         self.state = state
         self.journal = journal
         self.registry = registry
+        self._participants = participants
         self.mechanisms = mechanisms
         self.datasets = datasets
         self.chunks = chunks
@@ -116,23 +122,23 @@ class House:
             {"jurisdiction": self.jurisdiction, "zone": self.zone, "gateway_id": self._gateway_id}
         )
 
-    def paired(self, zone: str) -> PairedZone:
+    def card(self, zone: str) -> ZoneCard:
         """A paired zone's admitted card.
 
         Raises:
-            PeerUnavailableError: the zone is not paired.
+            NotFoundError: the zone is not paired.
         """
-        return self.registry.paired(zone)
+        return self.registry.peer(zone).signed.card
 
     def peer_site(self, zone: str) -> Site:
         """A paired zone; its jurisdiction comes from the card that an administrator admitted."""
-        card = self.paired(zone).card
+        card = self.card(zone)
         return Site.model_validate({"jurisdiction": card.jurisdiction, "zone": zone, "gateway_id": "gateway"})
 
     async def participant(self, uri: str) -> Participant | None:
         """An institution of this zone's register, None where it is not registered."""
         try:
-            return await self.registry.participant(uri)
+            return await self._participants.get(Identity.parse(uri).id)
         except NotFoundError:
             return None
 
@@ -196,12 +202,11 @@ class House:
 
     def _party(self, zone: str) -> Party:
         if zone == self.zone:
-            return self._signer.party
-        card = self.paired(zone).card
-        return Party(zone=zone, origin=card.origin)
+            return self._signer.issuer
+        return self.card(zone).party
 
-    def _key(self, zone: str) -> bytes:
-        return self._signer.public_key if zone == self.zone else self.paired(zone).card.statement_key
+    def _key(self, zone: str) -> Ed25519PublicKey:
+        return self._signer.public_key if zone == self.zone else self.card(zone).verification_key()
 
     # --- decisions --------------------------------------------------------------------------------------
 

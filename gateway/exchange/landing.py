@@ -80,12 +80,8 @@ class Arrival:
         if self._version is not None:
             return self.card.manifest.chunks
         if self._landing is not None:
-            if self._landing.failed:
-                await self._landing.close()
-                self._landing = None
-            else:
-                await self._landing.drain()
-                return self._landing.next_index
+            await self._landing.drain()
+            return self._landing.next_index
         version = self.card.version
         if await house.chunks.run(lambda: house.versions.has(version)):
             self._version = await house.chunks.run(lambda: house.versions.open(version))
@@ -107,8 +103,7 @@ class Arrival:
         opening = await anext(frames, None)
         if opening is None or not opening.header:
             raise PeerError(f"the stream of {zone} does not begin with a schema")
-        schema = b"".join(join_message(opening.header, opening.body))
-        if schema != self.card.schema_bytes():
+        if join_message(opening.header, opening.body) + opening.header != self.card.schema_bytes():
             raise PeerError(f"the stream of {zone} has another schema than was agreed on")
         started = StreamOpening.decode(opening.metadata)
         await house.journal.wait_mirrored(zone, started.ledger_size, house.timing.mirror)
@@ -164,8 +159,7 @@ class Arrival:
                     raise PeerError("the stream ends before its last chunk")
                 self._check_end(bytes(frame.metadata))
                 return
-            prefix, *rest = join_message(frame.header, frame.body)
-            parts += [prefix, *rest]
+            parts += [join_message(frame.header, frame.body), frame.header, frame.body]
             size += len(frame.header) + len(frame.body) + PREFIX_BYTES
             if size > limits.CHUNK_MAX:
                 raise PeerError(f"chunk {expected} is larger than {limits.CHUNK_MAX} bytes")

@@ -309,7 +309,7 @@ class Provider:
             raise LimitError(f"an agreement has at most {limits.STATEMENT_MAX} bytes")
         parsed = parse_envelope(envelope)
         body = house.read(Agreement, envelope, of=house.zone, to=zone)
-        parsed.require_signature(house.paired(zone).card.statement_key)
+        parsed.require_signature(house.card(zone).verification_key())
         async with self._locks.hold(body.negotiation):
             row = await rows.get_agreement(house.state, body.id)
             if row.side != "provider" or row.peer_zone != zone:

@@ -104,7 +104,9 @@ class Steps:
         """Finish every step that a crash interrupted, oldest first; the count of them."""
         rows = await self._state.read(
             lambda connection: connection.execute(
-                select(pending.c.entry_id, pending.c.payload).order_by(pending.c.entry_id)
+                select(pending.c.entry_id, pending.c.payload)
+                .where(pending.c.flow.in_(self._effects))
+                .order_by(pending.c.entry_id)
             ).all()
         )
         for entry_id, payload in rows:

@@ -1,0 +1,136 @@
+"""The paired zones' gateways as this gateway calls them: `gateway.exchange.peer` over gRPC and mTLS."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import grpc
+
+from gateway import __version__
+from gateway.errors import PeerUnavailableError
+from gateway.exchange.peer import Answer, Granted, PeerFrame, PeerTime
+from gateway.identity.card import ZoneCard
+from gateway.model import limits
+from gateway.v1 import peer_pb2, peer_pb2_grpc
+from gateway.wire import frames
+from gateway.wire.channel import ClientIdentity, call, open_channel
+from gateway.wire.status import from_rpc
+
+_READ: Final = "/gateway.v1.PeerService/Read"
+_FRAME_DEADLINE_S: Final = 60.0  # the longest silence in an open stream
+
+
+class PeerClient:
+    """One paired gateway. Control, bulk data and the ledger each have a connection of their own.
+
+    Args:
+        card: the zone's admitted card; its CA is the only one that may name the server.
+        identity: this gateway's certificate and key; the CA in it is replaced by the peer's.
+    """
+
+    def __init__(self, card: ZoneCard, identity: ClientIdentity) -> None:
+        self.card = card
+        mutual = ClientIdentity(ca=card.ca.encode(), certificate=identity.certificate, key=identity.key)
+        self._control = open_channel(card.endpoint, mutual)
+        self._data = open_channel(card.endpoint, mutual)
+        self.mirror_channel = open_channel(card.endpoint, mutual)
+        self._stub: Any = peer_pb2_grpc.PeerServiceStub(self._control)
+        self._read = self._data.unary_stream(
+            _READ,
+            request_serializer=peer_pb2.ReadRequest.SerializeToString,
+            response_deserializer=None,  # frames are read by hand
+        )
+
+    @property
+    def zone(self) -> str:
+        """Its zone."""
+        return self.card.zone
+
+    async def hello(self, ledger_size: int) -> PeerTime:
+        """Its clock, now."""
+        request = peer_pb2.HelloRequest(
+            time_ms=int(time.time() * 1000), ledger_size=ledger_size, version=__version__
+        )
+        answer = await call(self._stub.Hello(request, timeout=limits.CONNECT_DEADLINE_S))
+        return PeerTime(answer.time_ms, answer.ledger_size)
+
+    async def list_cards(self, after: str) -> tuple[list[str], str]:
+        """A page of signed dataset cards."""
+        answer = await call(
+            self._stub.ListCards(peer_pb2.ListCardsRequest(after=after), timeout=limits.RPC_DEADLINE_S)
+        )
+        return list(answer.cards), answer.next
+
+    async def get_card(self, resource: str) -> str:
+        """One signed dataset card."""
+        request = peer_pb2.GetCardRequest(resource=resource)
+        return str((await call(self._stub.GetCard(request, timeout=limits.CONNECT_DEADLINE_S))).card)
+
+    async def negotiate(self, envelope: str, ledger_size: int) -> Answer:
+        """Round trip 1."""
+        request = peer_pb2.NegotiateRequest(envelope=envelope, ledger_size=ledger_size)
+        answer = await call(self._stub.Negotiate(request, timeout=limits.RPC_DEADLINE_S))
+        return Answer(answer.decision, answer.offer, answer.ledger_size)
+
+    async def confirm(self, agreement: str, ledger_size: int) -> Granted:
+        """Round trip 2."""
+        request = peer_pb2.ConfirmRequest(agreement=agreement, ledger_size=ledger_size)
+        answer = await call(self._stub.Confirm(request, timeout=limits.RPC_DEADLINE_S))
+        return Granted(answer.ticket, answer.ticket_until, answer.ledger_size)
+
+    async def issue_ticket(self, agreement: str, transfer: str) -> Granted:
+        """A new ticket for a transfer."""
+        request = peer_pb2.IssueTicketRequest(agreement=agreement, transfer=transfer)
+        answer = await call(self._stub.IssueTicket(request, timeout=limits.RPC_DEADLINE_S))
+        return Granted(answer.ticket, answer.ticket_until)
+
+    @asynccontextmanager
+    async def read(
+        self, ticket: str, transfer: str, first_chunk: int, ledger_size: int
+    ) -> AsyncIterator[AsyncIterator[PeerFrame]]:
+        """Round trip 3: the stream; leaving the context ends the call."""
+        request = peer_pb2.ReadRequest(
+            ticket=ticket, transfer=transfer, first_chunk=first_chunk, ledger_size=ledger_size
+        )
+        stream = self._read(request)
+        try:
+            yield _frames(stream)
+        finally:
+            stream.cancel()
+
+    async def deliver_receipt(self, receipt: str, ledger_size: int) -> tuple[str, int]:
+        """The provider's receipt for the consumer's."""
+        request = peer_pb2.DeliverReceiptRequest(receipt=receipt, ledger_size=ledger_size)
+        answer = await call(self._stub.DeliverReceipt(request, timeout=limits.RPC_DEADLINE_S))
+        return answer.receipt, answer.ledger_size
+
+    async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
+        """Tell it that the transfer is given up."""
+        request = peer_pb2.AbortRequest(transfer=transfer, reason=reason, ledger_size=ledger_size)
+        await call(self._stub.Abort(request, timeout=limits.RPC_DEADLINE_S))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for channel in (self._control, self._data, self.mirror_channel):
+            await channel.close()
+
+
+async def _frames(stream: Any) -> AsyncIterator[PeerFrame]:
+    while True:
+        try:
+            async with asyncio.timeout(_FRAME_DEADLINE_S):
+                data = await stream.read()
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from error
+        except TimeoutError as error:
+            raise PeerUnavailableError(
+                f"the other gateway sent nothing for {_FRAME_DEADLINE_S:g} s", remedy="check the link"
+            ) from error
+        if data is grpc.aio.EOF:
+            return
+        frame = frames.decode(data)
+        yield PeerFrame(frame.header, frame.metadata, frame.body)
