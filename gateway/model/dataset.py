@@ -278,10 +278,14 @@ def _parse(model: type[_T], data: bytes, most: int, what: str) -> _T:
     if len(data) > most:
         raise IntegrityError(f"a {what} of {len(data)} bytes; the limit is {most}")
     try:
-        return model.model_validate(canonical.decode(data))
+        parsed = model.model_validate(canonical.decode(data))
     except CanonicalError as error:
         raise IntegrityError(f"the {what} is not canonical JSON: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(step) for step in first["loc"])
         raise IntegrityError(f"the {what} is malformed: {path}: {first['msg']}") from error
+    # A member left to its default would give the same document a second digest.
+    if canonical.encode(parsed.document()) != data:
+        raise IntegrityError(f"the {what} leaves out members that must be written")
+    return parsed

@@ -19,6 +19,7 @@ Lines = dict[Path, int]
 
 _NODES_MAX: Final = 200_000
 _DEPTH_MAX: Final = 32
+_PLAIN_TAGS: Final = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 _QUOTED: Final = re.compile(r"'([^']*)'")
 
 
@@ -77,6 +78,8 @@ class _Reader:
         if self._nodes > _NODES_MAX or len(path) > _DEPTH_MAX:
             raise ManifestError(f"{self._where}:{line}: too many values or too deep", remedy="write it without aliases")
         self._lines.setdefault(path, line)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            raise ManifestError(f"{self._where}:{line}: {dotted(path)}: tag {node.tag}", remedy="write plain YAML")
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
