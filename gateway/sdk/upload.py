@@ -1,10 +1,15 @@
-"""Publishing over Flight DoPut: the publication, the schema, the rows in frames that fit, one answer."""
+"""Publishing over Flight DoPut: the publication, the schema, the rows in frames that fit, one answer.
+
+The call itself is a blocking one in a thread: a write in grpc.aio that meets the end of its call replaces the status
+that the gateway sent by INTERNAL for good, and a publisher must see why it was refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import grpc
@@ -22,6 +27,15 @@ from gateway.wire.status import from_rpc
 
 _ROOM: Final = 64 * limits.KIB  # for what a frame holds beside the body
 _ROWS_MAX: Final = 1 << 16
+_LOOKS_PER_STALL: Final = 8
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", limits.MESSAGE_MAX),
+    ("grpc.max_receive_message_length", limits.CONTROL_MESSAGE_MAX),
+    ("grpc.keepalive_time_ms", limits.KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MS),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
 
 
 async def upload(
@@ -38,56 +52,96 @@ async def upload(
         session: the caller's.
         publication: canonical JSON of `gateway.model.dataset.Publication`.
         reader: a `pyarrow.RecordBatchReader`; read in a thread, one batch at a time.
-        stall_s: how long the gateway may take nothing.
+        stall_s: how long the gateway may take nothing, or the reader may give nothing.
         progress: called after every frame, on the event loop.
 
     Raises:
         DataFileError: the data cannot be read, or a row needs more than a frame holds.
         TdzError: the gateway refused; ManifestError names the field.
     """
-    method: Any = session.data.stream_stream(FLIGHT + "DoPut")  # identity (de)serialisers: bytes in and out
-    call = method()
-    descriptor = flight_pb2.FlightDescriptor(type=flight_pb2.FlightDescriptor.DESCRIPTOR_TYPE_CMD, cmd=publication)
-    opening = flight_pb2.FlightData(flight_descriptor=descriptor).SerializeToString()
+    loop = asyncio.get_running_loop()
+    report: ProgressCallback | None = None
+    if progress is not None:
+        told = progress
+        report = lambda step: _tell(loop, told, step)  # noqa: E731
+    sending = _Sending(session, publication, reader, report)
+    task = asyncio.create_task(asyncio.to_thread(sending.run), name="tdz-upload")
     try:
-        first = True
-        chunks = rows = size = 0
-        async for frame, frame_rows in _frames(reader):
-            async with asyncio.timeout(stall_s):
-                await call.write(opening + frame if first else frame)
-            first = False
-            chunks, rows, size = chunks + bool(frame_rows), rows + frame_rows, size + len(frame)
-            if progress is not None:
-                progress(Progress(chunks=chunks, rows=rows, bytes=size))
-        async with asyncio.timeout(stall_s):
-            await call.done_writing()
-            answer = await call.read()
-    except TimeoutError as error:
-        raise PeerUnavailableError(
-            f"the gateway took nothing for {stall_s:.0f} s", remedy="publish again; nothing is stored twice"
-        ) from error
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc(error) from error
-    except asyncio.InvalidStateError as error:  # written to a call that the gateway has ended
-        raise await _refusal(call) from error
+        while not (await asyncio.wait({task}, timeout=stall_s / _LOOKS_PER_STALL))[0]:
+            if sending.idle_s() > stall_s:
+                raise PeerUnavailableError(
+                    f"nothing could be sent for {stall_s:.0f} s", remedy="publish again; nothing is stored twice"
+                )
+        return task.result()
     finally:
-        call.cancel()
-    if answer is grpc.aio.EOF:
-        raise await _refusal(call)
-    return _published(answer)
+        sending.cancel()
+        await asyncio.wait({task}, timeout=limits.CONNECT_DEADLINE_S)
 
 
-async def _refusal(call: Any) -> Exception:
-    """Why the gateway ended the call."""
-    async with asyncio.timeout(limits.RPC_DEADLINE_S):
-        code = await call.code()
-        if code is grpc.StatusCode.OK:
-            return PeerError("the gateway ended the publication without an answer", remedy="publish again")
-        return from_rpc(
-            grpc.aio.AioRpcError(
-                code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-            )
-        )
+def _tell(loop: asyncio.AbstractEventLoop, progress: ProgressCallback, step: Progress) -> None:
+    loop.call_soon_threadsafe(progress, step)
+
+
+class _Sending:
+    """One DoPut, run in a thread, cancelled from another."""
+
+    def __init__(
+        self, session: Session, publication: bytes, reader: Any, report: Callable[[Progress], None] | None
+    ) -> None:
+        descriptor = flight_pb2.FlightDescriptor(type=flight_pb2.FlightDescriptor.DESCRIPTOR_TYPE_CMD, cmd=publication)
+        self._opening = flight_pb2.FlightData(flight_descriptor=descriptor).SerializeToString()
+        self._credentials = session.credentials
+        self._reader = reader
+        self._report = report
+        self._call: Any = None
+        self._cancelled = False
+        self._failure: BaseException | None = None
+        self._last = time.monotonic()
+
+    def idle_s(self) -> float:
+        """Seconds since the last frame was taken."""
+        return time.monotonic() - self._last
+
+    def cancel(self) -> None:
+        """End the call, if it still runs."""
+        self._cancelled = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def run(self) -> Published:
+        """Send everything and wait for the answer."""
+        tls = self._credentials.tls
+        credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+        with grpc.secure_channel(str(self._credentials.profile.gateway), credentials, options=_OPTIONS) as channel:
+            self._call = channel.stream_stream(FLIGHT + "DoPut")(self._requests())  # bytes in and out
+            try:
+                answers = list(self._call)
+            except grpc.RpcError as error:
+                if self._failure is not None:
+                    raise self._failure from error
+                call: Any = error
+                raise from_rpc(
+                    grpc.aio.AioRpcError(call.code(), call.initial_metadata(), call.trailing_metadata(), call.details())
+                ) from error
+        if not answers:
+            raise PeerError("the gateway ended the publication without an answer", remedy="publish again")
+        return _published(answers[-1])
+
+    def _requests(self) -> Iterator[bytes]:
+        """All frames; what goes wrong while reading ends the call and is kept for `run`."""
+        batches = rows = size = 0
+        try:
+            for frame, frame_rows in _frames(self._reader):
+                if self._cancelled:
+                    return
+                yield frame if size else self._opening + frame
+                self._last = time.monotonic()
+                batches, rows, size = batches + bool(frame_rows), rows + frame_rows, size + len(frame)
+                if self._report is not None:
+                    self._report(Progress(chunks=batches, rows=rows, bytes=size))
+        except Exception as error:  # raised by run, whatever it is
+            self._failure = error
+            self._call.cancel()
 
 
 def _published(answer: bytes) -> Published:
@@ -98,27 +152,20 @@ def _published(answer: bytes) -> Published:
         raise PeerError("the gateway's answer to the publication is malformed") from error
 
 
-async def _frames(reader: Any) -> AsyncIterator[tuple[bytes, int]]:
+def _frames(reader: Any) -> Iterator[tuple[bytes, int]]:
     """The schema's frame, then those of every batch, with the rows that each completes."""
     schema_message = ipc.read_message(reader.schema.serialize())
     yield frames.encode(memoryview(schema_message.metadata)), 0
+    batches = iter(reader)
     while True:
         try:
-            batch = await asyncio.to_thread(_next_batch, reader)
+            batch = next(batches, None)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DataFileError(f"the data cannot be read: {error}", remedy="mend the file") from error
         if batch is None:
             return
         for part in split(batch):
-            for frame, rows in _encode(part):
-                yield frame, rows
-
-
-def _next_batch(reader: Any) -> Any:
-    try:
-        return reader.read_next_batch()
-    except StopIteration:
-        return None
+            yield from _encode(part)
 
 
 def split(batch: Any, target: int = limits.CHUNK_TARGET) -> Iterator[Any]:
@@ -136,15 +183,15 @@ def _encode(batch: Any) -> Iterator[tuple[bytes, int]]:
     with ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     found = []
-    with ipc.MessageReader.open_stream(sink.getvalue()) as messages:
-        for message in iter(messages.read_next_message, None):
-            if message.type == "schema":
-                continue
-            body = memoryview(message.body) if message.body is not None else b""
-            rows = batch.num_rows if message.type == "record batch" else 0
-            found.append((memoryview(message.metadata), body, rows))
-            if rows:
-                break
+    messages = ipc.MessageReader.open_stream(sink.getvalue())
+    for message in iter(messages.read_next_message, None):
+        if message.type == "schema":
+            continue
+        body = memoryview(message.body) if message.body is not None else b""
+        rows = batch.num_rows if message.type == "record batch" else 0
+        found.append((memoryview(message.metadata), body, rows))
+        if rows:
+            break
     if all(len(header) + len(body) <= limits.MESSAGE_MAX - _ROOM for header, body, _ in found):
         for header, body, rows in found:
             yield frames.encode(header, [body]), rows
