@@ -17,6 +17,7 @@ from gateway.sdk.runtime import Runtime
 from gateway.sdk.session import Session
 from gateway.sdk.sync import Face, blocking
 from gateway.v1 import identity_pb2, mechanism_pb2, zone_pb2
+from gateway.wire import channel
 
 __all__ = [
     "Admin",
@@ -170,6 +171,15 @@ class AsyncAdmin:
     async def status(self) -> ZoneStatus:
         """The gateway's status; any role may ask."""
         return ZoneStatus.of(await self.session.call(self.session.zone.GetStatus, zone_pb2.GetStatusRequest()))
+
+    async def wait_ready(self, deadline_s: float) -> None:
+        """Wait until the gateway answers.
+
+        Raises:
+            PeerUnavailableError: it did not in time.
+        """
+        method = self.session.zone.GetStatus
+        await channel.call(method(zone_pb2.GetStatusRequest(), timeout=deadline_s, wait_for_ready=True))
 
     async def card(self) -> bytes:
         """The zone's signed card, exact bytes; any role may ask."""
@@ -333,6 +343,7 @@ class Admin(Face[AsyncAdmin]):
         self.identity = core.identity
 
     status = blocking(AsyncAdmin.status)
+    wait_ready = blocking(AsyncAdmin.wait_ready)
     card = blocking(AsyncAdmin.card)
     pair = blocking(AsyncAdmin.pair)
     unpair = blocking(AsyncAdmin.unpair)

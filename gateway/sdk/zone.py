@@ -9,17 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-import pyarrow as pa
-
 from gateway.config import Profile
-from gateway.errors import DeniedError, InputError, ManifestError, NotFoundError, PeerUnavailableError, ReviewError
+from gateway.errors import DeniedError, NotFoundError, PeerUnavailableError, ReviewError
 from gateway.model import limits
-from gateway.model.canonical import CanonicalError, encode
-from gateway.model.dataset import Publication, load_publication
-from gateway.sdk.files import open_reader
+from gateway.model.dataset import Publication
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import AccessRequest, Agreement, Dataset, Progress, Published, Transfer
 from gateway.sdk.session import Session
+from gateway.sdk.sources import open_rows, read_publication
 from gateway.sdk.stream import ProgressCallback
 from gateway.sdk.upload import upload
 from gateway.v1 import catalog_pb2, exchange_pb2
@@ -166,8 +163,8 @@ class AsyncZone:
             ManifestError: file, line, field and remedy.
             DataFileError: the file is not what it should be; row or place and remedy.
         """
-        publication = await asyncio.to_thread(_publication, manifest)
-        reader = await asyncio.to_thread(_reader, source, format, table)
+        publication = await asyncio.to_thread(read_publication, manifest)
+        reader = await asyncio.to_thread(open_rows, source, format, table)
         try:
             return await upload(self.session, publication.encode(), reader, progress=progress)
         finally:
@@ -383,29 +380,3 @@ def _is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text
     except ValueError:
         return False
-
-
-def _reader(source: Any, chosen: str, table: str) -> Any:
-    """A `pyarrow.RecordBatchReader` over a file or over what offers the Arrow C stream interface."""
-    if isinstance(source, str | Path):
-        return open_reader(source, format=chosen, table=table)
-    if isinstance(source, pa.RecordBatchReader):
-        return source
-    try:
-        return pa.RecordBatchReader.from_stream(source)
-    except TypeError as error:
-        raise InputError(
-            f"a {type(source).__name__} is no source of rows",
-            remedy="give a file, a pyarrow.Table or RecordBatchReader, or an object with __arrow_c_stream__",
-        ) from error
-
-
-def _publication(manifest: Path | str | Mapping[str, Any] | Publication) -> Publication:
-    if isinstance(manifest, Publication):
-        return manifest
-    if isinstance(manifest, str | Path):
-        return load_publication(Path(manifest))
-    try:
-        return Publication.parse(encode(dict(manifest)))
-    except CanonicalError as error:
-        raise ManifestError(f"the manifest is no JSON document: {error}", remedy="use texts and integers") from error
