@@ -8,14 +8,16 @@ with the same content returns the first entry. A caller that is cancelled does n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import IntegrityError, LedgerError, PeerUnavailableError
 from gateway.model.canonical import JsonValue
 from ledger.errors import LedgerError as LedgerFailure
-from ledger.keys import load_private_key
+from ledger.errors import OperationalError
+from ledger.keys import load_key
 from ledger.mirror import Mirror
 from ledger.note import CosignatureSigner, NoteSigner
 from ledger.writer import Appended, LogWriter
@@ -32,6 +34,71 @@ class Recorded:
     size: int
 
 
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """The ledger's errors as those of the gateway: what is refused, and what cannot be done now."""
+    try:
+        yield
+    except OperationalError as error:
+        raise LedgerError(f"{what}: {error}", remedy="see the gateway's log") from error
+    except LedgerFailure as error:
+        raise IntegrityError(f"{what}: {error}") from error
+
+
+class PeerMirror:
+    """The mirror of a paired zone's log (ledger.md, section 5).
+
+    Raises (from every method): IntegrityError when what the peer sends is refused, LedgerError when storage fails.
+    """
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+
+    @property
+    def size(self) -> int:
+        """Entries mirrored and cosigned."""
+        return self._mirror.size
+
+    @property
+    def have(self) -> int:
+        """The first entry that is missing."""
+        return self._mirror.have
+
+    async def begin(self, note: bytes, old_size: int, proof: list[bytes]) -> int:
+        """Judge a checkpoint and persist it as pending; the first missing entry."""
+        with _refusals("the mirror refuses a checkpoint"):
+            return await self._mirror.begin(note, old_size, proof)
+
+    async def receive(self, start: int, entries: list[bytes]) -> None:
+        """Judge and store entries; those that are here already are passed over."""
+        have = self._mirror.have
+        if start > have:
+            raise IntegrityError(f"entries begin at {start}, the mirror needs {have}")
+        if fresh := entries[have - start :]:
+            with _refusals("the mirror refuses entries"):
+                await self._mirror.receive(fresh)
+
+    async def finish(self) -> str:
+        """Make the pending checkpoint the mirrored one, durably; our cosignature line."""
+        with _refusals("the mirror refuses a checkpoint"):
+            return await self._mirror.finish()
+
+    async def wait(self, size: int, within: float) -> None:
+        """Wait until `size` entries are mirrored.
+
+        Raises:
+            TimeoutError: they were not within so many seconds.
+        """
+        try:
+            await self._mirror.wait(size, within)
+        except LedgerFailure as error:
+            raise TimeoutError(str(error)) from error
+
+    async def close(self) -> None:
+        """Finish what runs."""
+        await self._mirror.close()
+
+
 class Journal:
     """This zone's own log, and the mirrors of the paired zones' logs.
 
@@ -43,7 +110,7 @@ class Journal:
         self.vkey = vkey
         self._cosigner = cosigner
         self.writer = writer
-        self._mirrors: dict[str, Mirror] = {}
+        self._mirrors: dict[str, PeerMirror] = {}
         self._cosigned = asyncio.Event()
 
     @classmethod
@@ -55,8 +122,8 @@ class Journal:
         """
         zone = origin.split("/")[1]
         try:
-            signer = NoteSigner(origin, await asyncio.to_thread(load_private_key, log_key))
-            cosigner = CosignatureSigner(f"tdz/{zone}/mirror", await asyncio.to_thread(load_private_key, mirror_key))
+            signer = NoteSigner(origin, await asyncio.to_thread(load_key, log_key))
+            cosigner = CosignatureSigner(f"tdz/{zone}/mirror", await asyncio.to_thread(load_key, mirror_key))
             writer = await LogWriter.open(directory, signer)
         except LedgerFailure as error:
             raise LedgerError(str(error), remedy="see the ledger section of the operator's guide") from error
@@ -106,7 +173,7 @@ class Journal:
         appended = await self.writer.find(entry_id)
         return None if appended is None else _recorded(entry_id, appended)
 
-    async def open_mirror(self, zone: str, vkey: str, mirror_vkeys: Mapping[str, str]) -> Mirror:
+    async def open_mirror(self, zone: str, vkey: str, mirror_vkeys: Mapping[str, str]) -> None:
         """Start or take up the mirror of a paired zone's log, and let its mirror witness ours.
 
         Args:
@@ -119,8 +186,7 @@ class Journal:
             await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
         except LedgerFailure as error:
             raise LedgerError(f"the mirror of {zone} cannot be opened: {error}") from error
-        self._mirrors[zone] = mirror
-        return mirror
+        self._mirrors[zone] = PeerMirror(mirror)
 
     async def close_mirror(self, zone: str, mirror_vkeys: Mapping[str, str]) -> None:
         """Stop mirroring a zone that is no longer paired; what was mirrored stays."""
@@ -129,7 +195,7 @@ class Journal:
             await mirror.close()
         await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
 
-    def mirror(self, zone: str) -> Mirror:
+    def mirror(self, zone: str) -> PeerMirror:
         """The mirror of a paired zone's log.
 
         Raises:
@@ -148,11 +214,35 @@ class Journal:
         """
         try:
             await self.mirror(zone).wait(size, within)
-        except (LedgerFailure, TimeoutError) as error:
+        except TimeoutError as error:
             raise PeerUnavailableError(
                 f"the ledger of {zone} did not reach entry {size} here in {within:g} s",
                 remedy="check the link between the gateways, then try again",
             ) from error
+
+    async def newer(self, size: int, *, same: bool = False) -> tuple[int, str, bytes]:
+        """Wait for a published checkpoint past `size`: its size, its text and the signed note.
+
+        Args:
+            size: what the other side has.
+            same: take the newest at once, also where it is not past `size`.
+
+        Raises:
+            LedgerError: the log has ended.
+        """
+        with _refusals("the log cannot be read"):
+            published = self.writer.published if same else await self.writer.changed(size)
+        return published.checkpoint.size, published.checkpoint.text, published.note
+
+    async def consistency(self, old: int, new: int) -> list[bytes]:
+        """The consistency proof between two published sizes."""
+        with _refusals("no consistency proof"):
+            return await self.writer.consistency_proof(old, new)
+
+    async def entries(self, start: int, stop: int, max_bytes: int) -> list[bytes]:
+        """Published entries as bytes, at least one where there is one."""
+        with _refusals("the log cannot be read"):
+            return await self.writer.read(start, stop, max_bytes)
 
     async def add_cosignature(self, note_text: str, line: str) -> None:
         """Take a cosignature that a paired zone's mirror gave to a checkpoint of ours.
@@ -160,10 +250,8 @@ class Journal:
         Raises:
             IntegrityError: it is none of a known cosigner over a checkpoint of ours.
         """
-        try:
+        with _refusals("a cosignature does not hold"):
             await self.writer.add_cosignature(note_text, line)
-        except LedgerFailure as error:
-            raise IntegrityError(f"a cosignature does not hold: {error}") from error
         done, self._cosigned = self._cosigned, asyncio.Event()
         done.set()
 
@@ -206,4 +294,3 @@ def _policy(vkey: str, mirrors: Mapping[str, str]) -> str:
         lines.append(f"group peers all {' '.join(names)}")
     lines.append(f"quorum {'peers' if len(names) > 1 else names[0] if names else 'none'}")
     return "\n".join(lines) + "\n"
-

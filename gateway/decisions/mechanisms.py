@@ -63,13 +63,8 @@ class MechanismRegister:
         """
 
         def work(connection: Connection) -> RegisteredMechanism:
-            standing = _one(connection, mechanism.ref)
+            standing = _check_free(connection, mechanism)
             if standing is not None:
-                if standing.mechanism != mechanism or standing.withdrawn_at:
-                    raise ConflictError(
-                        f"mechanism {mechanism.ref} exists with other content or was withdrawn",
-                        remedy="choose a new reference",
-                    )
                 return standing
             document = canonical.encode(mechanism.document()).decode()
             connection.execute(
@@ -78,6 +73,14 @@ class MechanismRegister:
             return RegisteredMechanism(mechanism, now, 0)
 
         return await self._state.write(work)
+
+    async def check_free(self, mechanism: Mechanism) -> None:
+        """Refuse early what `add` would refuse, before it is recorded.
+
+        Raises:
+            ConflictError: as `add`.
+        """
+        await self._state.read(lambda connection: _check_free(connection, mechanism))
 
     async def withdraw(self, ref: str, now: int) -> RegisteredMechanism:
         """Withdraw one; from the next decision on it serves nobody.
@@ -107,7 +110,7 @@ class MechanismRegister:
             raise NotFoundError(f"no mechanism {ref[:80]}", remedy="tdz mechanism list")
         return found
 
-    async def list(self, after: str = "", size: int = limits.LIST_PAGE_MAX) -> list[RegisteredMechanism]:
+    async def page(self, after: str = "", size: int = limits.LIST_PAGE_MAX) -> list[RegisteredMechanism]:
         """A page sorted by reference."""
         query = select(mechanisms).where(mechanisms.c.ref > after).order_by(mechanisms.c.ref).limit(size)
         return await self._state.read(lambda connection: [_row(row) for row in connection.execute(query)])
@@ -125,6 +128,15 @@ class MechanismRegister:
 def _one(connection: Connection, ref: str) -> RegisteredMechanism | None:
     row = connection.execute(select(mechanisms).where(mechanisms.c.ref == ref)).one_or_none()
     return None if row is None else _row(row)
+
+
+def _check_free(connection: Connection, mechanism: Mechanism) -> RegisteredMechanism | None:
+    standing = _one(connection, mechanism.ref)
+    if standing is not None and (standing.mechanism != mechanism or standing.withdrawn_at):
+        raise ConflictError(
+            f"mechanism {mechanism.ref} exists with other content or was withdrawn", remedy="choose a new reference"
+        )
+    return standing
 
 
 def _row(row: object) -> RegisteredMechanism:

@@ -23,7 +23,6 @@ from gateway.errors import (
     NotFoundError,
     PeerError,
     PeerUnavailableError,
-    TdzError,
 )
 from gateway.exchange import findings, rows
 from gateway.exchange.house import House, parse_envelope
@@ -530,9 +529,7 @@ class Consumer:
                 peer_ticket_until=granted.until,
                 updated_at=now,
             )
-            rows.advance_negotiation(
-                connection, row.id, [State.ACCEPTED], state=State.FINALIZED.value, updated_at=now
-            )
+            rows.advance_negotiation(connection, row.id, [State.ACCEPTED], state=State.FINALIZED.value, updated_at=now)
 
         await house.state.write(work)
 

@@ -18,8 +18,8 @@ from gateway.errors import ClockError, NotFoundError, PeerError
 from gateway.exchange import findings
 from gateway.exchange.peer import Peers
 from gateway.exchange.steps import Steps
-from gateway.identity.dsse import Envelope
 from gateway.identity.card import ZoneCard
+from gateway.identity.dsse import Envelope
 from gateway.identity.participants import Participants
 from gateway.identity.registry import Registry
 from gateway.identity.statements import Party, StatementSigner, read_unverified, verify_statement

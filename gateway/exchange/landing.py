@@ -68,6 +68,17 @@ class Arrival:
             return self.card.manifest.bytes
         return 0 if self._landing is None else self._landing.progress.bytes
 
+    async def moved(self, within: float) -> None:
+        """Wait until another chunk is verified or the transfer ends, at most so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                if self._landing is not None and not self._ended.is_set():
+                    await self._landing.progress.wait_for(self._landing.progress.chunks)
+                else:
+                    await self._ended.wait()
+        except TimeoutError:
+            return
+
     def take_progress(self) -> bool:
         """Whether chunks were verified since this was last asked."""
         done, before = self.chunks_done, self._reported
@@ -147,7 +158,7 @@ class Arrival:
         return frames
 
     async def _take_chunks(self, frames: AsyncIterator[PeerFrame], first_chunk: int) -> None:
-        house, manifest = self._house, self.card.manifest
+        manifest = self.card.manifest
         loop = asyncio.get_running_loop()
         renewed = loop.time()
         expected = first_chunk

@@ -33,7 +33,7 @@ class Offers:
         """A page of signed cards of what is offered to anybody in a zone, and where the next begins."""
         cards: list[str] = []
         size = 0
-        for published in await self._house.datasets.list(after, limits.CARDS_PAGE_MAX):
+        for published in await self._house.datasets.page(after, limits.CARDS_PAGE_MAX):
             after = published.description.id
             card = await self._card(published, zone)
             if card is not None:
@@ -41,7 +41,7 @@ class Offers:
                 size += len(card)
             if size > limits.CARDS_PAGE_BYTES:
                 return cards, after
-        more = await self._house.datasets.list(after, 1)
+        more = await self._house.datasets.page(after, 1)
         return cards, after if more else ""
 
     async def card_for(self, zone: str, resource: str) -> str:
@@ -166,7 +166,5 @@ class Offers:
             raise PeerError(f"a dataset card of {zone} has more than {limits.CARD_STATEMENT_MAX} bytes")
         card = house.read(DatasetCard, envelope, of=zone)
         now = house.clock()
-        await house.datasets.keep_card(
-            StoredCard(zone, card.description.id, envelope, now, now + house.timing.card)
-        )
+        await house.datasets.keep_card(StoredCard(zone, card.description.id, envelope, now, now + house.timing.card))
         return Offered(zone, card)

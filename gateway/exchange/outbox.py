@@ -78,9 +78,7 @@ class Outbox:
             if mail.kind == "receipt":
                 await self._send_receipt(mail)
             else:
-                await self._house.peers.get(mail.peer_zone).abort(
-                    mail.subject, mail.payload, self._house.journal.size
-                )
+                await self._house.peers.get(mail.peer_zone).abort(mail.subject, mail.payload, self._house.journal.size)
         except PeerUnavailableError:
             await self._later(mail, _BACKOFF_S[min(mail.attempts, len(_BACKOFF_S) - 1)])
             return False

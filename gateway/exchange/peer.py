@@ -15,7 +15,7 @@ from gateway.errors import PeerError
 from gateway.model import canonical
 from gateway.model.canonical import CanonicalError, JsonValue
 
-Bytes = bytes | bytearray | memoryview
+Bytes = bytes | memoryview
 _METADATA_MAX: Final = 512
 
 

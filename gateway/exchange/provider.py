@@ -21,8 +21,8 @@ from gateway.journal import Recorded
 from gateway.model import canonical, limits
 from gateway.model.decision import Decision, Outcome, compose
 from gateway.model.ids import uuid7
-from gateway.model.obligation import Obligation, combine
 from gateway.model.negotiation import NegotiationState as State
+from gateway.model.obligation import Obligation, combine
 from gateway.model.participant import Identity
 from gateway.model.policy_facts import DatasetFacts
 from gateway.model.policy_input import china_year
@@ -208,9 +208,7 @@ class Provider:
         table = agreements
 
         def work(connection: Connection) -> tuple[int, int]:
-            query = select(
-                table.c.created_at, table.c.persons_non_sensitive, table.c.persons_sensitive
-            ).where(
+            query = select(table.c.created_at, table.c.persons_non_sensitive, table.c.persons_sensitive).where(
                 table.c.side == "provider",
                 table.c.provider == owner,
                 table.c.state == State.FINALIZED,
@@ -244,9 +242,7 @@ class Provider:
         expiries += [terms.until] if terms.until else []
         expiries += [pack.valid_until for decision in decisions for pack in decision.packs if pack.valid_until]
         facts = published.description.facts(published.version)
-        obligations = tuple(
-            ObligationPart(kind=o.kind, params=dict(o.params)) for o in outcome.obligations
-        )
+        obligations = tuple(ObligationPart(kind=o.kind, params=dict(o.params)) for o in outcome.obligations)
         body = Agreement(
             id=uuid7(),
             negotiation=request.id,
@@ -374,9 +370,7 @@ def _decided(connection: Connection, arguments: Mapping[str, Any], recorded: Rec
     row = dict(arguments["negotiation"])
     if connection.execute(select(func.count()).where(negotiations.c.id == row["id"])).scalar_one():
         return
-    row["document"] = canonical.encode(
-        {**row["document"], "ledger_size": recorded.size, "seq": recorded.seq}
-    ).decode()
+    row["document"] = canonical.encode({**row["document"], "ledger_size": recorded.size, "seq": recorded.seq}).decode()
     connection.execute(insert(negotiations).values(**row))
     if arguments["agreement"] is not None:
         connection.execute(insert(agreements).values(**arguments["agreement"]))

@@ -127,6 +127,15 @@ class Pulls:
             manifest.version,
         )
 
+    async def describe(self, caller: Identity, agreement_id: str) -> bytes:
+        """The schema message of an agreement's dataset.
+
+        Raises:
+            NotFoundError, ConflictError: as `open`.
+        """
+        agreement = await self._in_force(caller, agreement_id)
+        return DatasetCard.parse(canonical.decode(agreement.card.encode())).schema_bytes()
+
     async def redeem(self, caller: Identity, fingerprint: str, ticket: str) -> tuple[Arrival, Redeemed]:
         """Present a ticket: join or start the transfer behind it.
 
@@ -240,7 +249,9 @@ class Pulls:
                 await self._suspend(arrival, str(error), 0)
                 raise
             except TdzError as error:
-                reason = "policy" if error.reason in {"TDZ-DENIED", "TDZ-REVIEW"} else f"{error.reason}: {error.message}"
+                reason = (
+                    "policy" if error.reason in {"TDZ-DENIED", "TDZ-REVIEW"} else f"{error.reason}: {error.message}"
+                )
                 await self._abort(arrival.transfer_id, arrival.agreement.id, reason)
                 raise
             await asyncio.sleep(wait)
@@ -298,9 +309,7 @@ class Pulls:
             )
         )
 
-    async def _record_start(
-        self, arrival: Arrival, body: Agreement, kept: KeptDecision, first_chunk: int
-    ) -> Recorded:
+    async def _record_start(self, arrival: Arrival, body: Agreement, kept: KeptDecision, first_chunk: int) -> Recorded:
         """A3."""
         house, agreement = self._house, arrival.agreement
         now = house.clock()

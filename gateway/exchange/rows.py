@@ -171,10 +171,10 @@ def _advance(
 
 
 def _one(connection: Connection, table: Table, identifier: str, name: str) -> dict[str, Any]:
-    row = connection.execute(select(table).where(table.c.id == identifier)).one_or_none()
+    row = connection.execute(select(table).where(table.c.id == identifier)).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"no {name} {identifier[:80]}", remedy=f"see `tdz {name} list`")
-    return dict(row._mapping)
+    return dict(row)
 
 
 def _negotiation(values: dict[str, Any]) -> NegotiationRow:
@@ -223,7 +223,7 @@ async def list_negotiations(
     query = select(table).order_by(table.c.id.desc()).limit(size)
     query = query.where(table.c.held_by != "", table.c.state == NegotiationState.REQUESTED) if held else query
     query = _filtered(query, table, participant=participant, side=side, where_state=where_state, before=before)
-    return await state.read(lambda connection: [_negotiation(dict(r._mapping)) for r in connection.execute(query)])
+    return await state.read(lambda connection: [_negotiation(dict(r)) for r in connection.execute(query).mappings()])
 
 
 async def list_agreements(
@@ -241,7 +241,7 @@ async def list_agreements(
     if party:
         query = query.where((table.c.consumer == party) | (table.c.provider == party))
     query = _filtered(query, table, participant="", side=side, where_state=where_state, before=before)
-    return await state.read(lambda connection: [AgreementRow(**r._mapping) for r in connection.execute(query)])
+    return await state.read(lambda connection: [AgreementRow(**r) for r in connection.execute(query).mappings()])
 
 
 async def list_transfers(
@@ -260,12 +260,10 @@ async def list_transfers(
     if agreement_id:
         query = query.where(table.c.agreement_id == agreement_id)
     query = _filtered(query, table, participant=participant, side=side, where_state=where_state, before=before)
-    return await state.read(lambda connection: [TransferRow(**r._mapping) for r in connection.execute(query)])
+    return await state.read(lambda connection: [TransferRow(**r) for r in connection.execute(query).mappings()])
 
 
-def _filtered(
-    query: Any, table: Table, *, participant: str, side: str, where_state: Sequence[str], before: str
-) -> Any:
+def _filtered(query: Any, table: Table, *, participant: str, side: str, where_state: Sequence[str], before: str) -> Any:
     if participant:
         query = query.where(table.c.participant == participant)
     if side:

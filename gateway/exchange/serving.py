@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,7 +82,7 @@ class Serving:
 
     async def read(
         self, zone: str, fingerprint: str, ticket: str, transfer_id: str, first_chunk: int, ledger_size: int
-    ) -> AsyncIterator[PeerFrame]:
+    ) -> AsyncGenerator[PeerFrame, None]:
         """Open a stream and yield its frames.
 
         1. The ticket is the caller's, fresh and unspent.
@@ -247,7 +247,9 @@ class Serving:
                 subject=f"transfers/{transfer_id}",
                 body={**kept.entry(), "agreement": agreement.id, "reason": "policy", "effect": "deny"},
                 effect="" if standing is None else "provider.aborted",
-                arguments={} if standing is None else {"id": transfer_id, "reason": "policy", "now": self._house.clock()},
+                arguments={}
+                if standing is None
+                else {"id": transfer_id, "reason": "policy", "now": self._house.clock()},
                 entry_id=decision.decision_id,
                 closing=True,
             )

@@ -9,14 +9,12 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from gateway.errors import InputError, IntegrityError, LedgerError, PeerError, PeerUnavailableError, TdzError
+from gateway.errors import InputError, PeerError, PeerUnavailableError, TdzError
 from gateway.journal import Journal
 from gateway.model import limits
 from gateway.server.access import caller
 from gateway.v1 import ledger_pb2, ledger_pb2_grpc
 from gateway.wire.status import from_rpc
-from ledger.errors import LedgerError as LedgerFailure
-from ledger.errors import OperationalError
 
 _log = structlog.get_logger()
 _BATCH_BYTES: Final = 768 * limits.KIB
@@ -67,32 +65,25 @@ class MirrorPusher:
         self.connected = True
         fresh = self._journal.witnessed_size < self._journal.size  # ask for a cosignature even at an equal size
         while True:
-            writer = self._journal.writer
-            published = writer.published if fresh else await writer.changed(size)
+            target, text, note = await self._journal.newer(size, same=fresh)
             fresh = False
-            target = published.checkpoint.size
             if target < size:
                 raise PeerError(f"the mirror in {self._zone} holds {size} entries of ours, we have {target}")
-            proof = await writer.consistency_proof(size, target)
+            proof = await self._journal.consistency(size, target)
             await stream.write(
-                ledger_pb2.PushRequest(
-                    begin=ledger_pb2.PushBegin(note=published.note, old_size=size, proof=proof)
-                )
+                ledger_pb2.PushRequest(begin=ledger_pb2.PushBegin(note=note, old_size=size, proof=proof))
             )
             start = max(size, have)
             while start < target:
-                entries = await writer.read(start, target, _BATCH_BYTES)
-                await stream.write(
-                    ledger_pb2.PushRequest(entries=ledger_pb2.PushEntries(start=start, entries=entries))
-                )
+                entries = await self._journal.entries(start, target, _BATCH_BYTES)
+                await stream.write(ledger_pb2.PushRequest(entries=ledger_pb2.PushEntries(start=start, entries=entries)))
                 start += len(entries)
             await stream.write(ledger_pb2.PushRequest(finish=ledger_pb2.PushFinish()))
             await self._answer(stream, "state")
             cosigned = await self._answer(stream, "cosigned")
             if cosigned.size != target:
                 raise PeerError(f"the mirror in {self._zone} cosigned another size than was sent")
-            note_text = published.checkpoint.text
-            await self._journal.add_cosignature(note_text, cosigned.line)
+            await self._journal.add_cosignature(text, cosigned.line)
             size = have = target
 
     async def _answer(self, stream: Any, kind: str) -> Any:
@@ -126,37 +117,20 @@ class MirrorService(ledger_pb2_grpc.MirrorServiceServicer):
         async for request in request_iterator:
             if self._newest.get(zone) is not mine:
                 raise PeerUnavailableError("a newer stream took the place of this one")
-            try:
-                match request.WhichOneof("step"):
-                    case "begin":
-                        begin = request.begin
-                        if len(begin.proof) > _PROOF_MAX:
-                            raise InputError("a consistency proof has at most 63 hashes")
-                        have = await mirror.begin(begin.note, begin.old_size, list(begin.proof))
-                        yield _state(mirror.size, have)
-                    case "entries":
-                        await self._entries(mirror, request.entries)
-                    case "finish":
-                        line = await mirror.finish()
-                        yield ledger_pb2.PushResponse(
-                            cosigned=ledger_pb2.Cosigned(size=mirror.size, line=line)
-                        )
-                    case _:
-                        raise InputError("a push has a step that is unknown here")
-            except OperationalError as error:
-                raise LedgerError(f"the mirror cannot take it now: {error}") from error
-            except LedgerFailure as error:
-                _log.error("the peer's log was refused", zone=zone, error=str(error))
-                raise IntegrityError(f"the mirror refuses it: {error}") from error
-
-    @staticmethod
-    async def _entries(mirror: Any, sent: ledger_pb2.PushEntries) -> None:
-        have = mirror.have
-        if sent.start > have:
-            raise InputError(f"entries begin at {sent.start}, the mirror needs {have}")
-        fresh = list(sent.entries)[have - sent.start :]
-        if fresh:
-            await mirror.receive(fresh)
+            match request.WhichOneof("step"):
+                case "begin":
+                    begin = request.begin
+                    if len(begin.proof) > _PROOF_MAX:
+                        raise InputError("a consistency proof has at most 63 hashes")
+                    have = await mirror.begin(begin.note, begin.old_size, list(begin.proof))
+                    yield _state(mirror.size, have)
+                case "entries":
+                    await mirror.receive(request.entries.start, list(request.entries.entries))
+                case "finish":
+                    line = await mirror.finish()
+                    yield ledger_pb2.PushResponse(cosigned=ledger_pb2.Cosigned(size=mirror.size, line=line))
+                case _:
+                    raise InputError("a push has a step that is unknown here")
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):

@@ -52,17 +52,13 @@ class PeerClient:
 
     async def hello(self, ledger_size: int) -> PeerTime:
         """Its clock, now."""
-        request = peer_pb2.HelloRequest(
-            time_ms=int(time.time() * 1000), ledger_size=ledger_size, version=__version__
-        )
+        request = peer_pb2.HelloRequest(time_ms=int(time.time() * 1000), ledger_size=ledger_size, version=__version__)
         answer = await call(self._stub.Hello(request, timeout=limits.CONNECT_DEADLINE_S))
         return PeerTime(answer.time_ms, answer.ledger_size)
 
     async def list_cards(self, after: str) -> tuple[list[str], str]:
         """A page of signed dataset cards."""
-        answer = await call(
-            self._stub.ListCards(peer_pb2.ListCardsRequest(after=after), timeout=limits.RPC_DEADLINE_S)
-        )
+        answer = await call(self._stub.ListCards(peer_pb2.ListCardsRequest(after=after), timeout=limits.RPC_DEADLINE_S))
         return list(answer.cards), answer.next
 
     async def get_card(self, resource: str) -> str:

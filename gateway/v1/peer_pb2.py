@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from gateway.v1 import flight_pb2 as gateway_dot_v1_dot_flight__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/peer.proto\x12\ngateway.v1\x1a\x17gateway/v1/flight.proto\"E\n\x0cHelloRequest\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\"F\n\rHelloResponse\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\"!\n\x10ListCardsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\t\"0\n\x11ListCardsResponse\x12\r\n\x05\x63\x61rds\x18\x01 \x03(\t\x12\x0c\n\x04next\x18\x02 \x01(\t\"\"\n\x0eGetCardRequest\x12\x10\n\x08resource\x18\x01 \x01(\t\"\x1f\n\x0fGetCardResponse\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\t\"9\n\x10NegotiateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"|\n\x11NegotiateResponse\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\r\n\x05offer\x18\x02 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\t\x12\x0f\n\x07held_by\x18\x04 \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x03\x12\x13\n\x0bledger_size\x18\x06 \x01(\x03\"8\n\x0e\x43onfirmRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"L\n\x0f\x43onfirmResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x14\n\x0cticket_until\x18\x02 \x01(\x03\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"9\n\x12IssueTicketRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x10\n\x08transfer\x18\x02 \x01(\t\";\n\x13IssueTicketResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x14\n\x0cticket_until\x18\x02 \x01(\x03\"Y\n\x0bReadRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x10\n\x08transfer\x18\x02 \x01(\t\x12\x13\n\x0b\x66irst_chunk\x18\x03 \x01(\x03\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"=\n\x15\x44\x65liverReceiptRequest\x12\x0f\n\x07receipt\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\">\n\x16\x44\x65liverReceiptResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"E\n\x0c\x41\x62ortRequest\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\x0f\n\rAbortResponse2\x89\x05\n\x0bPeerService\x12<\n\x05Hello\x12\x18.gateway.v1.HelloRequest\x1a\x19.gateway.v1.HelloResponse\x12H\n\tListCards\x12\x1c.gateway.v1.ListCardsRequest\x1a\x1d.gateway.v1.ListCardsResponse\x12\x42\n\x07GetCard\x12\x1a.gateway.v1.GetCardRequest\x1a\x1b.gateway.v1.GetCardResponse\x12H\n\tNegotiate\x12\x1c.gateway.v1.NegotiateRequest\x1a\x1d.gateway.v1.NegotiateResponse\x12\x42\n\x07\x43onfirm\x12\x1a.gateway.v1.ConfirmRequest\x1a\x1b.gateway.v1.ConfirmResponse\x12N\n\x0bIssueTicket\x12\x1e.gateway.v1.IssueTicketRequest\x1a\x1f.gateway.v1.IssueTicketResponse\x12\x39\n\x04Read\x12\x17.gateway.v1.ReadRequest\x1a\x16.gateway.v1.FlightData0\x01\x12W\n\x0e\x44\x65liverReceipt\x12!.gateway.v1.DeliverReceiptRequest\x1a\".gateway.v1.DeliverReceiptResponse\x12<\n\x05\x41\x62ort\x12\x18.gateway.v1.AbortRequest\x1a\x19.gateway.v1.AbortResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/peer.proto\x12\ngateway.v1\x1a\x17gateway/v1/flight.proto\"E\n\x0cHelloRequest\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\"F\n\rHelloResponse\x12\x0f\n\x07time_ms\x18\x01 \x01(\x03\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\"!\n\x10ListCardsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\t\"0\n\x11ListCardsResponse\x12\r\n\x05\x63\x61rds\x18\x01 \x03(\t\x12\x0c\n\x04next\x18\x02 \x01(\t\"\"\n\x0eGetCardRequest\x12\x10\n\x08resource\x18\x01 \x01(\t\"\x1f\n\x0fGetCardResponse\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\t\"9\n\x10NegotiateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"I\n\x11NegotiateResponse\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\r\n\x05offer\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"8\n\x0e\x43onfirmRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"L\n\x0f\x43onfirmResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x14\n\x0cticket_until\x18\x02 \x01(\x03\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"9\n\x12IssueTicketRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x10\n\x08transfer\x18\x02 \x01(\t\";\n\x13IssueTicketResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x14\n\x0cticket_until\x18\x02 \x01(\x03\"Y\n\x0bReadRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x10\n\x08transfer\x18\x02 \x01(\t\x12\x13\n\x0b\x66irst_chunk\x18\x03 \x01(\x03\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"=\n\x15\x44\x65liverReceiptRequest\x12\x0f\n\x07receipt\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\">\n\x16\x44\x65liverReceiptResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"E\n\x0c\x41\x62ortRequest\x12\x10\n\x08transfer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\x0f\n\rAbortResponse2\x89\x05\n\x0bPeerService\x12<\n\x05Hello\x12\x18.gateway.v1.HelloRequest\x1a\x19.gateway.v1.HelloResponse\x12H\n\tListCards\x12\x1c.gateway.v1.ListCardsRequest\x1a\x1d.gateway.v1.ListCardsResponse\x12\x42\n\x07GetCard\x12\x1a.gateway.v1.GetCardRequest\x1a\x1b.gateway.v1.GetCardResponse\x12H\n\tNegotiate\x12\x1c.gateway.v1.NegotiateRequest\x1a\x1d.gateway.v1.NegotiateResponse\x12\x42\n\x07\x43onfirm\x12\x1a.gateway.v1.ConfirmRequest\x1a\x1b.gateway.v1.ConfirmResponse\x12N\n\x0bIssueTicket\x12\x1e.gateway.v1.IssueTicketRequest\x1a\x1f.gateway.v1.IssueTicketResponse\x12\x39\n\x04Read\x12\x17.gateway.v1.ReadRequest\x1a\x16.gateway.v1.FlightData0\x01\x12W\n\x0e\x44\x65liverReceipt\x12!.gateway.v1.DeliverReceiptRequest\x1a\".gateway.v1.DeliverReceiptResponse\x12<\n\x05\x41\x62ort\x12\x18.gateway.v1.AbortRequest\x1a\x19.gateway.v1.AbortResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,25 +47,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEGOTIATEREQUEST']._serialized_start=359
   _globals['_NEGOTIATEREQUEST']._serialized_end=416
   _globals['_NEGOTIATERESPONSE']._serialized_start=418
-  _globals['_NEGOTIATERESPONSE']._serialized_end=542
-  _globals['_CONFIRMREQUEST']._serialized_start=544
-  _globals['_CONFIRMREQUEST']._serialized_end=600
-  _globals['_CONFIRMRESPONSE']._serialized_start=602
-  _globals['_CONFIRMRESPONSE']._serialized_end=678
-  _globals['_ISSUETICKETREQUEST']._serialized_start=680
-  _globals['_ISSUETICKETREQUEST']._serialized_end=737
-  _globals['_ISSUETICKETRESPONSE']._serialized_start=739
-  _globals['_ISSUETICKETRESPONSE']._serialized_end=798
-  _globals['_READREQUEST']._serialized_start=800
-  _globals['_READREQUEST']._serialized_end=889
-  _globals['_DELIVERRECEIPTREQUEST']._serialized_start=891
-  _globals['_DELIVERRECEIPTREQUEST']._serialized_end=952
-  _globals['_DELIVERRECEIPTRESPONSE']._serialized_start=954
-  _globals['_DELIVERRECEIPTRESPONSE']._serialized_end=1016
-  _globals['_ABORTREQUEST']._serialized_start=1018
-  _globals['_ABORTREQUEST']._serialized_end=1087
-  _globals['_ABORTRESPONSE']._serialized_start=1089
-  _globals['_ABORTRESPONSE']._serialized_end=1104
-  _globals['_PEERSERVICE']._serialized_start=1107
-  _globals['_PEERSERVICE']._serialized_end=1756
+  _globals['_NEGOTIATERESPONSE']._serialized_end=491
+  _globals['_CONFIRMREQUEST']._serialized_start=493
+  _globals['_CONFIRMREQUEST']._serialized_end=549
+  _globals['_CONFIRMRESPONSE']._serialized_start=551
+  _globals['_CONFIRMRESPONSE']._serialized_end=627
+  _globals['_ISSUETICKETREQUEST']._serialized_start=629
+  _globals['_ISSUETICKETREQUEST']._serialized_end=686
+  _globals['_ISSUETICKETRESPONSE']._serialized_start=688
+  _globals['_ISSUETICKETRESPONSE']._serialized_end=747
+  _globals['_READREQUEST']._serialized_start=749
+  _globals['_READREQUEST']._serialized_end=838
+  _globals['_DELIVERRECEIPTREQUEST']._serialized_start=840
+  _globals['_DELIVERRECEIPTREQUEST']._serialized_end=901
+  _globals['_DELIVERRECEIPTRESPONSE']._serialized_start=903
+  _globals['_DELIVERRECEIPTRESPONSE']._serialized_end=965
+  _globals['_ABORTREQUEST']._serialized_start=967
+  _globals['_ABORTREQUEST']._serialized_end=1036
+  _globals['_ABORTRESPONSE']._serialized_start=1038
+  _globals['_ABORTRESPONSE']._serialized_end=1053
+  _globals['_PEERSERVICE']._serialized_start=1056
+  _globals['_PEERSERVICE']._serialized_end=1705
 # @@protoc_insertion_point(module_scope)

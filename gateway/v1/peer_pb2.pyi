@@ -62,20 +62,14 @@ class NegotiateRequest(_message.Message):
     def __init__(self, envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
 
 class NegotiateResponse(_message.Message):
-    __slots__ = ("decision", "offer", "effect", "held_by", "deadline", "ledger_size")
+    __slots__ = ("decision", "offer", "ledger_size")
     DECISION_FIELD_NUMBER: _ClassVar[int]
     OFFER_FIELD_NUMBER: _ClassVar[int]
-    EFFECT_FIELD_NUMBER: _ClassVar[int]
-    HELD_BY_FIELD_NUMBER: _ClassVar[int]
-    DEADLINE_FIELD_NUMBER: _ClassVar[int]
     LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
     decision: str
     offer: str
-    effect: str
-    held_by: str
-    deadline: int
     ledger_size: int
-    def __init__(self, decision: _Optional[str] = ..., offer: _Optional[str] = ..., effect: _Optional[str] = ..., held_by: _Optional[str] = ..., deadline: _Optional[int] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+    def __init__(self, decision: _Optional[str] = ..., offer: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
 
 class ConfirmRequest(_message.Message):
     __slots__ = ("agreement", "ledger_size")

@@ -33,7 +33,7 @@ class Frame:
     descriptor: memoryview = _EMPTY
 
 
-def encode(header: Buffer, body: Sequence[Buffer] = (), *, metadata: bytes = b"") -> bytes:
+def encode(header: Buffer, body: Sequence[Buffer] = (), *, metadata: Buffer = b"") -> bytes:
     """One FlightData as bytes.
 
     Args:

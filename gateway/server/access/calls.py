@@ -150,3 +150,4 @@ async def _abort(call: OpenCall, error: TdzError) -> None:
         _log.debug("call had ended", method=call.method, failure=type(failure).__name__)
     finally:
         call.task.cancel()
+        await asyncio.wait([call.task], timeout=ABORT_DEADLINE_S)

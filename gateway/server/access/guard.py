@@ -199,7 +199,7 @@ class _Admission:
             method=self._method,
             incident=told.message,
             kind=type(error).__name__,
-            trace="".join(traceback.format_tb(trace)),
+            trace=[f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_tb(trace)],
         )
         await abort(self._context, told)
 

@@ -1,0 +1,187 @@
+"""Publishing: a partner's stream of Arrow messages becomes a version and a row in the catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from gateway.catalog.register import Published as CatalogEntry
+from gateway.errors import DataFileError, InputError, LimitError, TdzError
+from gateway.exchange.house import House
+from gateway.exchange.peer import Bytes
+from gateway.model import limits
+from gateway.model.dataset import Description, Publication
+from gateway.model.participant import Identity
+from gateway.storage.ipc_frames import END_OF_STREAM, decoded_bytes, join_message, read_batch_header
+from gateway.storage.publishing import Published, PublishSession
+
+_QUEUE: Final = 4  # messages between the wire and the thread that reads them
+_BATCH_DECODED_MAX: Final = 64 * limits.MIB
+_WAIT_S: Final = 120.0  # the longest silence of a client that publishes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One Arrow IPC message as FlightData carries it: without its 8-byte prefix."""
+
+    header: Bytes
+    body: Bytes
+
+
+class _Pipe:
+    """A file for pyarrow to read in a thread, fed from the event loop; bounded."""
+
+    def __init__(self) -> None:
+        self._parts: queue.Queue[Bytes | None] = queue.Queue(3 * _QUEUE)
+        self._rest = memoryview(b"")
+        self._ended = False
+        self._broken = False
+        self.closed = False
+
+    def offer(self, part: Bytes | None) -> bool:
+        """Give a part without waiting; whether there was room."""
+        try:
+            self._parts.put_nowait(part)
+        except queue.Full:
+            return False
+        return True
+
+    def put(self, part: Bytes | None) -> None:
+        """Give a part, waiting for room; raises queue.Full where the reader has stopped."""
+        self._parts.put(part, timeout=_WAIT_S)
+
+    def fail(self) -> None:
+        """No more will come and what came is not whole: the reader must not take it for an end."""
+        self._broken = True
+        self.offer(None)
+
+    def readable(self) -> bool:
+        """For pyarrow."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """For pyarrow: exactly so many bytes, fewer only at the end."""
+        out = bytearray()
+        while len(out) < size and not self._ended:
+            if not self._rest:
+                part = None if self._broken else self._parts.get(timeout=_WAIT_S)
+                if self._broken:
+                    raise OSError("the client went away")
+                if part is None:
+                    self._ended = True
+                    break
+                self._rest = memoryview(part)
+            take = min(size - len(out), len(self._rest))
+            out += self._rest[:take]
+            self._rest = self._rest[take:]
+        return bytes(out)
+
+    def close(self) -> None:
+        """For pyarrow."""
+        self.closed = True
+
+
+class Publisher:
+    """Publishes for this zone's institutions."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def publish(self, owner: Identity, manifest: bytes, messages: AsyncIterator[Message]) -> Published:
+        """Publish a dataset, or a new version of an own one.
+
+        Nothing is visible unless the whole stream was good; what is returned is durable.
+
+        Args:
+            owner: the publishing institution.
+            manifest: the publication as canonical JSON.
+            messages: the schema, then dictionaries and record batches.
+
+        Raises:
+            ManifestError: the publication is wrong.
+            ConflictError: the id belongs to another institution.
+            DataFileError: the stream is not Arrow, or a row does not fit a chunk.
+            StorageError: the disk is full or failed.
+        """
+        house = self._house
+        publication = Publication.parse(manifest)
+        await house.datasets.check_owner(publication.id, owner.uri)
+        if publication.terms is not None and await house.exporter(owner.uri) is None:
+            raise InputError(
+                "the institution is not in the register, so nothing of it can be offered",
+                remedy="ask the administrator for `tdz participant add`",
+            )
+        pipe = _Pipe()
+        work = asyncio.ensure_future(asyncio.to_thread(self._write, pipe, publication))
+        try:
+            await self._feed(pipe, messages, work)
+            published = await work
+        except BaseException:
+            pipe.fail()
+            await asyncio.gather(asyncio.shield(work), return_exceptions=True)
+            raise
+        version = await house.chunks.run(lambda: house.versions.open(published.version))
+        version.chunks.close()
+        await house.datasets.put(
+            CatalogEntry(
+                owner=owner.uri,
+                manifest=published.manifest,
+                description=Description.parse(version.description_bytes),
+                terms=publication.terms,
+                published_at=house.clock(),
+            )
+        )
+        return published
+
+    async def _feed(self, pipe: _Pipe, messages: AsyncIterator[Message], work: asyncio.Future[Any]) -> None:
+        first = True
+        async for message in messages:
+            if work.done():
+                return  # its error is told by whoever awaits it
+            if not first:
+                self._check(message)
+            first = False
+            for part in (join_message(message.header, message.body), message.header, message.body):
+                if part and not pipe.offer(part):
+                    await self._put(pipe, part)
+        if first:
+            raise InputError("the stream has no schema")
+        for last in (END_OF_STREAM, None):
+            if not pipe.offer(last):
+                await self._put(pipe, last)
+
+    async def _put(self, pipe: _Pipe, part: Bytes | None) -> None:
+        try:
+            await asyncio.to_thread(pipe.put, part)
+        except queue.Full as error:
+            raise TdzError("publishing stands still", remedy="try again; see the gateway's log") from error
+
+    @staticmethod
+    def _check(message: Message) -> None:
+        header = read_batch_header(memoryview(message.header))
+        if decoded_bytes(header, memoryview(message.body)) > _BATCH_DECODED_MAX:
+            raise LimitError(f"a record batch decompresses to more than {_BATCH_DECODED_MAX} bytes")
+
+    def _write(self, pipe: _Pipe, publication: Publication) -> Published:
+        house = self._house
+        session: PublishSession | None = None
+        try:
+            with ipc.open_stream(pa.PythonFile(pipe, mode="r")) as reader:
+                session = PublishSession(house.chunks, house.versions, reader.schema, publication)
+                for batch in reader:
+                    session.write(batch)
+            return session.finish()
+        except (pa.ArrowException, OSError, ValueError, queue.Empty) as error:
+            raise DataFileError(
+                f"the stream is not readable as Arrow: {type(error).__name__}: {str(error)[:200]}",
+                remedy="check the file with pyarrow, then publish again",
+            ) from error
+        finally:
+            if session is not None:
+                session.abort()
