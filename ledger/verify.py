@@ -78,10 +78,10 @@ class _Verification:
             return
         report.vkey, report.origin = str(self.log.vkey), self.log.vkey.name
         self._load_policy()
-        # 2. What it says about itself, newest first.
+        # 2. What it says about itself; checkpoint last, since a running writer moves it on before the others.
         self.kept = sorted(self._kept_sizes())
-        newest = self._signed("checkpoint", "checkpoint")
         witnessed = self._signed("checkpoint.witnessed", "checkpoint.witnessed", needed=False)
+        newest = self._signed("checkpoint", "checkpoint")
         if witnessed and newest and witnessed[0].size > newest[0].size:
             report.find("checkpoint", f"it is older than checkpoint.witnessed of size {witnessed[0].size}")
         if witnessed and self.policy and not self.policy.satisfied(witnessed[1]):
@@ -276,7 +276,8 @@ class _Leftovers:
             else:
                 same = found == self._reader.tile(int(level), index, known)[: width * HASH_SIZE]
         except TamperedError as error:
-            self._report.find(path, error.message)
+            if os.path.lexists(f"{self._report.directory}/{path}"):
+                self._report.find(path, error.message)
             return
         if not same:
             self._report.find(path, "the partial file is not a prefix of what replaced it")
@@ -286,12 +287,17 @@ class _Leftovers:
         try:
             with os.scandir(f"{self._report.directory}/{path}") as listing:
                 items = sorted(listing, key=lambda each: each.name)
+        except FileNotFoundError:
+            return  # a running writer removes superseded partials; what the scan needs it has read
         except OSError as error:
             self._report.find(path, f"it cannot be listed: {error.strerror}")
             return
         for item in items:
             below = f"{path}/{item.name}"
-            mode = item.stat(follow_symlinks=False).st_mode
+            try:
+                mode = item.stat(follow_symlinks=False).st_mode
+            except FileNotFoundError:
+                continue
             if stat.S_ISDIR(mode):
                 yield from self._walk(below)
             elif stat.S_ISREG(mode):

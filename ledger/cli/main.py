@@ -64,7 +64,7 @@ def _fail(text: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="tdz-ledger", description="Read and verify a zone's ledger, offline and without trust.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one JSON document")
     common.add_argument(
         "--vkey", metavar="KEY", help="the log's verifier key or a file that holds it; default: the directory's own"

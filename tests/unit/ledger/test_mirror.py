@@ -1,0 +1,299 @@
+"""The mirror and its cosigner: what it holds, what it signs, what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ledger.checkpoint import Checkpoint
+from ledger.entry import Entry
+from ledger.errors import (
+    BadProofError,
+    BadRequestError,
+    BadSignatureError,
+    ContradictionError,
+    ForkError,
+    MirrorBehindError,
+    MirrorFullError,
+    OldSizeError,
+    OperationalError,
+    StoppedError,
+    UnknownOriginError,
+)
+from ledger.merkle import CompactRange, leaf_hash
+from ledger.mirror_store import mirror_directory
+from ledger.note import NoteSigner, open_note, verifier
+from ledger.verify import verify_directory
+
+if TYPE_CHECKING:
+    from ledger.mirror import Mirror
+    from ledger.writer import LogWriter
+
+
+def _note(signer: NoteSigner, size: int, root: bytes, origin: str | None = None) -> bytes:
+    text = Checkpoint(origin or signer.name, size, root).text
+    return f"{text}\n{signer.sign(text)}\n".encode()
+
+
+def _root(entries: list[bytes]) -> bytes:
+    edge = CompactRange()
+    for each in entries:
+        edge.append(leaf_hash(each))
+    return edge.root()
+
+
+async def test_a_cosignature_means_that_the_entries_are_held(
+    writer: LogWriter, mirror: Mirror, zone: Any, peer: Any, helpers: Any
+) -> None:
+    await writer.set_policy(f"log {zone.signer.vkey}\nwitness peer {peer.cosigner.vkey}\nquorum peer\n")
+    for count in (1, 5, 260, 1):
+        await asyncio.gather(*(helpers.append(writer) for _ in range(count)))
+        head = writer.published.checkpoint
+        line = await helpers.push(writer, mirror)
+        assert (mirror.size, mirror.have, mirror.checkpoint) == (head.size, head.size, head)
+        seen = await writer.add_cosignature(head.text, line)
+        assert seen is not None
+        assert seen.checkpoint == head
+    assert mirror.note == writer.published.note
+    assert await mirror.read(0, 9999, 1 << 30) == await writer.read(0, 9999, 1 << 30)
+    directory = mirror_directory(peer.directory, zone.signer.name)
+    report = verify_directory(directory, vkey=zone.signer.vkey, witness_vkeys=[peer.cosigner.vkey])
+    assert (report.findings, report.size) == ([], 268)
+    assert report.witnessed is not None
+    assert report.witnessed.size == 268
+    served = open_note((directory / "checkpoint").read_bytes(), [verifier(peer.cosigner.vkey)])
+    assert len(served.verified) == 1
+
+
+async def test_a_repeat_of_the_same_size_gives_a_new_cosignature(
+    writer: LogWriter, zone: Any, peer: Any, helpers: Any
+) -> None:
+    times = iter((100, 200))
+    mirror = await peer.mirror(zone, clock=lambda: next(times))
+    await helpers.append(writer)
+    lines = [await helpers.push(writer, mirror) for _ in range(2)]
+    text = writer.published.checkpoint.text
+    known = [verifier(peer.cosigner.vkey)]
+    assert [open_note(f"{text}\n{line}\n".encode(), known).verified[0].time for line in lines] == [100, 200]
+    await mirror.close()
+
+
+async def test_an_interrupted_push_goes_on_at_the_first_missing_bundle(
+    writer: LogWriter, zone: Any, peer: Any, helpers: Any
+) -> None:
+    mirror = await peer.mirror(zone)
+    await helpers.append(writer, 9)
+    await helpers.push(writer, mirror)
+    await asyncio.gather(*(helpers.append(writer) for _ in range(590)))
+    head = writer.published
+    proof = await writer.consistency_proof(10, 600)
+    assert await mirror.begin(head.note, 10, proof) == 10
+    await mirror.receive(await writer.read(10, 300, 1 << 30))
+    assert (mirror.size, mirror.have) == (10, 300)
+    await mirror.close()
+    mirror = await peer.mirror(zone)
+    assert (mirror.size, mirror.have) == (10, 256)
+    with pytest.raises(BadRequestError, match="missing"):
+        await mirror.finish()
+    await mirror.receive(await writer.read(256, 600, 1 << 30))
+    await mirror.finish()
+    assert mirror.size == 600
+    await mirror.close()
+    directory = mirror_directory(peer.directory, zone.signer.name)
+    assert verify_directory(directory, vkey=zone.signer.vkey).findings == []
+
+
+async def test_a_request_is_judged_as_tlog_witness_does(
+    writer: LogWriter, mirror: Mirror, zone: Any, peer: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await helpers.push(writer, mirror)
+    held = writer.published
+    await helpers.append(writer, 2)
+    head = writer.published
+    proof = await writer.consistency_proof(5, 7)
+    stranger = NoteSigner(zone.signer.name, Ed25519PrivateKey.generate())
+    with pytest.raises(UnknownOriginError):
+        await mirror.begin(_note(peer.signer, 7, head.checkpoint.root), 5, proof)
+    with pytest.raises(UnknownOriginError):
+        await mirror.begin(_note(zone.signer, 7, head.checkpoint.root, "tdz/x/y"), 5, proof)
+    with pytest.raises(BadSignatureError):
+        await mirror.begin(_note(stranger, 7, head.checkpoint.root), 5, proof)
+    for note in (b"", b"x\n\n", head.note + b"x", b"\xff"):
+        with pytest.raises(BadRequestError):
+            await mirror.begin(note, 5, proof)
+    for old in (0, 4, 6, 8, -1):
+        with pytest.raises(OldSizeError) as caught:
+            await mirror.begin(head.note, old, proof)
+        assert (caught.value.held_size, caught.value.held_note) == (5, held.note)
+    with pytest.raises(BadRequestError, match="above"):
+        await mirror.begin(_note(zone.signer, 3, bytes(32)), 5, [])
+    for bad in ([], proof[:-1], [*proof, bytes(32)], [bytes(32)] * len(proof)):
+        with pytest.raises(BadProofError):
+            await mirror.begin(head.note, 5, bad)
+    for bad in ([b"x"], [bytes(32)] * 64):
+        with pytest.raises(BadRequestError):
+            await mirror.begin(head.note, 5, bad)
+    with pytest.raises(BadProofError):
+        await mirror.begin(held.note, 5, proof)
+    assert (mirror.size, mirror.note) == (5, held.note)
+    await helpers.push(writer, mirror)
+    assert mirror.size == 7
+
+
+async def test_two_roots_of_one_size_are_a_fork_and_never_cosigned(
+    writer: LogWriter, mirror: Mirror, zone: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await helpers.push(writer, mirror)
+    held = writer.published.note
+    other = _note(zone.signer, 5, bytes(32))
+    with pytest.raises(ForkError) as caught:
+        await mirror.begin(other, 5, [])
+    assert (caught.value.held_note, caught.value.offered_note) == (held, other)
+    await helpers.append(writer)
+    await mirror.begin(writer.published.note, 5, await writer.consistency_proof(5, 6))
+    with pytest.raises(ForkError):  # a pending one counts too: the log signed both
+        await mirror.begin(_note(zone.signer, 6, bytes(32)), 5, [])
+
+
+async def test_a_rewritten_prefix_is_a_fork_and_its_proof_is_kept(
+    writer: LogWriter, mirror: Mirror, zone: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await helpers.push(writer, mirror)
+    leaves = [leaf_hash(bytes([n])) for n in range(7)]
+    edge = CompactRange()
+    for each in leaves:
+        edge.append(each)
+    from ledger.merkle import consistency_proof, tree_hash_of_leaf_hashes
+
+    proof = consistency_proof(lambda h, i: tree_hash_of_leaf_hashes(leaves[i << h : (i + 1) << h]), 5, 7)
+    with pytest.raises(ForkError) as caught:
+        await mirror.begin(_note(zone.signer, 7, edge.root()), 5, proof)
+    assert caught.value.proof == proof
+
+
+async def test_entries_that_may_not_stand_there_are_not_taken(
+    writer: LogWriter, mirror: Mirror, zone: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 5)
+    good = await writer.read(0, 6, 1 << 20)
+    with pytest.raises(BadRequestError, match="pending"):
+        await mirror.receive(good)
+    with pytest.raises(BadRequestError):
+        await mirror.finish()
+    await mirror.begin(writer.published.note, 0, [])
+    await mirror.receive(good[:2])
+    for bad in (
+        [good[0]],
+        [good[3]],
+        [good[2], good[4]],
+        [good[2] + b" "],
+        [good[2].replace(b'"n":1', b'"n":7'), good[3]],
+        [b""],
+        [b"{}"],
+        [*good[2:], good[5]],
+        [b"x" * 70_000],
+    ):
+        with pytest.raises(BadRequestError):
+            await mirror.receive(bad)
+        assert (mirror.have, mirror.size) == (2, 0)
+    await mirror.receive(good[2:])
+    await mirror.finish()
+    assert mirror.size == 6
+
+
+async def test_entries_that_do_not_give_the_signed_root_are_forgotten(
+    writer: LogWriter, mirror: Mirror, zone: Any, peer: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await helpers.push(writer, mirror)
+    await asyncio.gather(*(helpers.append(writer) for _ in range(295)))
+    good = await writer.read(0, 300, 1 << 30)
+    # A chain of its own behind entry 5: every entry may stand there, and none was signed.
+    other = list(good[:5])
+    for seq in range(5, 300):
+        entry = Entry.parse(good[seq])
+        other.append(
+            Entry(entry.id, seq, leaf_hash(other[-1]), entry.time, entry.kind, entry.subject, {"n": -1}).encode()
+        )
+    assert _root(other) != _root(good)
+    proof = await writer.consistency_proof(5, 300)
+    await mirror.begin(writer.published.note, 5, proof)
+    await mirror.receive(other[5:])
+    with pytest.raises(BadProofError):
+        await mirror.finish()
+    assert (mirror.size, mirror.have) == (5, 5)
+    await helpers.push(writer, mirror)
+    assert await mirror.read(0, 300, 1 << 30) == good
+    directory = mirror_directory(peer.directory, zone.signer.name)
+    assert verify_directory(directory, vkey=zone.signer.vkey).findings == []
+
+
+async def test_a_quota_bounds_what_a_peer_may_store(writer: LogWriter, zone: Any, peer: Any, helpers: Any) -> None:
+    mirror = await peer.mirror(zone, quota_bytes=1000)
+    await helpers.append(writer, 5)
+    await mirror.begin(writer.published.note, 0, [])
+    with pytest.raises(MirrorFullError, match="quota"):
+        await mirror.receive(await writer.read(0, 6, 1 << 20))
+    await mirror.close()
+
+
+async def test_waiting_ends_with_the_size_or_the_deadline(writer: LogWriter, mirror: Mirror, helpers: Any) -> None:
+    await mirror.wait(0, 0)
+    with pytest.raises(MirrorBehindError, match="stands at 0"):
+        await mirror.wait(2, 0.001)
+    await helpers.append(writer)
+    waiting = asyncio.create_task(mirror.wait(2, 60))
+    never = asyncio.create_task(mirror.wait(99, 60))
+    await helpers.push(writer, mirror)
+    await waiting
+    await mirror.close()
+    with pytest.raises(StoppedError):
+        await never
+    with pytest.raises(StoppedError):
+        await mirror.finish()
+
+
+async def test_a_mirror_survives_a_restart_and_belongs_to_one_process(
+    writer: LogWriter, mirror: Mirror, zone: Any, peer: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await helpers.push(writer, mirror)
+    with pytest.raises(OperationalError, match="another process"):
+        await peer.mirror(zone)
+    await mirror.close()
+    again = await peer.mirror(zone)
+    assert (again.size, again.note) == (5, writer.published.note)
+    await again.close()
+
+
+async def test_a_lost_or_contradicting_witness_database_refuses_the_start(
+    writer: LogWriter, mirror: Mirror, zone: Any, peer: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await helpers.push(writer, mirror)
+    await mirror.close()
+    database = peer.directory / "state/witness.db"
+    aside = peer.directory / "state/aside"
+    shutil.move(database, aside)
+    with pytest.raises(OperationalError, match=r"witness\.db"):
+        await peer.mirror(zone)
+    from ledger.create import WITNESS_SCHEMA
+    from ledger.lock import create_database
+
+    create_database(database, WITNESS_SCHEMA)
+    with pytest.raises(ContradictionError, match="new cosigner key"):
+        await peer.mirror(zone)
+    shutil.move(aside, database)
+    with pytest.raises(OperationalError, match="another key"):
+        await peer.mirror(type(zone)(zone.directory, NoteSigner(zone.signer.name, Ed25519PrivateKey.generate()), None))
+    tile = mirror_directory(peer.directory, zone.signer.name) / "tile/0/000.p/5"
+    tile.write_bytes(bytes(160))
+    with pytest.raises(ContradictionError, match="tile"):
+        await peer.mirror(zone)
