@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.errors import ConfigError, StorageError
@@ -44,6 +45,8 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = True) -> N
         temporary.unlink(missing_ok=True)
         raise ConfigError(f"{path} exists", remedy="choose another place, or move it away first") from error
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {path}: {error.strerror}", remedy="free space, mend permissions"
         ) from error
