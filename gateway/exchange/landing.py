@@ -14,7 +14,7 @@ from gateway.model import canonical, limits
 from gateway.model.statements import DatasetCard, StreamEnd
 from gateway.model.transfer import TransferState as State
 from gateway.storage.chunks import DIGEST_BYTES
-from gateway.storage.ipc_frames import PREFIX_BYTES, join_message
+from gateway.storage.ipc_frames import PREFIX_BYTES, join_message, join_schema
 from gateway.storage.landing import Landing
 from gateway.storage.versions import ChunkList, Version
 
@@ -114,7 +114,7 @@ class Arrival:
         opening = await anext(frames, None)
         if opening is None or not opening.header:
             raise PeerError(f"the stream of {zone} does not begin with a schema")
-        if join_message(opening.header, opening.body) + opening.header != self.card.schema_bytes():
+        if opening.body or join_schema(opening.header) != self.card.schema_bytes():
             raise PeerError(f"the stream of {zone} has another schema than was agreed on")
         started = StreamOpening.decode(opening.metadata)
         await house.journal.wait_mirrored(zone, started.ledger_size, house.timing.mirror)

@@ -18,7 +18,7 @@ from gateway.exchange.peer import Bytes
 from gateway.model import limits
 from gateway.model.dataset import Description, Publication
 from gateway.model.participant import Identity
-from gateway.storage.ipc_frames import END_OF_STREAM, decoded_bytes, join_message, read_batch_header
+from gateway.storage.ipc_frames import END_OF_STREAM, decoded_bytes, join_message, join_schema, read_batch_header
 from gateway.storage.publishing import Published, PublishSession
 
 _QUEUE: Final = 4  # messages between the wire and the thread that reads them
@@ -144,10 +144,13 @@ class Publisher:
         async for message in messages:
             if work.done():
                 return  # its error is told by whoever awaits it
-            if not first:
+            if first:
+                parts: tuple[Bytes, ...] = (join_schema(message.header),)
+                first = False
+            else:
                 self._check(message)
-            first = False
-            for part in (join_message(message.header, message.body), message.header, message.body):
+                parts = (join_message(message.header, message.body), message.header, message.body)
+            for part in parts:
                 if part and not pipe.offer(part):
                     await self._put(pipe, part)
         if first:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from gateway.catalog.register import DatasetRegister
 from gateway.config import GatewaySettings, load_settings
@@ -36,11 +36,12 @@ from gateway.identity.authority import ZoneAuthority
 from gateway.identity.card import SignedCard, read_card
 from gateway.identity.enrolment import Enrolment
 from gateway.identity.keys import load_statement_key, load_tls_key
+from gateway.identity.own import load_authorities
 from gateway.identity.pairing import Pairings
 from gateway.identity.participants import Participants
 from gateway.identity.registry import Registry
 from gateway.identity.statements import StatementSigner
-from gateway.identity.verifier import Verifier, load_certificate
+from gateway.identity.verifier import Verifier
 from gateway.journal import Journal
 from gateway.model import limits
 from gateway.server.access import Access, OpenCalls, Registrar
@@ -49,6 +50,7 @@ from gateway.server.corridor import Corridor
 from gateway.server.exchange_service import ExchangeService
 from gateway.server.flight import SERVICE as FLIGHT
 from gateway.server.flight import FlightService
+from gateway.server.health import Health
 from gateway.server.identity_service import IdentityService
 from gateway.server.logging import configure_logging
 from gateway.server.mechanism_service import MechanismService
@@ -203,7 +205,8 @@ class Gateway:
         house, registry, settings = self.house, self.registry, self.settings
         layout = settings.layout
         target: Any = registrar  # it stands where generated code expects the server
-        authority = ZoneAuthority(settings.zone, load_certificate(layout.ca.read_bytes()), load_tls_key(layout.ca_key))
+        (certificate, *_) = load_authorities(layout.ca.read_bytes())
+        authority = ZoneAuthority(settings.zone, certificate, load_tls_key(layout.ca_key))
         enrolment = Enrolment(authority, registry, time.time)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(
             IdentityService(settings.zone, enrolment, registry, time.time), target
@@ -229,11 +232,11 @@ class Gateway:
         flows = PeerFlows(house, self.offers, self.provider, self.serving, self.receipts)
         registrar.add_service(PEER, PeerService(flows).handlers())
         registrar.add_service(FLIGHT, FlightService(house, self.pulls, Publisher(house)).handlers())
-        health = HealthServicer()
+        health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(health, target)
         self._health = health
         names = (*registrar.services, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, target)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), target)
 
     async def _take_up(self) -> None:
         """Finish recorded steps, connect, go on with what was open, then let the loops run."""

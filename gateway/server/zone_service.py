@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -107,9 +108,9 @@ class ZoneService(zone_pb2_grpc.ZoneServiceServicer):
     async def GetStatus(self, request: zone_pb2.GetStatusRequest, context: _Context) -> zone_pb2.ZoneStatus:
         """Say what the gateway is and how it stands."""
         own = self._own()
-        peers = []
-        for pairing in self._registry.peers():
-            reached = await self._status.reach(pairing.zone)
+        peers, pairings = [], self._registry.peers()
+        standing = await asyncio.gather(*(self._status.reach(pairing.zone) for pairing in pairings))
+        for pairing, reached in zip(pairings, standing, strict=True):
             message = peer_message(pairing)
             message.reachable = reached.reachable
             message.detail = reached.detail

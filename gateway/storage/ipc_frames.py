@@ -233,6 +233,17 @@ def join_message(metadata: bytes | memoryview, body: bytes | memoryview) -> byte
     return CONTINUATION + _I32.pack(len(metadata))
 
 
+def join_schema(metadata: bytes | memoryview) -> bytes:
+    """A schema message from its metadata: the prefix put back, the framing checked.
+
+    Raises:
+        IntegrityError: it is no schema message.
+    """
+    message = CONTINUATION + _I32.pack(len(metadata)) + bytes(metadata)
+    check_schema_message(message)
+    return message
+
+
 def check_schema_message(message: bytes) -> None:
     """Check the framing of a schema message: one message, V5, no body, nothing left over.
 
