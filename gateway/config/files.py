@@ -47,6 +47,4 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = True) -> N
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}", remedy="free space, mend permissions"
-        ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror}", remedy="free space, mend permissions") from error

@@ -115,15 +115,23 @@ class ZoneAuthority:
         return f"ZoneAuthority(zone={self.zone!r})"
 
     @classmethod
-    def create(cls, zone: str, *, now: datetime.datetime, life: datetime.timedelta = CA_LIFE) -> ZoneAuthority:
+    def create(
+        cls,
+        zone: str,
+        *,
+        now: datetime.datetime,
+        life: datetime.timedelta = CA_LIFE,
+        key: ec.EllipticCurvePrivateKey | None = None,
+    ) -> ZoneAuthority:
         """Make a new CA.
 
         Args:
             zone: the zone's name.
             now: with its time zone.
             life: how long it is valid.
+            key: its private key, where the CA's certificate is renewed; a new one where left out.
         """
-        key = new_tls_key()
+        key = key or new_tls_key()
         name = ca_subject(zone)
         certificate = (
             x509.CertificateBuilder()

@@ -245,8 +245,12 @@ class Registrar:
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler]
     ) -> None:
-        """What generated code calls."""
-        self.add_service(service_name, method_handlers)
+        """What generated code calls; methods that the service does not implement are left out.
+
+        Their handlers are the generated base class's, and gRPC answers UNIMPLEMENTED by itself.
+        """
+        implemented = {name: handler for name, handler in method_handlers.items() if not _generated(_parts(handler)[1])}
+        self.add_service(service_name, implemented)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """What generated code calls first; the handlers come again by name, and are taken then.
@@ -260,7 +264,7 @@ class Registrar:
             self._announced.add(handler.service_name())
 
     def finish(self) -> None:
-        """Make sure that all that was announced is registered, behind the guard and with declared roles.
+        """Make sure that all that was announced is registered behind the guard, which knows its roles.
 
         Raises:
             ConfigError: it is not.
@@ -268,7 +272,10 @@ class Registrar:
         hidden: Iterable[str] = self._announced - self._services
         for service in hidden:
             raise ConfigError(f"the service {service} hides its methods", remedy="register it with add_service")
-        check_complete(self._methods)
+
+
+def _generated(behaviour: Callable[..., Any]) -> bool:
+    return str(getattr(behaviour, "__module__", "")).endswith("_pb2_grpc")
 
 
 def _parts(handler: grpc.RpcMethodHandler) -> tuple[str, Callable[..., Any], Callable[..., Any]]:

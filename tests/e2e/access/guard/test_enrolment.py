@@ -16,67 +16,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.errors import (
     ConflictError,
     InputError,
-    IntegrityError,
     LedgerError,
     LimitError,
     PermissionDeniedError,
 )
 from gateway.identity.authority import make_request, make_request_for
-from gateway.identity.card import sign_card
-from gateway.identity.keys import key_fingerprint, new_statement_key
+from gateway.identity.keys import key_fingerprint
 from gateway.identity.registry import Registry
 from gateway.identity.verifier import TrustedZone
 from gateway.model.participant import Identity, Role
-from gateway.v1 import common_pb2, identity_pb2, identity_pb2_grpc, zone_pb2, zone_pb2_grpc
-from gateway.wire.status import from_rpc
+from gateway.v1 import common_pb2, identity_pb2
 
 HERE, PEER = "lingang", "cyberjaya"
-ROLES = {
-    Role.PARTNER: identity_pb2.ROLE_PARTNER,
-    Role.ADMIN: identity_pb2.ROLE_ADMIN,
-    Role.AUDITOR: identity_pb2.ROLE_AUDITOR,
-    Role.GATEWAY: identity_pb2.ROLE_GATEWAY,
-}
 COMPROMISE = identity_pb2.REVOCATION_REASON_KEY_COMPROMISE
-
-
-async def ask(pending):
-    try:
-        return await pending
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc(error) from error
-
-
-class Desk:
-    """One caller's stubs."""
-
-    def __init__(self, gate, client):
-        self.channel = gate.connect(client)
-        self.identity = identity_pb2_grpc.IdentityServiceStub(self.channel)
-        self.zone = zone_pb2_grpc.ZoneServiceStub(self.channel)
-
-    async def approve(self, key, role, identifier, csr=None, second_key=0, fingerprint=None):
-        csr = csr or make_request_for(key, Identity(HERE, role, identifier))
-        return await ask(
-            self.identity.Approve(
-                identity_pb2.ApproveRequest(
-                    csr=csr.decode(),
-                    role=ROLES[role],
-                    id=identifier,
-                    key_fingerprint=fingerprint or key_fingerprint(key.public_key()),
-                    second_key=second_key,
-                )
-            )
-        )
-
-
-@pytest.fixture
-async def desks(gate):
-    """Two administrators."""
-    made = [Desk(gate, await gate.enrolled(Role.ADMIN, f"ops-{number}")) for number in (1, 2)]
-    yield made
-    for desk in made:
-        await desk.channel.close()
 
 
 def new_key():
@@ -94,7 +46,7 @@ async def test_an_approved_partner_gets_in_and_the_ledger_knew_first(gate, desks
     assert (kind, subject, closing) == ("identity.issued", f"certificates/{certificate.fingerprint}", False)
     assert body["identity"] == certificate.uri
     assert body["key"] == key_fingerprint(key.public_key())
-    client = mill._client("ecnu", x509.load_pem_x509_certificate(certificate.pem.encode()), key)
+    client = mill.client("ecnu", x509.load_pem_x509_certificate(certificate.pem.encode()), key)
     assert await gate.code(client) is grpc.StatusCode.OK
 
 
@@ -260,7 +212,9 @@ async def test_what_the_ledger_does_not_take_is_not_issued(gate, desks):
 
 
 @pytest.mark.parametrize("failure", ["before", "after"])
-async def test_revocation_is_in_force_whatever_the_ledger_says_and_is_recorded_at_the_next_start(gate, desks, failure):
+async def test_revocation_is_in_force_whatever_the_ledger_says_and_recorded_at_the_next_start(
+    gate, desks, failure, ask
+):
     client = await gate.enrolled(Role.PARTNER, "ecnu")
     gate.ledger.fail = failure
     with pytest.raises(LedgerError):
@@ -285,11 +239,11 @@ async def test_an_issue_that_was_cut_is_finished_only_if_it_stands_on_the_ledger
     assert bool(await live(desks[0], "ecnu")) is issued
 
 
-async def test_a_certificate_is_renewed_from_two_thirds_of_its_life_on(gate, desks, mill):
+async def test_a_certificate_is_renewed_from_two_thirds_of_its_life_on(gate, desks, desk, ask, mill):
     key = new_key()
     issued = (await desks[0].approve(key, Role.PARTNER, "ecnu")).certificate
-    client = mill._client("ecnu", x509.load_pem_x509_certificate(issued.pem.encode()), key)
-    own = Desk(gate, client)
+    client = mill.client("ecnu", x509.load_pem_x509_certificate(issued.pem.encode()), key)
+    own = desk(client)
     _, csr = make_request(Identity(HERE, Role.ADMIN, "root"))  # what it asks for does not matter
     request = identity_pb2.RenewRequest(csr=csr.decode())
     with pytest.raises(ConflictError, match="can be renewed from"):
@@ -300,10 +254,9 @@ async def test_a_certificate_is_renewed_from_two_thirds_of_its_life_on(gate, des
     assert await ask(own.identity.Renew(request)) == renewed  # the answer was lost
     body = gate.ledger.entries[-1][2]
     assert (body["how"], body["renews"]) == ("renewal", issued.fingerprint)
-    await own.channel.close()
 
 
-async def test_revocation_needs_a_reason_and_something_to_revoke(gate, desks):
+async def test_revocation_needs_a_reason_and_something_to_revoke(gate, desks, ask):
     for request in (
         identity_pb2.RevokeRequest(uri=f"tdz://{HERE}/partner/ecnu"),
         identity_pb2.RevokeRequest(reason=COMPROMISE),
@@ -317,7 +270,7 @@ async def test_revocation_needs_a_reason_and_something_to_revoke(gate, desks):
         )
 
 
-async def test_certificates_are_listed_in_pages_newest_first(gate, desks):
+async def test_certificates_are_listed_in_pages_newest_first(gate, desks, ask):
     for number in range(5):
         await desks[0].approve(new_key(), Role.PARTNER, f"p-{number}")
     found, token = [], ""
@@ -334,122 +287,3 @@ async def test_certificates_are_listed_in_pages_newest_first(gate, desks):
         await ask(
             desks[0].identity.ListCertificates(identity_pb2.ListCertificatesRequest(page=common_pb2.Page(token="x")))
         )
-
-
-async def test_a_zone_is_paired_by_fingerprint_and_shown_in_the_status(gate, desks):
-    card = gate.peer_card
-    with pytest.raises(InputError, match="not the one that was given"):
-        await ask(desks[0].zone.Pair(zone_pb2.PairRequest(card=card.data, fingerprint="0" * 64)))
-    request = zone_pb2.PairRequest(card=card.data, fingerprint=card.fingerprint)
-    paired = await ask(desks[0].zone.Pair(request))
-    assert paired.outcome == zone_pb2.PAIR_OUTCOME_PAIRED
-    assert (await ask(desks[0].zone.Pair(request))).outcome == zone_pb2.PAIR_OUTCOME_UNCHANGED
-    status = await desks[0].zone.GetStatus(zone_pb2.GetStatusRequest())
-    assert [(peer.zone, peer.jurisdiction, peer.reachable) for peer in status.peers] == [(PEER, "MY", True)]
-    assert (status.ledger_size, status.witnessed_size) == (7, 5)
-    assert gate.ledger.kinds() == ["zone.paired"]
-    served = await desks[0].zone.GetZoneCard(zone_pb2.GetZoneCardRequest())
-    assert (served.card, served.fingerprint) == (gate.card.data, gate.card.fingerprint)
-
-
-async def test_the_own_card_and_a_damaged_one_are_refused(gate, desks):
-    own = zone_pb2.PairRequest(card=gate.card.data, fingerprint=gate.card.fingerprint)
-    with pytest.raises(ConflictError, match="own card"):
-        await ask(desks[0].zone.Pair(own))
-    with pytest.raises(IntegrityError):
-        await ask(desks[0].zone.Pair(zone_pb2.PairRequest(card=gate.peer_card.data[:-1], fingerprint="0" * 64)))
-
-
-async def test_a_participant_is_registered_screened_and_committed_to(gate, desks):
-    exporter = {
-        "legal_name": "East China Normal University",
-        "kind": "university",
-        "sector": "education",
-        "ciio": "no",
-        "ftz_registered": "yes",
-        "lingang_activity": "yes",
-        "dpo_required": "no",
-        "dpo_ref": "",
-    }
-    recipient = {
-        "legal_name": "East China Normal University",
-        "kind": "university",
-        "hq_country": "CN",
-        "ultimate_parent_country": "CN",
-        "owners": [],
-    }
-    put = zone_pb2.PutParticipantRequest(id="ecnu", exporter=json.dumps(exporter), recipient=json.dumps(recipient))
-    made = await ask(desks[0].zone.PutParticipant(put))
-    assert json.loads(made.recipient)["screening"] == {"list_revision": "none", "result": "unknown"}
-    assert json.loads(made.exporter)["id"] == f"tdz://{HERE}/partner/ecnu"
-    screen = zone_pb2.ScreenParticipantRequest(
-        id="ecnu", list_revision="2026-11", result=zone_pb2.SCREENING_RESULT_CLEAR
-    )
-    await ask(desks[0].zone.ScreenParticipant(screen))
-    kept = await ask(desks[0].zone.PutParticipant(put))  # facts replaced, the result stays
-    assert json.loads(kept.recipient)["screening"] == {"list_revision": "2026-11", "result": "clear"}
-    assert await ask(desks[0].zone.GetParticipant(zone_pb2.GetParticipantRequest(id="ecnu"))) == kept
-    listed = await ask(desks[0].zone.ListParticipants(zone_pb2.ListParticipantsRequest()))
-    assert list(listed.participants) == [kept]
-    bodies = [body for kind, _, body, _ in gate.ledger.entries if kind.startswith("participant.")]
-    assert len({body["commitment"] for body in bodies}) == 3
-    assert "clear" not in json.dumps(bodies)
-    wrong = zone_pb2.PutParticipantRequest(
-        id="ecnu", exporter=json.dumps({**exporter, "ciio": "maybe"}), recipient=json.dumps(recipient)
-    )
-    with pytest.raises(InputError, match=r"exporter\.ciio"):
-        await ask(desks[0].zone.PutParticipant(wrong))
-    for text in ("[]", "{", '{"kind":1,"kind":2}', "NaN"):
-        with pytest.raises(InputError):
-            await ask(
-                desks[0].zone.PutParticipant(zone_pb2.PutParticipantRequest(id="ecnu", exporter=text, recipient="{}"))
-            )
-
-
-async def test_a_cards_own_keys_admit_its_successor_after_a_confirmation(gate, desks):
-    first = gate.peer_card
-    log, statement = new_statement_key(), new_statement_key()
-    from dataclasses import replace
-
-    from gateway.identity.card import make_vkey
-    from gateway.identity.keys import raw_public
-
-    card = replace(
-        first.card,
-        log=make_vkey(first.card.origin, log.public_key(), 1),
-        statement_key=raw_public(statement.public_key()),
-        serial=2,
-    )
-    one = sign_card(card, log=log.sign, statement=statement.sign)
-    two = sign_card(replace(card, serial=3, endpoint="127.0.0.1:9443"), log=log.sign, statement=statement.sign)
-    foreign_log, foreign_statement = new_statement_key(), new_statement_key()
-    foreign = sign_card(
-        replace(
-            card,
-            serial=9,
-            log=make_vkey(first.card.origin, foreign_log.public_key(), 1),
-            statement_key=raw_public(foreign_statement.public_key()),
-        ),
-        log=foreign_log.sign,
-        statement=foreign_statement.sign,
-    )
-
-    async def pair(signed, confirm=False):
-        return await ask(
-            desks[0].zone.Pair(zone_pb2.PairRequest(card=signed.data, fingerprint=signed.fingerprint, confirm=confirm))
-        )
-
-    await pair(one)
-    shown = await pair(two)
-    assert shown.outcome == zone_pb2.PAIR_OUTCOME_CONFIRM
-    assert list(shown.changed) == ["endpoint"]
-    assert gate.registry.peer(PEER).signed == one
-    assert (await pair(two, confirm=True)).outcome == zone_pb2.PAIR_OUTCOME_REPLACED
-    with pytest.raises(ConflictError, match="not above"):
-        await pair(one, confirm=True)
-    with pytest.raises(IntegrityError, match="no key of the card in force"):
-        await pair(foreign, confirm=True)
-    await desks[0].zone.Unpair(zone_pb2.UnpairRequest(zone=PEER))
-    with pytest.raises(ConflictError, match="not above"):
-        await pair(one)  # never an older card, not even after unpairing
-    assert (await pair(foreign)).outcome == zone_pb2.PAIR_OUTCOME_PAIRED  # by fingerprint, anew
