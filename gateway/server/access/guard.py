@@ -188,7 +188,7 @@ class _Admission:
             return
         self._access.leave(call)
         # A call that was ended from outside has its status already.
-        if call.ended or not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
+        if call.ended or not isinstance(error, Exception) or isinstance(error, grpc.aio.BaseError):
             return
         if isinstance(error, TdzError):
             await abort(self._context, error)
