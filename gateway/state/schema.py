@@ -99,7 +99,7 @@ datasets = Table(
     Column("id", String(63), primary_key=True),
     Column("owner", String(300), nullable=False),  # the publishing institution's URI
     Column("version", String(64), nullable=False),  # version digest: SHA-256 of the manifest
-    Column("description", Text, nullable=False),  # the descriptive part, terms included
+    Column("description", Text, nullable=False),  # manifest, descriptive part and terms as JSON
     Column("published_at", BigInteger, nullable=False),
 )
 
