@@ -87,6 +87,33 @@ def test_a_commit_that_fails_at_any_operation_loses_and_doubles_nothing(
 
 
 @pytest.mark.parametrize("mode", FAILURES, ids=lambda mode: mode.value)
+def test_a_recovery_that_fails_at_any_operation_is_finished_by_the_next(
+    prepared: Path, tmp_path: Path, mode: Mode
+) -> None:
+    count = copy(prepared, tmp_path / "count")
+    storage = FaultyStorage(None, mode)
+    asyncio.run(run_log(count / "log", storage, _ignore, _ignore))
+    last_commit = max(number for number, name in enumerate(storage.names) if name == "commit")
+    crashed = copy(prepared, tmp_path / "crashed")
+    # Committed and not published: the replay writes full and partial tiles anew.
+    asyncio.run(run_log(crashed / "log", FaultyStorage(last_commit, Mode.PERSISTED), _ignore, _ignore))
+
+    async def start(target: Path, storage: FaultyStorage) -> None:
+        writer = await LogWriter.open(target / "log", SIGNER, storage=storage)
+        await writer.close()
+
+    counting = FaultyStorage(None, mode)
+    asyncio.run(start(copy(crashed, tmp_path / "start"), counting))
+    assert counting.operations > 15
+    for at in range(counting.operations):
+        target = copy(crashed, tmp_path / str(at))
+        storage = FaultyStorage(at, mode)
+        with pytest.raises(SyncError):
+            asyncio.run(start(target, storage))
+        asyncio.run(check_log(target / "log", {}, PLANNED))
+
+
+@pytest.mark.parametrize("mode", FAILURES, ids=lambda mode: mode.value)
 def test_mirroring_that_fails_at_any_operation_signs_nothing_untrue(prepared: Path, tmp_path: Path, mode: Mode) -> None:
     count = copy(prepared, tmp_path / "count")
     for at in _operations(lambda storage: run_mirror(count / "peer", count / "log", storage, _ignore, _ignore)):
