@@ -14,10 +14,12 @@ from typing import Any, Final, Protocol
 from gateway.decisions.policy_set import ZonePolicy
 from gateway.decisions.worker import FRAME_MAX
 from gateway.errors import ConfigError, DecisionUnavailableError
-from gateway.model.limits import DECISION_DEADLINE_S, DECISION_OUTPUT_MAX
+from gateway.model.limits import DECISION_DEADLINE_S, DECISION_OUTPUT_MAX, MIB
 
 _LENGTH: Final = struct.Struct(">I")
 _START_DEADLINE_S: Final = 30.0
+_WATCH_S: Final = 0.02
+WORKER_MEMORY_MAX: Final = 256 * MIB  # a worker at rest takes about 30 MiB
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 
@@ -55,6 +57,7 @@ class EmbeddedEngine:
         self._lock = asyncio.Lock()
         self._worker: _Worker | None = None
         self._spare: asyncio.Task[_Worker] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(self) -> None:
@@ -73,19 +76,39 @@ class EmbeddedEngine:
             worker = await self._ready()
             answered = False
             try:
-                answer = await asyncio.wait_for(worker.ask(document), self._deadline_s)
+                answer = await self._watched(worker, document)
                 answered = True
-            except TimeoutError:
-                raise DecisionUnavailableError(f"the policy engine gave no answer in {self._deadline_s:g} s") from None
             finally:
                 if not answered:  # also where the caller went away: the pipe holds half an exchange
-                    self._worker = None
-                    worker.kill()
+                    self._discard(worker)
         if "error" in answer:
             raise DecisionUnavailableError(f"the policy engine failed: {_one_line(answer['error'])}")
         if set(answer) != {"result"}:
             raise DecisionUnavailableError("the policy gave no result")
         return answer["result"]
+
+    async def _watched(self, worker: _Worker, document: bytes) -> dict[str, Any]:
+        """The worker's answer, unless time or memory run out first.
+
+        A rule can eat gigabytes within the deadline, and address space limits are no use: the engine's
+        allocator reserves far more than it touches.
+        """
+        asked = asyncio.ensure_future(worker.ask(document))
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._deadline_s
+        try:
+            while not asked.done():
+                left = deadline - clock()
+                if left <= 0:
+                    raise DecisionUnavailableError(f"the policy engine gave no answer in {self._deadline_s:g} s")
+                if worker.resident_bytes() > WORKER_MEMORY_MAX:
+                    raise DecisionUnavailableError("the policy engine took too much memory")
+                await asyncio.wait({asked}, timeout=min(left, _WATCH_S))
+            return asked.result()
+        finally:
+            if not asked.done():
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
 
     async def close(self) -> None:
         """End all workers."""
@@ -94,9 +117,18 @@ class EmbeddedEngine:
         if spare is not None:
             with contextlib.suppress(ConfigError, DecisionUnavailableError):
                 await (await spare).close()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            await worker.close()
+        if self._worker is not None:
+            self._discard(self._worker)
+        await asyncio.gather(*self._ending)
+
+    def _discard(self, worker: _Worker) -> None:
+        """Kill a worker now and reap it in the background."""
+        if self._worker is worker:
+            self._worker = None
+        worker.kill()
+        ending = asyncio.ensure_future(worker.close())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -112,8 +144,7 @@ class EmbeddedEngine:
         if self._worker is not None and self._worker.alive:
             return self._worker
         if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
+            self._discard(self._worker)
         spare, self._spare = self._spare, None
         try:
             worker = await (asyncio.shield(spare) if spare is not None else self._spawn())
@@ -122,7 +153,7 @@ class EmbeddedEngine:
         finally:
             self._spare = asyncio.create_task(self._spawn())
         if not worker.alive:
-            worker.kill()
+            self._discard(worker)
             worker = await self._spawn()
         self._worker = worker
         return worker
@@ -132,12 +163,12 @@ class EmbeddedEngine:
         try:
             answer = await asyncio.wait_for(worker.ask(self._load), _START_DEADLINE_S)
         except BaseException as error:
-            worker.kill()
+            self._discard(worker)
             if isinstance(error, TimeoutError):
                 raise DecisionUnavailableError("the policy engine did not start in time") from error
             raise
         if "error" in answer:
-            worker.kill()
+            await worker.close()
             raise ConfigError(
                 f"the policy does not compile: {_one_line(answer['error'])}",
                 remedy="check the policy directory; the previous policy stays in force",
@@ -201,14 +232,24 @@ class _Worker:
             raise DecisionUnavailableError("the policy engine answered garbage")
         return answer
 
+    def resident_bytes(self) -> int:
+        """Resident memory; 0 where the system does not say."""
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError, ValueError):
+            return 0
+
     def kill(self) -> None:
         """End the process now; the event loop reaps it."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     async def close(self) -> None:
-        """End the process and wait for it."""
+        """End the process, wait for it, and close the pipe to it."""
         self.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         await self._process.wait()
 
 

@@ -49,6 +49,11 @@ _HOME_PACKS: Final = frozenset({"us"})
 _HOME_CODES: Final = "RF-"
 _SCREENING: Final = "TDZ-SCREENING"
 _NOT_ELIGIBLE: Final = "TDZ-NOT-ELIGIBLE"
+_OWN_TEXTS: Final[Mapping[str, str]] = {
+    "TDZ-INPUT-INCOMPLETE": "House rule; a fact is missing, mistyped or contradicts another",
+    "TDZ-DECISION-UNAVAILABLE": "House rule; without a decision nothing is allowed",
+    "TDZ-OBLIGATION": "House rule; what cannot be fulfilled is not allowed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +108,17 @@ class Finding:
         )
 
     def for_peer(self) -> Finding:
-        """The finding without fields; a screening result is not told across the border."""
-        if self.code == _SCREENING:
+        """The finding without fields; a screening result is not told across the border.
+
+        Texts that the gateway wrote about this very input, not taken from a rule, are left out too.
+        """
+        if self.code == _SCREENING or self.code in _OWN_TEXTS:
             return Finding(
-                code=_NOT_ELIGIBLE,
+                code=_NOT_ELIGIBLE if self.code == _SCREENING else self.code,
                 effect=self.effect,
                 authority="house",
-                cite="rule of the deciding zone",
-                remedy="ask the institution's own zone administrator",
+                cite=_OWN_TEXTS.get(self.code, "House rule of the deciding zone"),
+                remedy="Ask the administrator of the deciding zone",
             )
         return replace(self, fields=())
 
@@ -203,9 +211,7 @@ class Decision:
         decision = cls(
             effect=_one_of(doc["effect"], EFFECTS, "decision.effect"),
             findings=_list(doc["findings"], "decision.findings", FINDINGS_MAX, Finding.from_json),
-            obligations=_list(
-                doc["obligations"], "decision.obligations", OBLIGATIONS_MAX, Obligation.from_json
-            ),
+            obligations=_list(doc["obligations"], "decision.obligations", OBLIGATIONS_MAX, Obligation.from_json),
             packs=_list(doc["packs"], "decision.packs", _PACKS_MAX, PackVerdict.from_json),
             input_digest=_digest(doc["input_digest"], "decision.input_digest"),
             decision_id=parse_uuid7(doc["decision_id"]),

@@ -92,7 +92,9 @@ def _masks(params: Mapping[str, JsonValue]) -> bool:
 
 def _filters(params: Mapping[str, JsonValue]) -> bool:
     terms = params.get("all")
-    return set(params) == {"all"} and isinstance(terms, list) and all(isinstance(t, dict) for t in terms)
+    return (
+        set(params) == {"all"} and isinstance(terms, list) and bool(terms) and all(isinstance(t, dict) for t in terms)
+    )
 
 
 def _usage(params: Mapping[str, JsonValue]) -> bool:

@@ -238,9 +238,7 @@ class DatasetFacts(Part):
     category: Category
     my: MyFacts
     cn: CnFacts
-    columns: Annotated[
-        tuple[Column, ...], Field(min_length=1, max_length=COLUMNS_MAX), BeforeValidator(as_tuple)
-    ]
+    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=COLUMNS_MAX), BeforeValidator(as_tuple)]
     deid: Deidentification
     retention_until: UnixSeconds
     onward: Items[Onward]

@@ -101,6 +101,7 @@ __all__ = [
     "json_schema",
     "parse",
     "problems",
+    "read_json",
 ]
 
 SCHEMA_ID: Final = "tdz.input/1"
@@ -129,9 +130,7 @@ class PolicyInput(Part):
     exporter: Exporter
     recipient: Recipient
     dataset: DatasetFacts | None
-    mechanisms: Annotated[
-        tuple[Mechanism, ...], Field(max_length=MECHANISMS_PER_REQUEST), BeforeValidator(as_tuple)
-    ]
+    mechanisms: Annotated[tuple[Mechanism, ...], Field(max_length=MECHANISMS_PER_REQUEST), BeforeValidator(as_tuple)]
     usage: Usage
     model: ModelFacts | None
     job: JobFacts | None
@@ -183,21 +182,13 @@ def dataset_contradictions(facts: DatasetFacts, *, path: str = "dataset") -> Ite
     if facts.category == "personal" and not counted:
         yield Problem((f"{path}.category", *counts), "category personal, yet no persons are counted")
     if facts.category == "none" and my.sensitivity in {"personal", "sensitive"}:
-        yield Problem(
-            (f"{path}.category", f"{path}.my.sensitivity"), "category none, yet sensitivity is stated"
-        )
+        yield Problem((f"{path}.category", f"{path}.my.sensitivity"), "category none, yet sensitivity is stated")
     if my.sensitivity == "none" and (my.subjects or my.sensitive_subjects):
-        yield Problem(
-            (f"{path}.my.sensitivity", f"{path}.my.subjects"), "sensitivity none, yet subjects are counted"
-        )
+        yield Problem((f"{path}.my.sensitivity", f"{path}.my.subjects"), "sensitivity none, yet subjects are counted")
     if my.sensitive_subjects > my.subjects:
-        yield Problem(
-            (f"{path}.my.sensitive_subjects", f"{path}.my.subjects"), "more sensitive subjects than subjects"
-        )
+        yield Problem((f"{path}.my.sensitive_subjects", f"{path}.my.subjects"), "more sensitive subjects than subjects")
     if cn.class_ == "general" and cn.notified_important == "yes":
-        yield Problem(
-            (f"{path}.cn.class", f"{path}.cn.notified_important"), "class general, yet notified as important"
-        )
+        yield Problem((f"{path}.cn.class", f"{path}.cn.notified_important"), "class general, yet notified as important")
     if cn.spi_types and not cn.subjects_sensitive:
         yield Problem(
             (f"{path}.cn.spi_types", f"{path}.cn.subjects_sensitive"),
@@ -252,6 +243,23 @@ def problems(error: ValidationError) -> tuple[Problem, ...]:
     return tuple(found)
 
 
+def read_json(data: bytes | str) -> Any:
+    """Read JSON text as strictly as the gateway does: no duplicate members, no NaN, bounded.
+
+    Args:
+        data: UTF-8 JSON, at most `DECISION_INPUT_MAX` bytes.
+
+    Raises:
+        InputError: not JSON, duplicate members, or too long.
+    """
+    if len(data) > DECISION_INPUT_MAX:
+        raise InputError(f"the policy input is longer than {DECISION_INPUT_MAX} bytes")
+    try:
+        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON: {error}", remedy="start from `tdz policy example`") from error
+
+
 def parse(data: bytes | str) -> PolicyInput:
     """Read a policy input from JSON text.
 
@@ -261,19 +269,13 @@ def parse(data: bytes | str) -> PolicyInput:
     Raises:
         InputError: not JSON, duplicate members, too long, or not a policy input; the text names the fields.
     """
-    if len(data) > DECISION_INPUT_MAX:
-        raise InputError(f"the policy input is longer than {DECISION_INPUT_MAX} bytes")
     try:
-        return PolicyInput.model_validate(
-            json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        )
+        return PolicyInput.model_validate(read_json(data))
     except ValidationError as error:
         raise InputError(
             "; ".join(f"{', '.join(p.fields)}: {p.text}" for p in problems(error)),
             remedy="start from `tdz policy example`",
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON: {error}") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -58,14 +58,18 @@ asked := {finding.effect | some finding in findings}
 
 # Proven, not assumed: without this no finding would still be no allowance.
 sound if {
-	shape.complete
-	count(agree.wrong) == 0
+	proven
 	at_home
 	count(required) > 0
 	every id in required {
 		answers[id] in {"pass", "review", "not_applicable"}
 		input.request.now < data.tdz.packs[id].manifest.valid_until
 	}
+}
+
+proven if {
+	shape.complete
+	count(agree.wrong) == 0
 }
 
 at_home if zone in {input.request.flow.from.zone, input.request.flow.to.zone}
@@ -130,7 +134,7 @@ findings contains {"code": "TDZ-INPUT-INCOMPLETE", "effect": "deny", "fields": s
 #   cite: House rule; what no rule decides is not allowed
 #   remedy: Report this to the zone's administrator
 findings contains {"code": "TDZ-NO-MATCH", "effect": "deny", "fields": []} if {
-	shape.complete
+	proven
 	not answered
 }
 
@@ -151,18 +155,18 @@ answered if {
 #   cite: House rule; a pack that counsel has not looked at since its date decides nothing
 #   remedy: Activate a current revision of the pack
 findings contains {"code": "TDZ-PACK-EXPIRED", "effect": "deny", "fields": ["request.now"]} if {
-	shape.complete
+	proven
 	some id in required
 	not input.request.now < data.tdz.packs[id].manifest.valid_until
 }
 
 findings contains finding if {
-	shape.complete
+	proven
 	some finding in house.findings
 }
 
 findings contains finding if {
-	shape.complete
+	proven
 	some id in ids
 	some part in data.tdz.packs[id].manifest.parts
 	some finding in data.tdz.packs[id][part].findings
@@ -170,9 +174,12 @@ findings contains finding if {
 
 # The zone's administrators may add findings and obligations; nothing here lets them take one away.
 findings contains finding if {
-	shape.complete
+	proven
 	some finding in data.tdz.zone[zone].findings
 }
+
+# What is reviewed waits for a person, and may move only once one has approved.
+obligations contains {"kind": "require_approval", "params": {"by": ["zone_admin"]}} if effect == "review"
 
 obligations contains obligation if {
 	effect != "deny"

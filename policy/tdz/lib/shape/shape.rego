@@ -14,10 +14,20 @@ whole(x, low, high) if {
 	x <= high
 }
 
+text(x, shortest, longest) if {
+	is_string(x)
+	count(x) >= shortest
+	count(x) <= longest
+}
+
+country("unknown") := true
+
+country(x) if regex.match(`^[A-Z]{2}$`, x)
+
 wrong contains "input" if not part_document
 
 part_document if {
-	object.keys(input) == {"dataset", "exporter", "job", "mechanisms", "model", "recipient", "release", "request", "usage"}
+	count(input) == 9
 	is_array(input.mechanisms)
 	count(input.mechanisms) <= 32
 	every e in input.mechanisms {
@@ -28,7 +38,7 @@ part_document if {
 wrong contains "request" if not part_request
 
 part_request if {
-	object.keys(input.request) == {"action", "flow", "now", "purpose", "schema"}
+	count(input.request) == 5
 	input.request.schema == "tdz.input/1"
 	whole(input.request.now, 1, 7258118400)
 	input.request.action in {"transfer_dataset", "transfer_model", "run_job", "release_output"}
@@ -38,74 +48,58 @@ part_request if {
 wrong contains "request.flow" if not part_request_flow
 
 part_request_flow if {
-	object.keys(input.request.flow) == {"from", "to"}
+	count(input.request.flow) == 2
 }
 
 wrong contains "request.flow.from" if not part_request_flow_from
 
 part_request_flow_from if {
-	object.keys(input.request.flow.from) == {"gateway_id", "jurisdiction", "zone"}
+	count(input.request.flow.from) == 3
 	input.request.flow.from.jurisdiction in {"CN", "MY"}
-	is_string(input.request.flow.from.zone)
-	regex.match(`^[a-z][a-z0-9-]{0,62}$`, input.request.flow.from.zone)
-	is_string(input.request.flow.from.gateway_id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, input.request.flow.from.gateway_id)
+	text(input.request.flow.from.zone, 1, 200)
+	text(input.request.flow.from.gateway_id, 1, 200)
 }
 
 wrong contains "request.flow.to" if not part_request_flow_to
 
 part_request_flow_to if {
-	object.keys(input.request.flow.to) == {"gateway_id", "jurisdiction", "zone"}
+	count(input.request.flow.to) == 3
 	input.request.flow.to.jurisdiction in {"CN", "MY"}
-	is_string(input.request.flow.to.zone)
-	regex.match(`^[a-z][a-z0-9-]{0,62}$`, input.request.flow.to.zone)
-	is_string(input.request.flow.to.gateway_id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, input.request.flow.to.gateway_id)
+	text(input.request.flow.to.zone, 1, 200)
+	text(input.request.flow.to.gateway_id, 1, 200)
 }
 
 wrong contains "exporter" if not part_exporter
 
 part_exporter if {
-	object.keys(input.exporter) == {"ciio", "dpo_ref", "dpo_required", "ftz_registered", "id", "kind", "legal_name", "lingang_activity", "sector"}
-	is_string(input.exporter.id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, input.exporter.id)
-	is_string(input.exporter.legal_name)
-	count(input.exporter.legal_name) >= 1
-	count(input.exporter.legal_name) <= 200
+	count(input.exporter) == 9
+	text(input.exporter.id, 1, 200)
+	text(input.exporter.legal_name, 1, 200)
 	input.exporter.kind in {"company", "university", "hospital", "statutory_body", "government", "unknown"}
-	is_string(input.exporter.sector)
-	count(input.exporter.sector) >= 1
-	count(input.exporter.sector) <= 200
+	text(input.exporter.sector, 1, 200)
 	input.exporter.ciio in {"yes", "no", "unknown"}
 	input.exporter.ftz_registered in {"yes", "no", "unknown"}
 	input.exporter.lingang_activity in {"yes", "no", "unknown"}
 	input.exporter.dpo_required in {"yes", "no", "unknown"}
-	is_string(input.exporter.dpo_ref)
-	count(input.exporter.dpo_ref) <= 200
+	text(input.exporter.dpo_ref, 0, 200)
 }
 
 wrong contains "recipient" if not part_recipient
 
 part_recipient_owners_item(x) if {
-	object.keys(x) == {"id", "listed", "pct"}
-	is_string(x.id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, x.id)
+	count(x) == 3
+	text(x.id, 1, 200)
 	whole(x.pct, 0, 100)
 	x.listed in {"yes", "no", "unknown"}
 }
 
 part_recipient if {
-	object.keys(input.recipient) == {"hq_country", "id", "kind", "legal_name", "owners", "screening", "ultimate_parent_country"}
-	is_string(input.recipient.id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, input.recipient.id)
-	is_string(input.recipient.legal_name)
-	count(input.recipient.legal_name) >= 1
-	count(input.recipient.legal_name) <= 200
+	count(input.recipient) == 7
+	text(input.recipient.id, 1, 200)
+	text(input.recipient.legal_name, 1, 200)
 	input.recipient.kind in {"company", "university", "hospital", "statutory_body", "government", "unknown"}
-	is_string(input.recipient.hq_country)
-	regex.match(`^([A-Z]{2}|unknown)$`, input.recipient.hq_country)
-	is_string(input.recipient.ultimate_parent_country)
-	regex.match(`^([A-Z]{2}|unknown)$`, input.recipient.ultimate_parent_country)
+	country(input.recipient.hq_country)
+	country(input.recipient.ultimate_parent_country)
 	is_array(input.recipient.owners)
 	count(input.recipient.owners) <= 256
 	every e in input.recipient.owners {
@@ -116,43 +110,29 @@ part_recipient if {
 wrong contains "recipient.screening" if not part_recipient_screening
 
 part_recipient_screening if {
-	object.keys(input.recipient.screening) == {"list_revision", "result"}
-	is_string(input.recipient.screening.list_revision)
-	count(input.recipient.screening.list_revision) >= 1
-	count(input.recipient.screening.list_revision) <= 200
+	count(input.recipient.screening) == 2
+	text(input.recipient.screening.list_revision, 1, 200)
 	input.recipient.screening.result in {"clear", "hit", "unknown"}
 }
 
 wrong contains "dataset" if not part_dataset
 
 part_dataset if {
-	object.keys(input.dataset) == {"category", "cn", "columns", "controller", "deid", "digest", "gov_source", "id", "my", "onward", "origin", "origin_jurisdictions", "retention_until", "sector"}
-	is_string(input.dataset.id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, input.dataset.id)
-	is_string(input.dataset.digest)
-	regex.match(`^[0-9a-f]{64}$`, input.dataset.digest)
-	is_string(input.dataset.sector)
-	count(input.dataset.sector) >= 1
-	count(input.dataset.sector) <= 200
+	count(input.dataset) == 14
+	text(input.dataset.id, 1, 200)
+	text(input.dataset.digest, 64, 64)
+	text(input.dataset.sector, 1, 200)
 	is_array(input.dataset.origin_jurisdictions)
-	count(input.dataset.origin_jurisdictions) >= 1
 	count(input.dataset.origin_jurisdictions) <= 256
+	count(input.dataset.origin_jurisdictions) >= 1
 	every e in input.dataset.origin_jurisdictions {
-		is_string(e)
-		regex.match(`^([A-Z]{2}|unknown)$`, e)
+		country(e)
 	}
 	input.dataset.origin in {"domestic", "foreign_in_transit", "mixed"}
-	is_string(input.dataset.controller)
-	count(input.dataset.controller) >= 1
-	count(input.dataset.controller) <= 200
+	text(input.dataset.controller, 1, 200)
 	input.dataset.gov_source in {"none", "federal", "state", "statutory_body", "open"}
 	input.dataset.category in {"none", "personal", "health", "genetic", "vehicle", "geo", "financial", "industrial"}
-	is_array(input.dataset.columns)
-	count(input.dataset.columns) >= 1
-	count(input.dataset.columns) <= 4096
-	every e in input.dataset.columns {
-		part_dataset_columns_item(e)
-	}
+	part_dataset_columns
 	whole(input.dataset.retention_until, 0, 7258118400)
 	is_array(input.dataset.onward)
 	count(input.dataset.onward) <= 256
@@ -161,23 +141,23 @@ part_dataset if {
 	}
 }
 
-part_dataset if input.dataset == null
+part_dataset if is_null(input.dataset)
 
 wrong contains "dataset.my" if not part_dataset_my
 
 part_dataset_my if {
-	object.keys(input.dataset.my) == {"sensitive_subjects", "sensitivity", "subjects"}
+	count(input.dataset.my) == 3
 	input.dataset.my.sensitivity in {"none", "personal", "sensitive", "unknown"}
 	whole(input.dataset.my.subjects, 0, 10000000000)
 	whole(input.dataset.my.sensitive_subjects, 0, 10000000000)
 }
 
-part_dataset_my if input.dataset == null
+part_dataset_my if is_null(input.dataset)
 
 wrong contains "dataset.cn" if not part_dataset_cn
 
 part_dataset_cn if {
-	object.keys(input.dataset.cn) == {"basis", "class", "exemption", "hgr", "list_item_id", "notified_important", "spi_types", "subjects_non_sensitive", "subjects_sensitive"}
+	count(input.dataset.cn) == 9
 	input.dataset.cn.class in {"general", "important", "core", "unknown"}
 	input.dataset.cn.notified_important in {"yes", "no", "unknown"}
 	input.dataset.cn.basis in {"none", "consent", "contract", "hr", "emergency", "legal_duty"}
@@ -189,68 +169,69 @@ part_dataset_cn if {
 	every e in input.dataset.cn.spi_types {
 		e in {"biometric", "religion", "specific_identity", "health", "financial_account", "location_track", "under_14"}
 	}
-	is_string(input.dataset.cn.list_item_id)
-	regex.match(`^([A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199})?$`, input.dataset.cn.list_item_id)
+	text(input.dataset.cn.list_item_id, 0, 200)
 }
 
 wrong contains "dataset.cn.hgr" if not part_dataset_cn_hgr
 
 part_dataset_cn_hgr if {
-	object.keys(input.dataset.cn.hgr) == {"kind", "persons", "special"}
+	count(input.dataset.cn.hgr) == 3
 	input.dataset.cn.hgr.kind in {"none", "sequence", "clinical", "image", "protein", "metabolic"}
 	whole(input.dataset.cn.hgr.persons, 0, 10000000000)
 	input.dataset.cn.hgr.special in {"none", "important_family", "specific_region"}
 }
 
-part_dataset_cn_hgr if input.dataset == null
+part_dataset_cn_hgr if is_null(input.dataset)
 
-part_dataset_cn if input.dataset == null
+part_dataset_cn if is_null(input.dataset)
 
-part_dataset_columns_item(x) if {
-	object.keys(x) == {"arrow_type", "name", "tags"}
-	is_string(x.name)
-	is_string(x.arrow_type)
-	is_array(x.tags)
-	count(x.tags) <= 256
-	every e in x.tags {
-		e in {"direct_identifier", "quasi_identifier", "sensitive", "face", "plate", "vin", "location", "free_text"}
-	}
+part_dataset_columns if {
+	is_array(input.dataset.columns)
+	size := count(input.dataset.columns)
+	size >= 1
+	size <= 4096
+	names := [x | x := input.dataset.columns[_].name]
+	types := [x | x := input.dataset.columns[_].arrow_type]
+	tags := [x | x := input.dataset.columns[_].tags]
+	count(names) == size
+	count(types) == size
+	count(tags) == size
+	is_string(concat("", names))
+	is_string(concat("", types))
+	{y | x := tags[_]; y := type_name(x)} == {"array"}
+	{y | x := input.dataset.columns[_]; y := count(x)} == {3}
+	count({x | x := tags[_][_]} - {"direct_identifier", "quasi_identifier", "sensitive", "face", "plate", "vin", "location", "free_text"}) == 0
 }
 
 wrong contains "dataset.deid" if not part_dataset_deid
 
 part_dataset_deid if {
-	object.keys(input.dataset.deid) == {"k", "l", "method", "reid_tested_at"}
+	count(input.dataset.deid) == 4
 	input.dataset.deid.method in {"none", "pseudonymised", "k_anonymous", "blurred", "tokenised", "aggregated"}
 	whole(input.dataset.deid.k, 0, 1000000000000000)
 	whole(input.dataset.deid.l, 0, 1000000000000000)
 	whole(input.dataset.deid.reid_tested_at, 0, 7258118400)
 }
 
-part_dataset_deid if input.dataset == null
+part_dataset_deid if is_null(input.dataset)
 
 part_dataset_onward_item(x) if {
-	object.keys(x) == {"country", "recipient_id"}
-	is_string(x.country)
-	regex.match(`^([A-Z]{2}|unknown)$`, x.country)
-	is_string(x.recipient_id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, x.recipient_id)
+	count(x) == 2
+	country(x.country)
+	text(x.recipient_id, 1, 200)
 }
 
 part_mechanisms_item(x) if {
-	object.keys(x) == {"expires_at", "issued_at", "kind", "ref", "scope", "verified_by"}
+	count(x) == 6
 	x.kind in {"standard_contract", "security_assessment", "certification", "pipia", "separate_consent", "hgr_report", "hgr_security_review", "general_list_filing", "dsl36_approval", "tia", "consent", "explicit_consent", "s40_ground", "my_clauses", "my_bcr", "my_certification", "contract", "legal_proceedings", "vital_interest", "public_interest", "sta_permit"}
-	is_string(x.ref)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, x.ref)
-	object.keys(x.scope) == {"dataset_ids", "purposes", "recipient_id"}
+	text(x.ref, 1, 200)
+	count(x.scope) == 3
 	is_array(x.scope.dataset_ids)
 	count(x.scope.dataset_ids) <= 256
 	every e in x.scope.dataset_ids {
-		is_string(e)
-		regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, e)
+		text(e, 1, 200)
 	}
-	is_string(x.scope.recipient_id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, x.scope.recipient_id)
+	text(x.scope.recipient_id, 1, 200)
 	is_array(x.scope.purposes)
 	count(x.scope.purposes) <= 256
 	every e in x.scope.purposes {
@@ -264,13 +245,13 @@ part_mechanisms_item(x) if {
 wrong contains "usage" if not part_usage
 
 part_usage if {
-	object.keys(input.usage) == {"cn"}
+	count(input.usage) == 1
 }
 
 wrong contains "usage.cn" if not part_usage_cn
 
 part_usage_cn if {
-	object.keys(input.usage.cn) == {"non_sensitive_after", "sensitive_after", "year"}
+	count(input.usage.cn) == 3
 	whole(input.usage.cn.year, 1970, 2200)
 	whole(input.usage.cn.non_sensitive_after, 0, 10000000000)
 	whole(input.usage.cn.sensitive_after, 0, 10000000000)
@@ -279,11 +260,9 @@ part_usage_cn if {
 wrong contains "model" if not part_model
 
 part_model if {
-	object.keys(input.model) == {"base", "digest", "end_use", "format", "id", "memorisation_test", "openness", "provenance", "training"}
-	is_string(input.model.id)
-	regex.match(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`, input.model.id)
-	is_string(input.model.digest)
-	regex.match(`^[0-9a-f]{64}$`, input.model.digest)
+	count(input.model) == 9
+	text(input.model.id, 1, 200)
+	text(input.model.digest, 64, 64)
 	input.model.format in {"safetensors", "onnx", "gguf"}
 	input.model.openness in {"closed", "gated", "published", "unknown"}
 	input.model.provenance in {"verified", "unverified", "missing"}
@@ -291,34 +270,26 @@ part_model if {
 	input.model.memorisation_test in {"passed", "failed", "none"}
 }
 
-part_model if input.model == null
+part_model if is_null(input.model)
 
 wrong contains "model.base" if not part_model_base
 
 part_model_base if {
-	object.keys(input.model.base) == {"id", "licence", "licence_version"}
-	is_string(input.model.base.id)
-	regex.match(`^([A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199})?$`, input.model.base.id)
-	is_string(input.model.base.licence)
-	count(input.model.base.licence) <= 200
-	is_string(input.model.base.licence_version)
-	count(input.model.base.licence_version) <= 200
+	count(input.model.base) == 3
+	text(input.model.base.id, 0, 200)
+	text(input.model.base.licence, 0, 200)
+	text(input.model.base.licence_version, 0, 200)
 }
 
-part_model_base if input.model == null
+part_model_base if is_null(input.model)
 
 wrong contains "model.training" if not part_model_training
 
 part_model_training_runs_devices_item(x) if {
-	object.keys(x) == {"bits", "count", "die_mm2", "eccn", "sku", "tops", "vendor", "vendor_country"}
-	is_string(x.sku)
-	count(x.sku) >= 1
-	count(x.sku) <= 200
-	is_string(x.vendor)
-	count(x.vendor) >= 1
-	count(x.vendor) <= 200
-	is_string(x.vendor_country)
-	regex.match(`^([A-Z]{2}|unknown)$`, x.vendor_country)
+	count(x) == 8
+	text(x.sku, 1, 200)
+	text(x.vendor, 1, 200)
+	country(x.vendor_country)
 	x.eccn in {"3A090.a", "3A090.b", "4A090", "none", "unknown"}
 	whole(x.count, 0, 1000000000000000)
 	whole(x.tops, 0, 1000000000000000)
@@ -327,12 +298,9 @@ part_model_training_runs_devices_item(x) if {
 }
 
 part_model_training_runs_item(x) if {
-	object.keys(x) == {"attestation", "country", "device_hours", "devices", "exaops", "hired", "site"}
-	is_string(x.site)
-	count(x.site) >= 1
-	count(x.site) <= 200
-	is_string(x.country)
-	regex.match(`^([A-Z]{2}|unknown)$`, x.country)
+	count(x) == 7
+	text(x.site, 1, 200)
+	country(x.country)
 	x.hired in {"yes", "no", "unknown"}
 	is_array(x.devices)
 	count(x.devices) <= 256
@@ -345,15 +313,14 @@ part_model_training_runs_item(x) if {
 }
 
 part_model_training_data_item(x) if {
-	object.keys(x) == {"class", "digest", "subjects"}
-	is_string(x.digest)
-	regex.match(`^[0-9a-f]{64}$`, x.digest)
+	count(x) == 3
+	text(x.digest, 64, 64)
 	x.class in {"general", "important", "core", "unknown"}
 	whole(x.subjects, 0, 10000000000)
 }
 
 part_model_training if {
-	object.keys(input.model.training) == {"data", "runs"}
+	count(input.model.training) == 2
 	is_array(input.model.training.runs)
 	count(input.model.training.runs) <= 256
 	every e in input.model.training.runs {
@@ -366,42 +333,40 @@ part_model_training if {
 	}
 }
 
-part_model_training if input.model == null
+part_model_training if is_null(input.model)
 
 wrong contains "job" if not part_job
 
 part_job if {
-	object.keys(input.job) == {"algorithm_digest", "dp", "kind", "min_group", "output_kind", "rounds"}
+	count(input.job) == 6
 	input.job.kind in {"sql", "train", "algorithm"}
-	is_string(input.job.algorithm_digest)
-	regex.match(`^([0-9a-f]{64})?$`, input.job.algorithm_digest)
+	text(input.job.algorithm_digest, 0, 64)
 	input.job.output_kind in {"aggregate", "model_update", "model", "rows"}
 	whole(input.job.min_group, 0, 1000000000000000)
 	whole(input.job.rounds, 0, 1000000000000000)
 }
 
-part_job if input.job == null
+part_job if is_null(input.job)
 
 wrong contains "job.dp" if not part_job_dp
 
 part_job_dp if {
-	object.keys(input.job.dp) == {"epsilon_milli", "remaining_milli"}
+	count(input.job.dp) == 2
 	whole(input.job.dp.epsilon_milli, 0, 1000000000000000)
 	whole(input.job.dp.remaining_milli, 0, 1000000000000000)
 }
 
-part_job_dp if input.job == null
+part_job_dp if is_null(input.job)
 
 wrong contains "release" if not part_release
 
 part_release if {
-	object.keys(input.release) == {"bytes", "digest", "rows", "smallest_group", "suppressed"}
+	count(input.release) == 5
 	whole(input.release.smallest_group, 0, 1000000000000000)
 	whole(input.release.suppressed, 0, 1000000000000000)
 	whole(input.release.rows, 0, 1000000000000000)
 	whole(input.release.bytes, 0, 1000000000000000)
-	is_string(input.release.digest)
-	regex.match(`^[0-9a-f]{64}$`, input.release.digest)
+	text(input.release.digest, 64, 64)
 }
 
-part_release if input.release == null
+part_release if is_null(input.release)

@@ -57,11 +57,6 @@ controlled if {
 	device.eccn in {"3A090.a", "4A090", "unknown"}
 }
 
-obligations contains {"kind": "require_approval", "params": {"by": ["zone_admin"]}} if {
-	some finding in findings
-	finding.effect == "review"
-}
-
 obligations contains {"kind": "notify", "params": {"who": ["strategic_trade_controller"]}} if {
 	weights
 	controlled

@@ -1,0 +1,16 @@
+package tdz.main_test
+
+import data.tdz.main
+
+test_nothing_is_a_denial if main.decision.effect == "deny" with input as {}
+
+test_an_unknown_zone_is_a_denial if main.decision.effect == "deny" with data.tdz.local as {"zone": "nowhere"}
+
+test_a_pack_is_no_better_than_its_worst_part if {
+	main.strictest({"pass", "deny"}) == "deny"
+	main.strictest({"pass", "review"}) == "review"
+	main.strictest({"pass", "not_applicable"}) == "pass"
+	main.strictest({"not_applicable"}) == "not_applicable"
+	main.strictest({"pass", "incomplete"}) == "incomplete"
+	main.strictest({"deny", "hm"}) == "incomplete"
+}

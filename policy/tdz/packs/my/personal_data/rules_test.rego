@@ -1,0 +1,12 @@
+package tdz.packs.my.personal_data_test
+
+import data.tdz.packs.my.personal_data as rules
+
+test_nothing_proves_data_impersonal_or_plain if {
+	not rules.impersonal with input as {}
+	not rules.plain with input as {}
+}
+
+test_explicit_consent_is_no_basis_of_its_own if not "explicit_consent" in rules.bases
+
+test_no_input_is_no_verdict if rules.verdict == "incomplete" with input as {}

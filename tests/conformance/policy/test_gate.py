@@ -1,0 +1,120 @@
+"""The gate that every policy passes: format, strict compile, capabilities, tests, generated files."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.decisions import capabilities, codes, shape
+from gateway.decisions.policy_set import PolicySet
+from gateway.errors import ConfigError
+from gateway.model.policy_input import json_schema
+
+
+def _run(opa: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([opa, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_policy_is_formatted(opa, policy_dir):
+    run = _run(opa, "fmt", "--list", "--fail", str(policy_dir))
+    assert run.returncode == 0, run.stdout
+
+
+def test_policy_compiles_strictly_within_the_capabilities_and_the_schema(opa, policy_dir, tmp_path):
+    (tmp_path / "input.json").write_text(json.dumps(json_schema()), "utf-8")
+    run = _run(
+        opa,
+        "check",
+        "--strict",
+        "--capabilities",
+        str(policy_dir / "capabilities.json"),
+        "--schema",
+        str(tmp_path),
+        "-b",
+        str(policy_dir),
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_rego_tests_pass(opa, policy_dir):
+    run = _run(opa, "test", "--fail-on-empty", "-b", str(policy_dir))
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_code_documents_agree_with_the_annotations(policy_dir):
+    expected = codes.documents(policy_dir)
+    assert expected
+    for name, document in expected.items():
+        assert (policy_dir / name).read_text("utf-8") == codes.render(document)
+    written = {p.relative_to(policy_dir).as_posix() for p in policy_dir.rglob("codes/data.json")}
+    assert written == set(expected)
+
+
+def test_opa_reads_the_same_annotations(opa, policy_dir):
+    run = _run(opa, "inspect", "--annotations", "--format", "json", str(policy_dir))
+    found = {
+        annotation["annotations"]["custom"]["code"]: annotation["annotations"]["custom"]
+        for annotation in json.loads(run.stdout)["annotations"]
+        if "code" in annotation["annotations"].get("custom", {})
+    }
+    ours = {code: entry for document in codes.documents(policy_dir).values() for code, entry in document.items()}
+    assert {c: {k: v for k, v in e.items() if k != "code"} for c, e in found.items()} == ours
+
+
+def test_every_code_that_a_rule_names_is_explained(policy_dir):
+    explained = {code for document in codes.documents(policy_dir).values() for code in document}
+    named = {
+        code
+        for path in policy_dir.rglob("*.rego")
+        for code in re.findall(r'"code": "([A-Z0-9-]+)"', path.read_text("utf-8"))
+    }
+    assert named == explained
+
+
+def test_the_shape_module_is_generated_from_the_schema(policy_dir):
+    assert (policy_dir / "tdz/lib/shape/shape.rego").read_text("utf-8") == shape.render()
+
+
+def test_capabilities_hold_no_builtin_that_reaches_out(policy_dir):
+    allowed = capabilities.allowed_builtins((policy_dir / "capabilities.json").read_bytes())
+    assert not allowed & {"http.send", "time.now_ns", "opa.runtime", "rand.intn", "uuid.rfc4122", "strings.replace_n"}
+    assert not {name for name in allowed if name.startswith(("net.", "io.jwt.", "crypto.", "rego.", "graphql."))}
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ('x := strings.replace_n({"a": "b"}, "a")', "strings.replace_n"),
+        ('x := http.send({"url": "http://x"})', "http.send"),
+        ("x := time.now_ns()", "time.now_ns"),
+        ("x := opa.runtime().env", "opa.runtime"),
+        ("x := opa . runtime ()", "opa.runtime"),
+        ('x := opa["runtime"]()', "brackets"),
+        ("x := data.f with data.g as http.send", "with"),
+        ('import data.tdz.lib.shape as io\nx := io_jwt.decode("")', "io_jwt.decode"),
+        ('x := rand.intn("a", 2)', "rand.intn"),
+    ],
+)
+def test_a_policy_beyond_the_capabilities_is_refused_by_name(body, named, policy_dir):
+    files = {"capabilities.json": (policy_dir / "capabilities.json").read_bytes()}
+    files["tdz/zone/lingang/rules.rego"] = f"package tdz.zone.lingang\n\n{body}\n".encode()
+    with pytest.raises(ConfigError) as caught:
+        PolicySet(files)
+    assert named in caught.value.message
+    assert "tdz/zone/lingang/rules.rego" in caught.value.message
+
+
+def test_names_in_strings_and_comments_are_no_calls(policy_dir):
+    files = {"capabilities.json": (policy_dir / "capabilities.json").read_bytes()}
+    text = 'package a\n\n# with http.send(x)\nx := "time.now_ns()"\ny := `opa.runtime()`\n'
+    files["a.rego"] = text.encode()
+    PolicySet(files)
+
+
+def test_files_of_the_policy_are_text_below_the_house_limit(policy_dir: Path):
+    for path in policy_dir.rglob("rules.rego"):
+        assert len(path.read_text("utf-8").splitlines()) < 400

@@ -1,0 +1,202 @@
+"""What made a plain `deny contains` pack allow a 2,000,000-person export, and its like: never allow."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+
+from gateway.decisions.example import example
+from gateway.model.policy_facts import Action
+from gateway.model.policy_input import PolicyInput
+
+
+def _two_million() -> dict[str, Any]:
+    document = example("transfer_dataset", "CN", "MY")
+    document["usage"]["cn"]["non_sensitive_after"] = 2_000_000
+    return document
+
+
+def _count_missing(document):
+    del document["usage"]["cn"]["non_sensitive_after"]
+
+
+def _ledger_missing(document):
+    del document["usage"]
+
+
+def _count_as_text(document):
+    document["usage"]["cn"]["non_sensitive_after"] = "2000000"
+
+
+def _lower_case(document):
+    document["request"]["flow"]["from"]["jurisdiction"] = "cn"
+
+
+_INPUT_PROBES = [_count_missing, _ledger_missing, _count_as_text, _lower_case]
+
+
+@pytest.mark.parametrize("probe", _INPUT_PROBES, ids=lambda p: p.__name__.strip("_"))
+@pytest.mark.parametrize("zone", ["lingang", "cyberjaya"])
+def test_fail_open_probes_of_the_input_are_denied(probe, zone, policy_set, embedded):
+    document = _two_million()
+    probe(document)
+    (answer,) = embedded(policy_set.for_zone(zone), [document])
+    assert answer["effect"] == "deny"
+    assert {f["code"] for f in answer["findings"]} == {"TDZ-INPUT-INCOMPLETE"}
+
+
+def _without_pack(policy):
+    return dataclasses.replace(
+        policy, modules={n: t for n, t in policy.modules.items() if not n.startswith("tdz/packs/cn/")}
+    )
+
+
+def _without_part(policy):
+    return dataclasses.replace(
+        policy, modules={n: t for n, t in policy.modules.items() if "personal_information" not in n}
+    )
+
+
+def _without(policy, *path):
+    data = copy.deepcopy(dict(policy.data))
+    place = data["tdz"]
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    return dataclasses.replace(policy, data=data)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        _without_pack,
+        _without_part,
+        lambda p: _without(p, "packs", "cn", "manifest"),
+        lambda p: _without(p, "packs", "cn"),
+        lambda p: _without(p, "registry"),
+        lambda p: _without(p, "registry", "lingang", "required"),
+        lambda p: _without(p, "local"),
+        lambda p: _without(p, "packs", "cn", "manifest", "valid_until"),
+        lambda p: _without(p, "packs", "cn", "manifest", "parts"),
+    ],
+    ids=["pack", "part", "manifest", "pack-data", "registry", "required", "local", "valid-until", "parts"],
+)
+def test_an_absent_pack_or_its_data_denies(broken, policy_set, embedded):
+    (answer,) = embedded(broken(policy_set.for_zone("lingang")), [example()])
+    assert answer is None or answer["effect"] == "deny"
+
+
+def test_absent_list_data_exempts_nothing(policy_set, embedded):
+    document = _two_million()
+    document["dataset"]["cn"]["list_item_id"] = "vehicle-after-sales"
+    (answer,) = embedded(_without(policy_set.for_zone("lingang"), "lists"), [document])
+    assert answer["effect"] == "deny"
+    assert {f["code"] for f in answer["findings"]} == {"CN-CBDF-MECH", "LIST-EXPIRED"}
+
+
+def _paths(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, member in items:
+        yield (*path, key)
+        yield from _paths(member, (*path, key))
+
+
+def _wrong_values(value: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [None]
+    if isinstance(value, int):
+        return [str(value), -1, value + 0.5, None, [value]]
+    if isinstance(value, str):
+        return [7, None, [value], {}]
+    if isinstance(value, list):
+        return [None, "", {}, 0, [None]]
+    return [[], "", 0, {}, {**value, "extra": 1}] if isinstance(value, dict) else [{}, [], 0, ""]
+
+
+def _broken_documents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in _paths(document):
+        place = document
+        for step in path[:-1]:
+            place = place[step]
+        original = place[path[-1]]
+        name = ".".join(map(str, path))
+        if isinstance(place, dict):
+            changed = copy.deepcopy(document)
+            spot = changed
+            for step in path[:-1]:
+                spot = spot[step]
+            del spot[path[-1]]
+            yield f"{name} removed", changed
+        for value in _wrong_values(original):
+            if original is None and value is None:
+                continue
+            changed = copy.deepcopy(document)
+            spot = changed
+            for step in path[:-1]:
+                spot = spot[step]
+            spot[path[-1]] = value
+            yield f"{name} = {value!r}", changed
+
+
+_ENUMERATED = ("jurisdiction", "action", "purpose", "kind", "ciio", "result", "class", "basis", "exemption")
+
+
+def _misspelt_documents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in _paths(document):
+        spot = changed = copy.deepcopy(document)
+        for step in path[:-1]:
+            spot = spot[step]
+        if path[-1] in _ENUMERATED and isinstance(spot[path[-1]], str):
+            word = spot[path[-1]]
+            for odd in (word.swapcase(), f"{word} ", word.replace("o", "\u043e"), ""):
+                if odd != word:
+                    again = copy.deepcopy(changed)
+                    place = again
+                    for step in path[:-1]:
+                        place = place[step]
+                    place[path[-1]] = odd
+                    yield f"{'.'.join(map(str, path))} = {odd!r}", again
+
+
+_FLOWS = [("transfer_dataset", "CN", "MY"), ("release_output", "MY", "CN"), ("transfer_model", "MY", "CN")]
+
+
+@pytest.mark.parametrize(("action", "origin", "destination"), _FLOWS)
+def test_no_field_removed_mistyped_or_misspelt_is_ever_allowed(action, origin, destination, policy_set, embedded):
+    document = example(action, origin, destination)
+    probes = [*_broken_documents(document), *_misspelt_documents(document)]
+    assert len(probes) > 300
+    policy = policy_set.for_zone("lingang" if origin == "CN" else "cyberjaya")
+    answers = embedded(policy, [probe for _, probe in probes])
+    allowed = [name for (name, _), a in zip(probes, answers, strict=True) if a is not None and a["effect"] != "deny"]
+    assert allowed == []
+    for _, probe in probes:
+        with pytest.raises(ValueError):
+            PolicyInput.model_validate(probe)
+
+
+def test_both_engines_deny_the_probes_alike(policy_set, embedded, real_opa):
+    document = example("transfer_dataset", "CN", "MY")
+    probes = [probe for _, probe in [*_broken_documents(document), *_misspelt_documents(document)]][::3]
+    policy = policy_set.for_zone("lingang")
+    ours, theirs = embedded(policy, probes), real_opa(policy, probes)
+    assert {answer["effect"] for answer in theirs} == {"deny"}
+    assert [(a["effect"], [f["code"] for f in a["findings"]]) for a in ours] == [
+        (a["effect"], [f["code"] for f in a["findings"]]) for a in theirs
+    ]
+
+
+@pytest.mark.parametrize("action", get_args(Action))
+@pytest.mark.parametrize(("origin", "destination"), [("CN", "MY"), ("MY", "CN")])
+def test_examples_are_allowed_by_both_zones_on_both_engines(
+    action, origin, destination, policy_set, embedded, real_opa
+):
+    document = example(action, origin, destination)
+    for zone in ("lingang", "cyberjaya"):
+        policy = policy_set.for_zone(zone)
+        (ours,), (theirs,) = embedded(policy, [document]), real_opa(policy, [document])
+        assert ours["effect"] == theirs["effect"] == "allow"
