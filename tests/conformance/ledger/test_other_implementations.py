@@ -77,7 +77,21 @@ def _openssl_verifies(key: bytes, message: bytes, signature: bytes, directory: P
     for name, data in files.items():
         (directory / name).write_bytes(data)
     done = subprocess.run(
-        "openssl pkeyutl -verify -rawin -pubin -keyform DER -inkey key.der -in message -sigfile signature".split(),
+        [
+            "openssl",
+            "pkeyutl",
+            "-verify",
+            "-rawin",
+            "-pubin",
+            "-keyform",
+            "DER",
+            "-inkey",
+            "key.der",
+            "-in",
+            "message",
+            "-sigfile",
+            "signature",
+        ],
         cwd=directory,
         capture_output=True,
         check=False,
