@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -210,7 +211,8 @@ class Mirror:
                 full = MirrorFullError("the disk is full", remedy="free space for the peer's entries")
                 raise full from error
             self._ended = error
-            self._loop.call_soon_threadsafe(self._fail_waiters)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._fail_waiters)
             self._fatal(error)
             raise stopped(error) from error
 

@@ -371,7 +371,11 @@ class LogWriter:
         )
 
     def _settle_from_thread(self, outcomes: list[tuple[Item, Outcome]], published: Published | None) -> None:
-        self._loop.call_soon_threadsafe(self._settle, outcomes, published)
+        try:
+            self._loop.call_soon_threadsafe(self._settle, outcomes, published)
+        except RuntimeError:
+            if not self._loop.is_closed():  # a closed loop has nobody who waits
+                raise
 
     def _settle(self, outcomes: Sequence[tuple[Item, Outcome]], published: Published | None) -> None:
         if published is not None:
