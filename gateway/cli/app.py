@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from gateway.cli import agreement, dataset, mechanism, participant, pull, request, transfer
+from gateway.cli.demo import command
 
 _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "zone": ("Make, pair, run and watch a zone's gateway.", ("gateway.cli.zone", "gateway.cli.zone_online")),
@@ -102,6 +103,7 @@ def _root(
     """Nothing but options that stand before a command."""
 
 
+app.command("demo")(command.demo)
 app.add_typer(participant.app, name="participant")
 app.add_typer(mechanism.app, name="mechanism")
 app.add_typer(dataset.app, name="dataset")
