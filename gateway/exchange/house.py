@@ -16,6 +16,7 @@ from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.errors import ClockError, NotFoundError, PeerError
 from gateway.exchange import findings
+from gateway.exchange.locks import KeyedLocks
 from gateway.exchange.peer import Peers
 from gateway.exchange.steps import Steps
 from gateway.identity.card import ZoneCard
@@ -51,6 +52,7 @@ class Timing:
     agreement: int = limits.AGREEMENT_TTL_S
     statement: int = limits.STATEMENT_TTL_S
     card: int = limits.CARD_TTL_S
+    answer: float = limits.PEER_ANSWER_S
     retry: float = 0.2  # first wait before a peer is asked again; doubles up to 5 s
     reaper: float = 1.0
 
@@ -97,6 +99,7 @@ class House:
         self.timing = timing or Timing()
         self.clock = clock
         self.steps = Steps(state, journal)
+        self.transfers = KeyedLocks()  # whoever records something of a transfer holds its lock
         self._gateway_id = gateway_id
         self._signer = signer
         self._decisions = decisions

@@ -19,6 +19,7 @@ from gateway.storage.landing import Landing
 from gateway.storage.versions import ChunkList, Version
 
 _RENEW_S: Final = 5.0
+_RENEWALS: Final = 4  # at least so many in a lease
 _LIST_FRAME_MAX: Final = 1 * limits.MIB
 
 
@@ -79,6 +80,11 @@ class Arrival:
         except TimeoutError:
             return
 
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended: who comes now needs another one."""
+        return self._settled
+
     def take_progress(self) -> bool:
         """Whether chunks were verified since this was last asked."""
         done, before = self.chunks_done, self._reported
@@ -93,13 +99,13 @@ class Arrival:
         if self._landing is not None:
             await self._landing.drain()
             return self._landing.next_index
+        if self.transfer_id in house.landings:  # first: it died before its end was recorded
+            self._landing = await house.chunks.run(lambda: house.landings.open(self.transfer_id))
+            return await self._landing.first_missing()
         version = self.card.version
         if await house.chunks.run(lambda: house.versions.has(version)):
             self._version = await house.chunks.run(lambda: house.versions.open(version))
             return self.card.manifest.chunks
-        if self.transfer_id in house.landings:
-            self._landing = await house.chunks.run(lambda: house.landings.open(self.transfer_id))
-            return await self._landing.first_missing()
         return 0
 
     async def take(self, frames: AsyncIterator[PeerFrame], first_chunk: int) -> None:
@@ -161,6 +167,7 @@ class Arrival:
         manifest = self.card.manifest
         loop = asyncio.get_running_loop()
         renewed = loop.time()
+        every = min(_RENEW_S, self._house.timing.lease / _RENEWALS)
         expected = first_chunk
         parts: list[Bytes] = []
         size = 0
@@ -182,7 +189,7 @@ class Arrival:
             await self._landing.add(expected, parts)
             expected += 1
             parts, size = [], 0
-            if loop.time() - renewed > _RENEW_S:
+            if loop.time() - renewed > every:
                 renewed = loop.time()
                 await self._renew()
         raise PeerError("the stream ended without its signed end")

@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 from gateway.errors import IntegrityError, LimitError, NotFoundError
 from gateway.exchange import rows
 from gateway.exchange.house import House
-from gateway.exchange.locks import KeyedLocks
 from gateway.exchange.steps import Step
 from gateway.journal import Recorded
 from gateway.model import canonical, limits
@@ -24,7 +23,6 @@ class Receipts:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._locks = KeyedLocks()
         house.steps.register("provider.completed", _completed)
 
     async def take(self, zone: str, envelope: str, ledger_size: int) -> tuple[str, int]:
@@ -44,7 +42,7 @@ class Receipts:
         if len(envelope) > limits.STATEMENT_MAX:
             raise LimitError(f"a receipt has at most {limits.STATEMENT_MAX} bytes")
         theirs = house.read(Receipt, envelope, of=zone)
-        async with self._locks.hold(theirs.transfer):
+        async with house.transfers.hold(theirs.transfer):
             row = await rows.get_transfer(house.state, theirs.transfer)
             if row.side != "provider" or row.peer_zone != zone:
                 raise NotFoundError(f"no transfer {theirs.transfer}")

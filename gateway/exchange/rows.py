@@ -215,14 +215,16 @@ async def list_negotiations(
     side: str = "",
     where_state: Sequence[str] = (),
     held: bool = False,
+    due: int | None = None,
     before: str = "",
-    size: int = limits.LIST_PAGE_MAX,
+    size: int | None = limits.LIST_PAGE_MAX,
 ) -> list[NegotiationRow]:
-    """Negotiations, newest first: ids are UUIDv7, so they sort by time."""
+    """Negotiations, newest first: ids are UUIDv7, so they sort by time; `due` takes those whose deadline is before."""
     table = negotiations
     query = select(table).order_by(table.c.id.desc()).limit(size)
     query = query.where(table.c.held_by != "", table.c.state == NegotiationState.REQUESTED) if held else query
     query = _filtered(query, table, participant=participant, side=side, where_state=where_state, before=before)
+    query = query if due is None else query.where(table.c.deadline < due)
     return await state.read(lambda connection: [_negotiation(dict(r)) for r in connection.execute(query).mappings()])
 
 
@@ -233,7 +235,7 @@ async def list_agreements(
     side: str = "",
     where_state: Sequence[str] = (),
     before: str = "",
-    size: int = limits.LIST_PAGE_MAX,
+    size: int | None = limits.LIST_PAGE_MAX,
 ) -> list[AgreementRow]:
     """Agreements, newest first."""
     table = agreements
@@ -251,15 +253,17 @@ async def list_transfers(
     agreement_id: str = "",
     side: str = "",
     where_state: Sequence[str] = (),
+    due: int | None = None,
     before: str = "",
-    size: int = limits.LIST_PAGE_MAX,
+    size: int | None = limits.LIST_PAGE_MAX,
 ) -> list[TransferRow]:
-    """Transfers, newest first."""
+    """Transfers, newest first; `due` takes those whose deadline is before."""
     table = transfers
     query = select(table).order_by(table.c.id.desc()).limit(size)
     if agreement_id:
         query = query.where(table.c.agreement_id == agreement_id)
     query = _filtered(query, table, participant=participant, side=side, where_state=where_state, before=before)
+    query = query if due is None else query.where(table.c.deadline < due)
     return await state.read(lambda connection: [TransferRow(**r) for r in connection.execute(query).mappings()])
 
 

@@ -37,6 +37,7 @@ from gateway.storage.versions import Version
 
 _LIST_FRAME: Final = 16_384  # digests in a frame of the chunk list: 512 KiB
 _RENEW_S: Final = 5.0
+_RENEWALS: Final = 4  # at least so many in a lease
 
 
 @dataclass(slots=True)
@@ -100,17 +101,21 @@ class Serving:
         redeemed = await self._tickets.redeem(  # 1
             ticket, holder=f"tdz://{zone}/gateway/gateway", fingerprint=fingerprint, transfer=transfer_id
         )
-        async with self._locks.hold(redeemed.agreement):
+        async with self._locks.hold(redeemed.agreement), house.transfers.hold(transfer_id):
             agreement = await self._in_force(zone, redeemed.agreement)  # 2
             body = agreement_body(agreement.envelope)
             version = await house.chunks.run(lambda: house.versions.open(agreement.version))
-            standing = await self._known(transfer_id)
-            self._check(standing, agreement, body, version, first_chunk)
-            await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)  # 3
-            kept = await self._decide_again(agreement, body, version)  # 4
-            if kept.decision.effect != "allow":
-                await self._refused(transfer_id, standing, agreement, kept)
-            recorded = await self._start(transfer_id, standing, agreement, version, first_chunk, kept)  # 5
+            try:
+                standing = await self._known(transfer_id)
+                self._check(standing, agreement, body, version, first_chunk)
+                await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)  # 3
+                kept = await self._decide_again(agreement, body, version)  # 4
+                if kept.decision.effect != "allow":
+                    await self._refused(transfer_id, standing, agreement, kept)
+                recorded = await self._start(transfer_id, standing, agreement, version, first_chunk, kept)  # 5
+            except BaseException:
+                version.chunks.close()
+                raise
         stream = _Stream(transfer_id)
         if (older := self._streams.get(transfer_id)) is not None:
             older.superseded = True
@@ -124,7 +129,7 @@ class Serving:
             if self._streams.get(transfer_id) is stream:
                 del self._streams[transfer_id]
                 if not done:
-                    await asyncio.shield(self._cut(transfer_id))
+                    await self._cut(transfer_id)
             version.chunks.close()
 
     async def abort(self, zone: str, transfer_id: str, reason: str) -> None:
@@ -136,39 +141,50 @@ class Serving:
         row = await self._known(transfer_id)
         if row is None or row.side != "provider" or row.peer_zone != zone:
             raise NotFoundError("no such transfer")
-        if row.open:
-            await self.end(row, f"consumer: {reason[:250]}")
+        await self.end(transfer_id, f"consumer: {reason[:250]}")
 
-    async def end(self, row: rows.TransferRow, reason: str) -> None:
-        """Abort an own side of a transfer, on the ledger."""
-        if (stream := self._streams.get(row.id)) is not None:
+    async def end(self, transfer_id: str, reason: str, *, due: int | None = None) -> None:
+        """Abort an own side of a transfer, on the ledger, unless it has ended.
+
+        Args:
+            transfer_id: the transfer.
+            reason: said on the ledger.
+            due: only if its deadline is before.
+        """
+        house = self._house
+        if (stream := self._streams.get(transfer_id)) is not None and due is None:
             stream.superseded = True
-        await self._house.steps.run(
-            Step(
-                kind="transfer.aborted",
-                subject=f"transfers/{row.id}",
-                body={"agreement": row.agreement_id, "reason": reason, "version": row.version},
-                effect="provider.aborted",
-                arguments={"id": row.id, "reason": reason, "now": self._house.clock()},
-                closing=True,
+        async with house.transfers.hold(transfer_id):
+            row = await rows.get_transfer(house.state, transfer_id)
+            if not row.open or (due is not None and row.deadline >= due):
+                return  # a receipt or a new stream came first
+            if (stream := self._streams.get(transfer_id)) is not None:
+                stream.superseded = True
+            await house.steps.run(
+                Step(
+                    kind="transfer.aborted",
+                    subject=f"transfers/{transfer_id}",
+                    body={"agreement": row.agreement_id, "reason": reason, "version": row.version},
+                    effect="provider.aborted",
+                    arguments={"id": transfer_id, "reason": reason, "now": house.clock()},
+                    closing=True,
+                )
             )
-        )
 
     async def take_up(self) -> None:
         """After a restart: streams that were open are cut."""
-        started = await rows.list_transfers(self._house.state, side="provider", where_state=[State.STARTED])
+        started = await rows.list_transfers(self._house.state, side="provider", where_state=[State.STARTED], size=None)
         for row in started:
             await self._cut(row.id)
 
     async def expire(self) -> int:
         """Abort transfers without progress or receipt; the count of them."""
         now = self._house.clock()
-        open_rows = await rows.list_transfers(
-            self._house.state, side="provider", where_state=[State.STARTED, State.SUSPENDED]
+        due = await rows.list_transfers(
+            self._house.state, side="provider", where_state=[State.STARTED, State.SUSPENDED], due=now, size=None
         )
-        due = [row for row in open_rows if row.deadline < now]
         for row in due:
-            await self.end(row, "no receipt")
+            await self.end(row.id, "no receipt", due=now)
         return len(due)
 
     # --- the steps of read ------------------------------------------------------------------------------
@@ -329,6 +345,7 @@ class Serving:
             house.journal.wait_witnessed(recorded.size, house.timing.mirror), name=f"witness-{stream.transfer}"
         )
         renewed = asyncio.get_running_loop().time()
+        every = min(_RENEW_S, house.timing.lease / _RENEWALS)
         following: asyncio.Future[bytes] | None = None
         try:
             for index in range(first_chunk, manifest.chunks):
@@ -344,7 +361,7 @@ class Serving:
                 for metadata, data in dictionaries:
                     yield PeerFrame(header=metadata, body=data)
                 yield PeerFrame(header=header, body=part, metadata=ChunkMark(index, digest.hex()).encode())
-                if (now := asyncio.get_running_loop().time()) - renewed > _RENEW_S:
+                if (now := asyncio.get_running_loop().time()) - renewed > every:
                     renewed = now
                     await self._renew(stream.transfer, index + 1)
             await witness

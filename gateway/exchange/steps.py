@@ -3,18 +3,20 @@
     state row `pending` (with the entry's id)  ->  ledger append  ->  effect, pending row gone
 
 A start finds each pending row and does the rest: the append is repeated under the same id, which doubles nothing,
-then the effect. So an effect never stands without its entry, and no entry stays without its effect.
+then the effect. So an effect never stands without its entry, and no entry stays without its effect. A caller that
+is cancelled waits until its step is whole, so that whoever holds a lock around a step holds it to the step's end.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from gateway.errors import LedgerError, TdzError
+from gateway.errors import LedgerError, StorageError, TdzError
 from gateway.journal import Journal, Recorded
 from gateway.model import canonical
 from gateway.model.ids import uuid7
@@ -54,6 +56,8 @@ class Steps:
         self._state = state
         self._journal = journal
         self._effects: dict[str, Effect] = {"": _nothing}
+        self._running: set[asyncio.Task[Recorded]] = set()
+        self._owed: dict[str, Step] = {}
 
     def register(self, name: str, effect: Effect) -> None:
         """Name an effect. It runs in one transaction with the end of the pending row, possibly after a restart."""
@@ -62,13 +66,45 @@ class Steps:
         self._effects[name] = effect
 
     async def run(self, step: Step) -> Recorded:
-        """Do a step whole.
+        """Do a step whole; a caller that is cancelled hears of it after the step's end.
 
         Raises:
             LedgerError: the entry could not be made durable; the effect did not happen. The intent is taken back
                 if the entry is not there.
-            StorageError: the state database failed; a restart finishes the step.
+            StorageError: the state database failed; if the entry stands, `finish_owed` or a restart does the rest.
         """
+        task = asyncio.create_task(self._whole(step), name=f"step-{step.entry_id}")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            raise
+
+    async def finish_owed(self) -> int:
+        """Do the effects that a failing state database left undone; the count of them.
+
+        Raises:
+            StorageError, LedgerError: it still fails.
+        """
+        owed = sorted(self._owed)
+        for entry_id in owed:
+            await self._finish(self._owed[entry_id])
+            del self._owed[entry_id]
+        return len(owed)
+
+    async def close(self) -> None:
+        """Wait for the steps that run."""
+        if self._running:
+            await asyncio.wait(set(self._running))
+
+    def _ended(self, task: asyncio.Task[Recorded]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to the caller; one that was cancelled has no use for it
+
+    async def _whole(self, step: Step) -> Recorded:
         payload = canonical.encode(
             {
                 "kind": step.kind,
@@ -98,6 +134,11 @@ class Steps:
                 await self._state.write(
                     lambda connection: connection.execute(delete(pending).where(pending.c.entry_id == step.entry_id))
                 )
+            else:
+                self._owed[step.entry_id] = step
+            raise
+        except StorageError:
+            self._owed[step.entry_id] = step
             raise
 
     async def recover(self) -> int:

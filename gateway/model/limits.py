@@ -47,6 +47,7 @@ AGREEMENT_TTL_S: Final = 30 * 86_400
 LEASE_S: Final = 120  # a transfer without progress for so long is aborted on both sides
 STATEMENT_TTL_S: Final = 300
 CARD_TTL_S: Final = 300  # how long a dataset card may be used without asking again
+PEER_ANSWER_S: Final = 10.0  # how long a peer that does not answer a request is asked again, before it is denied
 MIRROR_WAIT_S: Final = 10.0  # how long a receiver waits for its mirror to reach the sender's size
 
 # statements (DSSE)
