@@ -145,10 +145,15 @@ class Gateway:
             jurisdiction=settings.jurisdiction,
             timing=self._timing,
         )
+        stack.push_async_callback(self.house.steps.close)
         self._flows()
         self.corridor = Corridor(self.house, self._identity)
         self.house.connect(self.corridor)
         stack.push_async_callback(self.corridor.close)
+        # What a crash left is finished before anybody is answered: a repeated request must find its first answer.
+        await self.house.steps.recover()
+        await self.serving.take_up()
+        await self.corridor.reconcile()
         await self._serve(card)
         await self._take_up()
 
@@ -239,10 +244,7 @@ class Gateway:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), target)
 
     async def _take_up(self) -> None:
-        """Finish recorded steps, connect, go on with what was open, then let the loops run."""
-        await self.house.steps.recover()
-        await self.serving.take_up()
-        await self.corridor.reconcile()
+        """Go on with what was open, then let the loops run."""
         await self.consumer.take_up()
         await self.pulls.take_up()
         self._stack.push_async_callback(self._end_loops)
@@ -268,6 +270,7 @@ class Gateway:
         purged = float("-inf")
         while True:
             for expire in (
+                self.house.steps.finish_owed,
                 self.consumer.expire,
                 self.provider.expire_offers,
                 self.pulls.expire,

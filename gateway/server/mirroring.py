@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from gateway.errors import InputError, PeerError, PeerUnavailableError, TdzError
-from gateway.journal import Journal
+from gateway.journal import Journal, PeerMirror
 from gateway.model import limits
 from gateway.server.access import caller
 from gateway.v1 import ledger_pb2, ledger_pb2_grpc
@@ -60,7 +60,7 @@ class MirrorPusher:
             await asyncio.sleep(wait)
 
     async def _session(self, stream: Any) -> None:
-        state = await self._answer(stream, "state")
+        state = (await self._answer(stream)).state
         size, have = state.size, state.have
         self.connected = True
         fresh = self._journal.witnessed_size < self._journal.size  # ask for a cosignature even at an equal size
@@ -70,23 +70,25 @@ class MirrorPusher:
             if target < size:
                 raise PeerError(f"the mirror in {self._zone} holds {size} entries of ours, we have {target}")
             proof = await self._journal.consistency(size, target)
-            await stream.write(
-                ledger_pb2.PushRequest(begin=ledger_pb2.PushBegin(note=note, old_size=size, proof=proof))
-            )
+            request = ledger_pb2.PushRequest(begin=ledger_pb2.PushBegin(note=note, old_size=size, proof=proof))
             start = max(size, have)
             while start < target:
+                if request.HasField("entries"):  # the last message was full
+                    await stream.write(request)
+                    request = ledger_pb2.PushRequest()
                 entries = await self._journal.entries(start, target, _BATCH_BYTES)
-                await stream.write(ledger_pb2.PushRequest(entries=ledger_pb2.PushEntries(start=start, entries=entries)))
+                request.entries.start = start
+                request.entries.entries.extend(entries)
                 start += len(entries)
-            await stream.write(ledger_pb2.PushRequest(finish=ledger_pb2.PushFinish()))
-            await self._answer(stream, "state")
-            cosigned = await self._answer(stream, "cosigned")
+            request.finish = True
+            await stream.write(request)
+            cosigned = (await self._answer(stream)).cosigned
             if cosigned.size != target:
                 raise PeerError(f"the mirror in {self._zone} cosigned another size than was sent")
             await self._journal.add_cosignature(text, cosigned.line)
             size = have = target
 
-    async def _answer(self, stream: Any, kind: str) -> Any:
+    async def _answer(self, stream: Any) -> ledger_pb2.PushResponse:
         try:
             async with asyncio.timeout(limits.RPC_DEADLINE_S):
                 answer = await stream.read()
@@ -94,9 +96,8 @@ class MirrorPusher:
             raise PeerUnavailableError(f"the mirror in {self._zone} does not answer") from error
         if answer is grpc.aio.EOF:
             raise PeerUnavailableError(f"the mirror in {self._zone} closed the stream")
-        if answer.WhichOneof("answer") != kind:
-            raise PeerError(f"the mirror in {self._zone} answers out of turn")
-        return getattr(answer, kind)
+        found: ledger_pb2.PushResponse = answer
+        return found
 
 
 class MirrorService(ledger_pb2_grpc.MirrorServiceServicer):
@@ -113,24 +114,23 @@ class MirrorService(ledger_pb2_grpc.MirrorServiceServicer):
         zone = caller(context).identity.zone
         mirror = self._journal.mirror(zone)
         mine = self._newest[zone] = object()
-        yield _state(mirror.size, mirror.have)
+        yield _answer(mirror)
         async for request in request_iterator:
             if self._newest.get(zone) is not mine:
                 raise PeerUnavailableError("a newer stream took the place of this one")
-            match request.WhichOneof("step"):
-                case "begin":
-                    begin = request.begin
-                    if len(begin.proof) > _PROOF_MAX:
-                        raise InputError("a consistency proof has at most 63 hashes")
-                    have = await mirror.begin(begin.note, begin.old_size, list(begin.proof))
-                    yield _state(mirror.size, have)
-                case "entries":
-                    await mirror.receive(request.entries.start, list(request.entries.entries))
-                case "finish":
-                    line = await mirror.finish()
-                    yield ledger_pb2.PushResponse(cosigned=ledger_pb2.Cosigned(size=mirror.size, line=line))
-                case _:
-                    raise InputError("a push has a step that is unknown here")
+            if request.HasField("begin"):
+                begin = request.begin
+                if len(begin.proof) > _PROOF_MAX:
+                    raise InputError("a consistency proof has at most 63 hashes")
+                await mirror.begin(begin.note, begin.old_size, list(begin.proof))
+            if request.HasField("entries"):
+                await mirror.receive(request.entries.start, list(request.entries.entries))
+            if request.finish:
+                line = await mirror.finish()
+                answer = _answer(mirror)
+                answer.cosigned.size = mirror.size
+                answer.cosigned.line = line
+                yield answer
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
@@ -148,5 +148,5 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         )
 
 
-def _state(size: int, have: int) -> ledger_pb2.PushResponse:
-    return ledger_pb2.PushResponse(state=ledger_pb2.MirrorState(size=size, have=have))
+def _answer(mirror: PeerMirror) -> ledger_pb2.PushResponse:
+    return ledger_pb2.PushResponse(state=ledger_pb2.MirrorState(size=mirror.size, have=mirror.have))

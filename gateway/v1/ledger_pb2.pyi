@@ -13,8 +13,8 @@ class PushRequest(_message.Message):
     FINISH_FIELD_NUMBER: _ClassVar[int]
     begin: PushBegin
     entries: PushEntries
-    finish: PushFinish
-    def __init__(self, begin: _Optional[_Union[PushBegin, _Mapping]] = ..., entries: _Optional[_Union[PushEntries, _Mapping]] = ..., finish: _Optional[_Union[PushFinish, _Mapping]] = ...) -> None: ...
+    finish: bool
+    def __init__(self, begin: _Optional[_Union[PushBegin, _Mapping]] = ..., entries: _Optional[_Union[PushEntries, _Mapping]] = ..., finish: _Optional[bool] = ...) -> None: ...
 
 class PushBegin(_message.Message):
     __slots__ = ("note", "old_size", "proof")
@@ -33,10 +33,6 @@ class PushEntries(_message.Message):
     start: int
     entries: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, start: _Optional[int] = ..., entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
-
-class PushFinish(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
 
 class PushResponse(_message.Message):
     __slots__ = ("state", "cosigned")
