@@ -297,9 +297,10 @@ class Arrival:
         self._ended.set()
 
     def fail(self, error: TdzError) -> None:
-        """The transfer stopped."""
-        self._error = error
-        self._ended.set()
+        """The transfer stopped; what ended before stays as it ended."""
+        if not self._ended.is_set():
+            self._error = error
+            self._ended.set()
 
     async def settle(self) -> None:
         """No more will land here."""

@@ -9,7 +9,15 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Connection, delete, insert, select, update
 
-from gateway.errors import PeerUnavailableError, TdzError
+from gateway.errors import (
+    ClockError,
+    ConflictError,
+    LedgerError,
+    NotFoundError,
+    PeerUnavailableError,
+    StorageError,
+    TdzError,
+)
 from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.steps import Step
@@ -79,12 +87,15 @@ class Outbox:
                 await self._send_receipt(mail)
             else:
                 await self._house.peers.get(mail.peer_zone).abort(mail.subject, mail.payload, self._house.journal.size)
-        except PeerUnavailableError:
+        except (PeerUnavailableError, LedgerError, StorageError, ClockError) as error:  # it passes, here or there
+            _log.debug("not delivered yet", mail=mail.kind, transfer=mail.subject, error=str(error))
             await self._later(mail, _BACKOFF_S[min(mail.attempts, len(_BACKOFF_S) - 1)])
             return False
         except TdzError as error:
-            if mail.kind == "receipt":
-                _log.error("the peer refuses a receipt", transfer=mail.subject, error=str(error))
+            if mail.kind == "receipt" or not isinstance(error, NotFoundError | ConflictError):
+                _log.error(
+                    "the peer refuses what it must hear", mail=mail.kind, transfer=mail.subject, error=str(error)
+                )
                 await self._later(mail, _REFUSED_S)
                 return False
             _log.info("the peer knows no such transfer to abort", transfer=mail.subject, error=str(error))

@@ -65,6 +65,7 @@ class Pulls:
         self._tickets = tickets
         self._outbox = outbox
         self._active: dict[str, tuple[Arrival, asyncio.Task[None]]] = {}
+        self._closing = False
         house.steps.register("consumer.started", _started)
         house.steps.register("consumer.resumed", _resumed)
         house.steps.register("consumer.completed", _completed)
@@ -97,8 +98,7 @@ class Pulls:
             row = await rows.get_transfer(self._house.state, transfer_id)
             if row.participant != caller.uri or row.agreement_id != agreement_id or row.side != "consumer":
                 raise NotFoundError(f"no transfer {transfer_id[:80]}", remedy="see `tdz transfer list`")
-            if row.state == State.TERMINATED:
-                raise TransferAbortedError(f"the transfer was aborted: {row.reason}", remedy="pull again")
+            _require_alive(row)
         else:
             unfinished = await rows.list_transfers(
                 self._house.state,
@@ -160,11 +160,15 @@ class Pulls:
     # --- for the gateway --------------------------------------------------------------------------------
 
     async def take_up(self) -> int:
-        """After a restart: go on with every open transfer; the count of them."""
+        """After a restart: go on with every open transfer, and clear what ended ones left; the count of them."""
         house = self._house
         open_rows = await rows.list_transfers(
-            house.state, side="consumer", where_state=[State.STARTED, State.SUSPENDED]
+            house.state, side="consumer", where_state=[State.STARTED, State.SUSPENDED], size=None
         )
+        open_ids = {row.id for row in open_rows}
+        for identifier in await house.chunks.run(house.landings.ids):
+            if identifier not in open_ids:
+                await self._clear(identifier)
         for row in open_rows:
             if row.deadline >= house.clock():
                 self._start(row.id, await rows.get_agreement(house.state, row.agreement_id))
@@ -173,23 +177,25 @@ class Pulls:
     async def expire(self) -> int:
         """Abort transfers without progress; the count of them."""
         now = self._house.clock()
-        open_rows = await rows.list_transfers(
-            self._house.state, side="consumer", where_state=[State.STARTED, State.SUSPENDED]
+        due = await rows.list_transfers(
+            self._house.state, side="consumer", where_state=[State.STARTED, State.SUSPENDED], due=now, size=None
         )
-        due = [row for row in open_rows if row.deadline < now]
+        reason = "no progress before the lease ended"
         for row in due:
-            await self._stop(row.id)
-            await self._abort(row.id, row.agreement_id, "no progress before the lease ended")
+            await self._stop(row.id, TransferAbortedError(f"the transfer was aborted: {reason}", remedy="pull again"))
+            await self._abort(row.id, row.agreement_id, reason, due=now)
         return len(due)
 
     async def close(self) -> None:
         """Stop landing; what is open goes on after the next start."""
-        for identifier in list(self._active):
-            await self._stop(identifier)
+        self._closing = True
+        stopping = PeerUnavailableError("the gateway is stopping", remedy="resume with `tdz pull`")
+        await asyncio.gather(*(self._stop(identifier, stopping) for identifier in list(self._active)))
 
-    async def _stop(self, identifier: str) -> None:
+    async def _stop(self, identifier: str, why: TdzError) -> None:
         active = self._active.get(identifier)
         if active is not None:
+            active[0].fail(why)
             active[1].cancel()
             await asyncio.gather(active[1], return_exceptions=True)
 
@@ -209,20 +215,30 @@ class Pulls:
     # --- one transfer -----------------------------------------------------------------------------------
 
     def _start(self, transfer_id: str, agreement: rows.AgreementRow) -> Arrival:
+        if self._closing:
+            raise PeerUnavailableError("the gateway is stopping", remedy="resume with `tdz pull`")
         active = self._active.get(transfer_id)
-        if active is not None:
+        if active is not None and not active[0].settled:
             return active[0]
         arrival = Arrival(self._house, transfer_id, agreement)
-        task = asyncio.create_task(self._run(arrival), name=f"transfer-{transfer_id}")
+        before = None if active is None else active[1]
+        task = asyncio.create_task(self._run(arrival, before), name=f"transfer-{transfer_id}")
         self._active[transfer_id] = arrival, task
-        task.add_done_callback(lambda _: self._active.pop(transfer_id, None))
+        task.add_done_callback(lambda done: self._ended(transfer_id, done))
         return arrival
 
-    async def _run(self, arrival: Arrival) -> None:
+    def _ended(self, transfer_id: str, task: asyncio.Task[None]) -> None:
+        if (active := self._active.get(transfer_id)) is not None and active[1] is task:
+            del self._active[transfer_id]
+
+    async def _run(self, arrival: Arrival, before: asyncio.Task[None] | None) -> None:
+        """Land, after an arrival of the same transfer that is being put away."""
         try:
+            if before is not None:
+                await asyncio.wait({before})
             await self._land(arrival)
         except asyncio.CancelledError:
-            arrival.fail(TransferAbortedError("the gateway is stopping", remedy="resume with `tdz pull`"))
+            arrival.fail(PeerUnavailableError("the gateway is stopping", remedy="resume with `tdz pull`"))
             raise
         except TdzError as error:
             _log.warning("transfer stopped", transfer=arrival.transfer_id, reason=error.reason, error=str(error))
@@ -256,9 +272,12 @@ class Pulls:
                 raise
             await asyncio.sleep(wait)
             wait = min(2 * wait, _RETRY_MAX_S)
-        row = await rows.get_transfer(house.state, arrival.transfer_id)
-        if row.state != State.COMPLETED:
-            await self._complete(arrival, row)
+        await arrival.finish()
+        async with house.transfers.hold(arrival.transfer_id):
+            row = await rows.get_transfer(house.state, arrival.transfer_id)
+            _require_alive(row)
+            if row.state != State.COMPLETED:
+                await self._complete(arrival, row)
         arrival.complete()
 
     async def _stream(self, arrival: Arrival) -> None:
@@ -275,7 +294,8 @@ class Pulls:
                 request_id=agreement.negotiation_id,
             )
         first_chunk = await arrival.prepare()
-        recorded = await self._record_start(arrival, body, kept, first_chunk)
+        async with house.transfers.hold(arrival.transfer_id):
+            recorded = await self._record_start(arrival, body, kept, first_chunk)
         ticket = await self._peer_ticket(arrival)
         peer = house.peers.get(agreement.peer_zone)
         async with peer.read(ticket, arrival.transfer_id, first_chunk, recorded.size) as frames:
@@ -313,7 +333,10 @@ class Pulls:
         """A3."""
         house, agreement = self._house, arrival.agreement
         now = house.clock()
-        known = await self._known(arrival.transfer_id)
+        standing = await self._known(arrival.transfer_id)
+        if standing is not None:
+            _require_alive(standing)
+        known = standing is not None
         row = {
             "id": arrival.transfer_id,
             "side": "consumer",
@@ -347,12 +370,11 @@ class Pulls:
             )
         )
 
-    async def _known(self, transfer_id: str) -> bool:
+    async def _known(self, transfer_id: str) -> rows.TransferRow | None:
         try:
-            await rows.get_transfer(self._house.state, transfer_id)
+            return await rows.get_transfer(self._house.state, transfer_id)
         except NotFoundError:
-            return False
-        return True
+            return None
 
     async def _peer_ticket(self, arrival: Arrival) -> str:
         """The ticket that came with Confirm while it is fresh, else a new one."""
@@ -397,9 +419,8 @@ class Pulls:
         return await house.state.write(work)
 
     async def _complete(self, arrival: Arrival, row: rows.TransferRow) -> None:
-        """A4: verified, fsynced and visible first; then the entry; then the receipt goes to the peer."""
+        """A4, after everything is verified, fsynced and visible; then the receipt goes to the peer."""
         house, manifest = self._house, arrival.card.manifest
-        await arrival.finish()
         now = house.clock()
         receipt = Receipt(
             transfer=row.id,
@@ -444,29 +465,43 @@ class Pulls:
         )
         self._outbox.wake()
 
-    async def _abort(self, transfer_id: str, agreement_id: str, reason: str) -> None:
+    async def _abort(self, transfer_id: str, agreement_id: str, reason: str, *, due: int | None = None) -> None:
+        """Give a transfer up that has not ended, on the ledger; with `due` only if its deadline is before."""
         house = self._house
-        if not await self._known(transfer_id):
-            return
-        row = await rows.get_transfer(house.state, transfer_id)
-        if not row.open:
-            return
-        await house.steps.run(
-            Step(
-                kind="transfer.aborted",
-                subject=f"transfers/{transfer_id}",
-                body={"agreement": agreement_id, "reason": reason[:300], "version": row.version},
-                effect="consumer.aborted",
-                arguments={
-                    "id": transfer_id,
-                    "reason": reason[:300],
-                    "mail": self._outbox.mail("abort", row.peer_zone, transfer_id, reason[:300]),
-                    "now": house.clock(),
-                },
-                closing=True,
+        async with house.transfers.hold(transfer_id):
+            row = await self._known(transfer_id)
+            if row is None or not row.open or (due is not None and row.deadline >= due):
+                return
+            await house.steps.run(
+                Step(
+                    kind="transfer.aborted",
+                    subject=f"transfers/{transfer_id}",
+                    body={"agreement": agreement_id, "reason": reason[:300], "version": row.version},
+                    effect="consumer.aborted",
+                    arguments={
+                        "id": transfer_id,
+                        "reason": reason[:300],
+                        "mail": self._outbox.mail("abort", row.peer_zone, transfer_id, reason[:300]),
+                        "now": house.clock(),
+                    },
+                    closing=True,
+                )
             )
-        )
         self._outbox.wake()
+
+    async def _clear(self, transfer_id: str) -> None:
+        """Remove the landing of a transfer that has ended; what cannot be removed waits for the next start."""
+        landings = self._house.landings
+
+        try:
+            await self._house.chunks.run(lambda: landings.discard(transfer_id))
+        except TdzError as error:
+            _log.warning("a landing was not removed", transfer=transfer_id, error=str(error))
+
+
+def _require_alive(row: rows.TransferRow) -> None:
+    if row.state == State.TERMINATED:
+        raise TransferAbortedError(f"the transfer was aborted: {row.reason}", remedy="pull again")
 
 
 def _started(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:

@@ -76,6 +76,7 @@ from gateway.wire.channel import ClientIdentity
 _log = structlog.get_logger()
 _GRACE_S: Final = 2.0
 _PURGE_S: Final = 3_600
+_RECONCILE_MAX_S: Final = 5.0
 
 
 class Gateway:
@@ -245,9 +246,9 @@ class Gateway:
 
     async def _take_up(self) -> None:
         """Go on with what was open, then let the loops run."""
+        self._stack.push_async_callback(self._end_loops)
         await self.consumer.take_up()
         await self.pulls.take_up()
-        self._stack.push_async_callback(self._end_loops)
         self._loop("outbox", self.outbox.run)
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
@@ -305,9 +306,20 @@ class Gateway:
     def _trust_changed(self, zone: str) -> None:
         self.tls.reload()
         self.calls.trust_changed(zone)
-        task = asyncio.create_task(self.corridor.reconcile(), name=f"reconcile-{zone}")
+        task = asyncio.create_task(self._reconcile(), name=f"reconcile-{zone}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _reconcile(self) -> None:
+        wait = self._timing.retry
+        while True:
+            try:
+                await self.corridor.reconcile()
+                return
+            except TdzError as error:
+                _log.error("pairings are not in line yet", reason=error.reason, error=str(error))
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _RECONCILE_MAX_S)
 
     # --- what a status asks (gateway.server.zone_service.StatusSource) ----------------------------------
 

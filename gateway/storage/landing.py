@@ -254,6 +254,18 @@ class Landings:
         """The transfers that have a landing on disk."""
         return sorted(entry.name for entry in self._root.iterdir())
 
+    def discard(self, transfer_id: str) -> None:
+        """Remove the landing of a transfer that has ended; blocks, so run it in a thread.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        path = self._path(transfer_id)
+        with storage_errors(f"cannot remove landing {transfer_id}"):
+            if path.is_dir():
+                shutil.rmtree(path)
+                sync_directory(self._root)
+
     def _path(self, transfer_id: str) -> Path:
         if _TRANSFER.fullmatch(transfer_id) is None:
             raise NotFoundError(f"no landing {transfer_id[:80]!r}")
