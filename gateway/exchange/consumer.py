@@ -7,9 +7,9 @@ stop it, the same request again joins it, and a restart takes it up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, insert, select
@@ -41,6 +41,7 @@ from gateway.state.schema import agreements, negotiations
 
 _log = structlog.get_logger()
 _RETRY_MAX_S = 5.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Consumer:
         self._house = house
         self._offers = offers
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
         house.steps.register("consumer.decided", _decided)
         house.steps.register("consumer.agreed", _agreed)
         house.steps.register("consumer.ended", _ended)
@@ -90,6 +92,8 @@ class Consumer:
                 raise PeerUnavailableError(
                     "the negotiation is still under way", remedy="ask again with the same request id"
                 )
+            if task.cancelled():
+                raise PeerUnavailableError("the gateway is stopping", remedy="ask again with the same request id")
             task.result()
             row = await rows.get_negotiation(self._house.state, row.id)
         return self.told(row)
@@ -111,7 +115,10 @@ class Consumer:
     async def take_up(self) -> int:
         """After a restart: go on with every open negotiation; the count of them."""
         open_rows = await rows.list_negotiations(
-            self._house.state, side="consumer", where_state=[State.REQUESTED, State.OFFERED, State.ACCEPTED]
+            self._house.state,
+            side="consumer",
+            where_state=[State.REQUESTED, State.OFFERED, State.ACCEPTED],
+            size=None,
         )
         for row in open_rows:
             if not row.held_by:
@@ -120,33 +127,45 @@ class Consumer:
 
     async def close(self) -> None:
         """Stop driving; what is open goes on after the next start."""
+        self._closing = True
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def expire(self) -> int:
-        """End what passed its deadline: held reviews, and requests that came to nothing. The count of them."""
-        house = self._house
-        now = house.clock()
-        due = [
-            row
-            for row in await rows.list_negotiations(house.state, where_state=[State.REQUESTED])
-            if row.deadline < now and row.id not in self._running
-        ]
+        """End what passed its deadline: held reviews, requests and confirmations that came to nothing.
+
+        Returns:
+            The count of them.
+        """
+        now = self._house.clock()
+        late = await rows.list_negotiations(
+            self._house.state, where_state=[State.REQUESTED, State.ACCEPTED], due=now, size=None
+        )
+        due = [row for row in late if row.id not in self._running]
         for row in due:
-            why = "review expired" if row.held_by else "deadline"
-            await house.steps.run(
-                Step(
-                    kind="decision",
-                    subject=f"negotiations/{row.id}",
-                    body={"effect": "deny", "reason": why, "negotiation": row.id, "held_by": row.held_by},
-                    effect="consumer.ended",
-                    arguments={"id": row.id, "effect": "deny", "document": {"reason": why}, "now": now},
-                    closing=True,
-                )
-            )
+            # As its driver, so that nothing else goes on with it meanwhile; one more try ends a confirmation.
+            await asyncio.wait({self._drive(row.id, late=row.state == State.REQUESTED)})
         return len(due)
+
+    async def _end_late(self, identifier: str) -> None:
+        house = self._house
+        row = await rows.get_negotiation(house.state, identifier)
+        now = house.clock()
+        if row.state != State.REQUESTED or row.deadline >= now:
+            return
+        why = "review expired" if row.held_by else "deadline"
+        await house.steps.run(
+            Step(
+                kind="decision",
+                subject=f"negotiations/{row.id}",
+                body={"effect": "deny", "reason": why, "negotiation": row.id, "held_by": row.held_by},
+                effect="consumer.ended",
+                arguments={"id": row.id, "effect": "deny", "document": {"reason": why}, "now": now},
+                closing=True,
+            )
+        )
 
     # --- one negotiation --------------------------------------------------------------------------------
 
@@ -190,16 +209,21 @@ class Consumer:
 
         return await rows.get_negotiation(house.state, await house.state.write(work))
 
-    def _drive(self, identifier: str) -> asyncio.Task[None]:
+    def _drive(self, identifier: str, *, late: bool = False) -> asyncio.Task[None]:
+        """The one task that goes on with a negotiation, or ends one that is late."""
+        if self._closing:
+            raise PeerUnavailableError("the gateway is stopping", remedy="ask again with the same request id")
         task = self._running.get(identifier)
         if task is None:
-            task = asyncio.create_task(self._run(identifier), name=f"negotiation-{identifier}")
+            work = self._end_late(identifier) if late else self._run(identifier)
+            task = asyncio.create_task(work, name=f"negotiation-{identifier}")
             self._running[identifier] = task
             task.add_done_callback(lambda done: self._finished(identifier, done))
         return task
 
     def _finished(self, identifier: str, task: asyncio.Task[None]) -> None:
-        self._running.pop(identifier, None)
+        if self._running.get(identifier) is task:
+            del self._running[identifier]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("negotiation stopped", negotiation=identifier, error=str(error))
 
@@ -228,8 +252,9 @@ class Consumer:
         offered: Offered | None = None
         unknown = False
         try:
-            offered = await self._offers.find(row.resource, row.participant)
-            await house.check_clock(offered.zone)
+            offered = await self._patiently(row, lambda: self._offers.find(row.resource, row.participant))
+            zone = offered.zone
+            await self._patiently(row, lambda: house.check_clock(zone))
         except NotFoundError:
             same_zone = await self._in_own_zone(row)
             unknown = not same_zone
@@ -311,8 +336,7 @@ class Consumer:
         own = Decision.from_json(row.document["decision"])
         try:
             envelope = await self._asked(row, card, own)
-            answer = await house.peers.get(row.peer_zone).negotiate(envelope, house.journal.size)
-            await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)
+            answer = await self._patiently(row, lambda: self._answered(row, envelope))
         except PeerUnavailableError as error:
             await self._deny(row, own, findings.PEER, reason=str(error))
             return
@@ -325,6 +349,29 @@ class Consumer:
             await self._hold(row, answer, theirs, decision, outcome)
         else:
             await self._denied_by_peer(row, answer, decision, outcome)
+
+    async def _answered(self, row: rows.NegotiationRow, envelope: str) -> Answer:
+        house = self._house
+        answer = await house.peers.get(row.peer_zone).negotiate(envelope, house.journal.size)
+        await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)
+        return answer
+
+    async def _patiently(self, row: rows.NegotiationRow, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the peer again while it does not answer, though not longer than a partner would wait.
+
+        Raises:
+            PeerUnavailableError: it did not answer.
+        """
+        house = self._house
+        wait = house.timing.retry
+        while True:
+            try:
+                return await ask()
+            except PeerUnavailableError:
+                if house.clock() + wait > row.created_at + house.timing.answer:
+                    raise
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _RETRY_MAX_S)
 
     async def _asked(self, row: rows.NegotiationRow, card: DatasetCard, own: Decision) -> str:
         """The signed request: kept in the row before it is sent, so that a restart sends the same."""

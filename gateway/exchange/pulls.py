@@ -256,7 +256,8 @@ class Pulls:
         while True:
             try:
                 await self._stream(arrival)
-                break
+                await self._finish(arrival)
+                return
             except (PeerUnavailableError, TicketError) as error:
                 if not await self._suspend(arrival, str(error), wait):
                     raise
@@ -272,6 +273,10 @@ class Pulls:
                 raise
             await asyncio.sleep(wait)
             wait = min(2 * wait, _RETRY_MAX_S)
+
+    async def _finish(self, arrival: Arrival) -> None:
+        """What landed becomes visible, then its end is recorded."""
+        house = self._house
         await arrival.finish()
         async with house.transfers.hold(arrival.transfer_id):
             row = await rows.get_transfer(house.state, arrival.transfer_id)
@@ -488,6 +493,7 @@ class Pulls:
                 )
             )
         self._outbox.wake()
+        await self._clear(transfer_id)
 
     async def _clear(self, transfer_id: str) -> None:
         """Remove the landing of a transfer that has ended; what cannot be removed waits for the next start."""
