@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -72,7 +73,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, empty: str) 
     if not shown.row_count:
         console.print(f"[dim]{empty}[/]")
         return
-    console.print(shown, soft_wrap=False, width=None if console.is_terminal else _PIPE_WIDTH)
+    target = console if console.is_terminal else Console(width=_PIPE_WIDTH, highlight=False)
+    target.print(shown, soft_wrap=False)
 
 
 def pairs(values: Mapping[str, Any], *, title: str = "") -> None:

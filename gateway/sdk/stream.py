@@ -208,7 +208,7 @@ class ChunkStream:
         digest = hashlib.sha256(chunk).digest()
         if digest != promised:
             raise IntegrityError(f"chunk {index} does not match its digest", remedy=_PULL_AGAIN)
-        batch = decode_chunk(self.opened.schema, chunk)
+        batch = decode_chunk(self.opened.schema, chunk, trusted=True)  # the own gateway checked every value
         self._tree.append(leaf_hash(digest))
         self._rows += batch.num_rows
         self._bytes += len(chunk)
