@@ -53,6 +53,7 @@ class PeerMirror:
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
+        self._receiving = asyncio.Lock()
 
     @property
     def size(self) -> int:
@@ -71,12 +72,13 @@ class PeerMirror:
 
     async def receive(self, start: int, entries: list[bytes]) -> None:
         """Judge and store entries; those that are here already are passed over."""
-        have = self._mirror.have
-        if start > have:
-            raise IntegrityError(f"entries begin at {start}, the mirror needs {have}")
-        if fresh := entries[have - start :]:
-            with _refusals("the mirror refuses entries"):
-                await self._mirror.receive(fresh)
+        async with self._receiving:  # an older stream may still be at it when a newer one comes
+            have = self._mirror.have
+            if start > have:
+                raise IntegrityError(f"entries begin at {start}, the mirror needs {have}")
+            if fresh := entries[have - start :]:
+                with _refusals("the mirror refuses entries"):
+                    await self._mirror.receive(fresh)
 
     async def finish(self) -> str:
         """Make the pending checkpoint the mirrored one, durably; our cosignature line."""
@@ -92,7 +94,8 @@ class PeerMirror:
         try:
             await self._mirror.wait(size, within)
         except LedgerFailure as error:
-            raise TimeoutError(str(error)) from error
+            if self._mirror.size < size:
+                raise TimeoutError(str(error)) from error
 
     async def close(self) -> None:
         """Finish what runs."""
@@ -273,10 +276,12 @@ class Journal:
 
     async def close(self) -> None:
         """Finish what is queued and let the directory go."""
-        for mirror in self._mirrors.values():
-            await mirror.close()
-        self._mirrors.clear()
-        await self.writer.close()
+        try:
+            for mirror in self._mirrors.values():
+                await mirror.close()
+            self._mirrors.clear()
+        finally:
+            await self.writer.close()
 
 
 def _recorded(entry_id: str, appended: Appended) -> Recorded:

@@ -42,15 +42,7 @@ class MirrorPusher:
         """Push until cancelled; a broken stream is opened again."""
         wait = _RETRY_S
         while True:
-            stream = self._stub.Push()
-            try:
-                await self._session(stream)
-            except grpc.aio.AioRpcError as error:
-                failure: TdzError = from_rpc(error)
-            except TdzError as error:
-                failure = error
-            finally:
-                stream.cancel()
+            failure = await self._push()
             wait = _RETRY_S if self.connected else min(2 * wait, _RETRY_MAX_S)
             self.connected = False
             level = _log.debug if isinstance(failure, PeerUnavailableError) else _log.warning
@@ -58,6 +50,43 @@ class MirrorPusher:
             if not isinstance(failure, PeerUnavailableError):
                 wait = _RETRY_MAX_S  # refused: asking again at once changes nothing
             await asyncio.sleep(wait)
+
+    async def _push(self) -> TdzError:
+        """One stream until it breaks; returns why it did, whatever it was: the next one must be opened."""
+        stream = self._stub.Push()
+        session = asyncio.create_task(self._session(stream), name=f"mirror-session-{self._zone}")
+        ended = asyncio.create_task(stream.code(), name=f"mirror-stream-{self._zone}")
+        try:
+            # The stream's end is watched too: with nothing to push, nobody else would notice it.
+            await asyncio.wait({session, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not session.done():
+                error = grpc.aio.AioRpcError(
+                    await ended,
+                    await stream.initial_metadata(),
+                    await stream.trailing_metadata(),
+                    await stream.details(),
+                )
+                return from_rpc(error)
+            session.result()
+            return PeerUnavailableError(f"the mirror in {self._zone} closed the stream")
+        except grpc.aio.AioRpcError as error:
+            return from_rpc(error)
+        except TdzError as error:
+            return error
+        except asyncio.InvalidStateError:
+            return PeerUnavailableError(f"the mirror in {self._zone} closed the stream")
+        except asyncio.CancelledError:
+            if not session.cancelled():
+                raise
+            return PeerUnavailableError(f"the connection to {self._zone} was closed")
+        except Exception as error:
+            _log.exception("mirror stream failed", zone=self._zone)
+            return TdzError(f"internal error while pushing: {type(error).__name__}")
+        finally:
+            stream.cancel()
+            session.cancel()
+            ended.cancel()
+            await asyncio.gather(session, ended, return_exceptions=True)
 
     async def _session(self, stream: Any) -> None:
         state = (await self._answer(stream)).state
@@ -74,19 +103,26 @@ class MirrorPusher:
             start = max(size, have)
             while start < target:
                 if request.HasField("entries"):  # the last message was full
-                    await stream.write(request)
+                    await self._send(stream, request)
                     request = ledger_pb2.PushRequest()
                 entries = await self._journal.entries(start, target, _BATCH_BYTES)
                 request.entries.start = start
                 request.entries.entries.extend(entries)
                 start += len(entries)
             request.finish = True
-            await stream.write(request)
+            await self._send(stream, request)
             cosigned = (await self._answer(stream)).cosigned
             if cosigned.size != target:
                 raise PeerError(f"the mirror in {self._zone} cosigned another size than was sent")
             await self._journal.add_cosignature(text, cosigned.line)
             size = have = target
+
+    async def _send(self, stream: Any, request: ledger_pb2.PushRequest) -> None:
+        try:
+            async with asyncio.timeout(limits.RPC_DEADLINE_S):
+                await stream.write(request)
+        except TimeoutError as error:
+            raise PeerUnavailableError(f"the mirror in {self._zone} takes nothing") from error
 
     async def _answer(self, stream: Any) -> ledger_pb2.PushResponse:
         try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 
 from gateway import __version__
-from gateway.errors import PeerUnavailableError
+from gateway.errors import DecisionUnavailableError, LedgerError, PeerUnavailableError, StorageError, TdzError
 from gateway.exchange.peer import Answer, Granted, PeerFrame, PeerTime
 from gateway.identity.card import ZoneCard
 from gateway.model import limits
@@ -19,6 +19,8 @@ from gateway.v1 import peer_pb2, peer_pb2_grpc
 from gateway.wire import frames
 from gateway.wire.channel import ClientIdentity, call, open_channel
 from gateway.wire.status import from_rpc
+
+T = TypeVar("T")
 
 _READ: Final = "/gateway.v1.PeerService/Read"
 _FRAME_DEADLINE_S: Final = 60.0  # the longest silence in an open stream
@@ -53,36 +55,47 @@ class PeerClient:
     async def hello(self, ledger_size: int) -> PeerTime:
         """Its clock, now."""
         request = peer_pb2.HelloRequest(time_ms=int(time.time() * 1000), ledger_size=ledger_size, version=__version__)
-        answer = await call(self._stub.Hello(request, timeout=limits.CONNECT_DEADLINE_S))
+        answer = await self._call(self._stub.Hello(request, timeout=limits.CONNECT_DEADLINE_S))
         return PeerTime(answer.time_ms, answer.ledger_size)
 
     async def list_cards(self, after: str) -> tuple[list[str], str]:
         """A page of signed dataset cards."""
-        answer = await call(self._stub.ListCards(peer_pb2.ListCardsRequest(after=after), timeout=limits.RPC_DEADLINE_S))
+        answer = await self._call(
+            self._stub.ListCards(peer_pb2.ListCardsRequest(after=after), timeout=limits.RPC_DEADLINE_S)
+        )
         return list(answer.cards), answer.next
 
     async def get_card(self, resource: str) -> str:
         """One signed dataset card."""
         request = peer_pb2.GetCardRequest(resource=resource)
-        return str((await call(self._stub.GetCard(request, timeout=limits.CONNECT_DEADLINE_S))).card)
+        return str((await self._call(self._stub.GetCard(request, timeout=limits.CONNECT_DEADLINE_S))).card)
 
     async def negotiate(self, envelope: str, ledger_size: int) -> Answer:
         """Round trip 1."""
         request = peer_pb2.NegotiateRequest(envelope=envelope, ledger_size=ledger_size)
-        answer = await call(self._stub.Negotiate(request, timeout=limits.RPC_DEADLINE_S))
+        answer = await self._call(self._stub.Negotiate(request, timeout=limits.RPC_DEADLINE_S))
         return Answer(answer.decision, answer.offer, answer.ledger_size)
 
     async def confirm(self, agreement: str, ledger_size: int) -> Granted:
         """Round trip 2."""
         request = peer_pb2.ConfirmRequest(agreement=agreement, ledger_size=ledger_size)
-        answer = await call(self._stub.Confirm(request, timeout=limits.RPC_DEADLINE_S))
+        answer = await self._call(self._stub.Confirm(request, timeout=limits.RPC_DEADLINE_S))
         return Granted(answer.ticket, answer.ticket_until, answer.ledger_size)
 
     async def issue_ticket(self, agreement: str, transfer: str) -> Granted:
         """A new ticket for a transfer."""
         request = peer_pb2.IssueTicketRequest(agreement=agreement, transfer=transfer)
-        answer = await call(self._stub.IssueTicket(request, timeout=limits.RPC_DEADLINE_S))
+        answer = await self._call(self._stub.IssueTicket(request, timeout=limits.RPC_DEADLINE_S))
         return Granted(answer.ticket, answer.ticket_until)
+
+    async def _call(self, pending: Awaitable[T]) -> T:
+        """Await an answer; what the other gateway cannot do now is no answer."""
+        try:
+            return await call(pending)
+        except TdzError as error:
+            raise _passing(self.zone, error) from error
+        except asyncio.CancelledError:
+            raise _closed(self.zone) from None
 
     @asynccontextmanager
     async def read(
@@ -94,20 +107,20 @@ class PeerClient:
         )
         stream = self._read(request)
         try:
-            yield _frames(stream)
+            yield _frames(self.zone, stream)
         finally:
             stream.cancel()
 
     async def deliver_receipt(self, receipt: str, ledger_size: int) -> tuple[str, int]:
         """The provider's receipt for the consumer's."""
         request = peer_pb2.DeliverReceiptRequest(receipt=receipt, ledger_size=ledger_size)
-        answer = await call(self._stub.DeliverReceipt(request, timeout=limits.RPC_DEADLINE_S))
+        answer = await self._call(self._stub.DeliverReceipt(request, timeout=limits.RPC_DEADLINE_S))
         return answer.receipt, answer.ledger_size
 
     async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
         """Tell it that the transfer is given up."""
         request = peer_pb2.AbortRequest(transfer=transfer, reason=reason, ledger_size=ledger_size)
-        await call(self._stub.Abort(request, timeout=limits.RPC_DEADLINE_S))
+        await self._call(self._stub.Abort(request, timeout=limits.RPC_DEADLINE_S))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -115,13 +128,30 @@ class PeerClient:
             await channel.close()
 
 
-async def _frames(stream: Any) -> AsyncIterator[PeerFrame]:
+def _passing(zone: str, error: TdzError) -> TdzError:
+    """Its full disk or its internal error passes, or the deadline of what was asked for does."""
+    if isinstance(error, LedgerError | StorageError | DecisionUnavailableError) or type(error) is TdzError:
+        return PeerUnavailableError(f"the gateway of {zone} cannot answer now: {error.message}", remedy=error.remedy)
+    return error
+
+
+def _closed(zone: str) -> BaseException:
+    """gRPC says by CancelledError that we closed the connection; that must not pass for a task's own end."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        return asyncio.CancelledError()
+    return PeerUnavailableError(f"the connection to {zone} was closed", remedy="try again")
+
+
+async def _frames(zone: str, stream: Any) -> AsyncIterator[PeerFrame]:
     while True:
         try:
             async with asyncio.timeout(_FRAME_DEADLINE_S):
                 data = await stream.read()
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error) from error
+            raise _passing(zone, from_rpc(error)) from error
+        except asyncio.CancelledError:
+            raise _closed(zone) from None
         except TimeoutError as error:
             raise PeerUnavailableError(
                 f"the other gateway sent nothing for {_FRAME_DEADLINE_S:g} s", remedy="check the link"

@@ -101,6 +101,8 @@ def _plain(error: grpc.aio.AioRpcError) -> TdzError:
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.PeerUnavailableError("the gateway did not answer in time", remedy="try again")
+        case grpc.StatusCode.CANCELLED:
+            return errors.PeerUnavailableError(f"the gateway ended the call: {text}", remedy="try again")
         case grpc.StatusCode.UNAUTHENTICATED:
             return errors.UnauthenticatedError(text)
         case grpc.StatusCode.PERMISSION_DENIED:
