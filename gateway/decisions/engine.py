@@ -49,9 +49,8 @@ class EmbeddedEngine:
     def __init__(
         self, policy: ZonePolicy, *, deadline_s: float = DECISION_DEADLINE_S, python: str = sys.executable
     ) -> None:
-        self._load = json.dumps(
-            {"modules": dict(policy.modules), "data": policy.data, "entrypoint": policy.entrypoint}
-        ).encode()
+        self._policy = policy
+        self._load = b""
         self._deadline_s = deadline_s
         self._python = python
         self._lock = asyncio.Lock()
@@ -67,6 +66,7 @@ class EmbeddedEngine:
             ConfigError: the policy does not compile.
             DecisionUnavailableError: no worker could be started.
         """
+        self._load = await self._compile()
         self._worker = await self._spawn()
         self._spare = asyncio.create_task(self._spawn())
 
@@ -158,10 +158,28 @@ class EmbeddedEngine:
         self._worker = worker
         return worker
 
+    async def _compile(self) -> bytes:
+        """The first frame of every worker: the compiled policy."""
+        policy = self._policy
+        sources = {"modules": dict(policy.modules), "data": policy.data, "entrypoint": policy.entrypoint}
+        worker, bundle = await self._first_answer(json.dumps(sources).encode())
+        await worker.close()
+        return json.dumps({"bundle": bundle, "entrypoint": policy.entrypoint}).encode()
+
     async def _spawn(self) -> _Worker:
+        worker, _ = await self._first_answer(self._load)
+        return worker
+
+    async def _first_answer(self, first: bytes) -> tuple[_Worker, object]:
+        """A new worker and what it says to its first frame.
+
+        Raises:
+            ConfigError: it says that the policy does not compile.
+            DecisionUnavailableError: it says nothing in time, or cannot be started.
+        """
         worker = await _Worker.spawn(self._python)
         try:
-            answer = await asyncio.wait_for(worker.ask(self._load), _START_DEADLINE_S)
+            answer = await asyncio.wait_for(worker.ask(first, answer_max=FRAME_MAX), _START_DEADLINE_S)
         except BaseException as error:
             self._discard(worker)
             if isinstance(error, TimeoutError):
@@ -173,7 +191,7 @@ class EmbeddedEngine:
                 f"the policy does not compile: {_one_line(answer['error'])}",
                 remedy="check the policy directory; the previous policy stays in force",
             )
-        return worker
+        return worker, answer.get("result")
 
 
 class _Worker:
@@ -208,8 +226,8 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(self, body: bytes) -> dict[str, Any]:
-        """One exchange.
+    async def ask(self, body: bytes, *, answer_max: int = DECISION_OUTPUT_MAX) -> dict[str, Any]:
+        """One exchange; an answer longer than `answer_max` bytes is none.
 
         Raises:
             DecisionUnavailableError: the process ended, or what it says is no answer.
@@ -221,7 +239,7 @@ class _Worker:
             writer.write(_LENGTH.pack(len(body)) + body)
             await writer.drain()
             (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            if length > DECISION_OUTPUT_MAX:
+            if length > answer_max:
                 raise DecisionUnavailableError("the policy engine's answer is too long")
             answer = json.loads(await reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as error:

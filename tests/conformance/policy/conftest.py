@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
-from gateway.decisions.worker import Evaluator
+from gateway.decisions.worker import Evaluator, compiled
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,7 +53,8 @@ def embedded() -> Decide:
     def decide(policy: ZonePolicy, documents: Sequence[Any]) -> list[Any]:
         key = json.dumps([dict(policy.modules), policy.data])
         if key not in loaded:
-            loaded[key] = Evaluator({"modules": policy.modules, "data": policy.data, "entrypoint": policy.entrypoint})
+            sources = {"modules": policy.modules, "data": policy.data, "entrypoint": policy.entrypoint}
+            loaded[key] = Evaluator(compiled(sources), policy.entrypoint)
         return [json.loads(loaded[key].evaluate(document)).get("result") for document in documents]
 
     return decide

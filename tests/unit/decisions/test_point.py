@@ -188,12 +188,11 @@ async def test_an_engine_that_answers_garbage_denies(policy_set, tmp_path, answe
         await engine.close()
 
 
-@pytest.mark.parametrize("builtin", ['strings.replace_n({"": "b"}, "abc")', 'replace("abc", "", "b")'])
-async def test_a_builtin_that_takes_the_engine_along_costs_the_worker_only(policy_set, builtin):
+async def test_a_builtin_that_takes_the_engine_along_costs_the_worker_only(policy_set):
     """What the capabilities refuse really eats all memory; loaded past them, the worker dies and nothing else."""
 
     policy = policy_set.for_zone("lingang")
-    rule = f"package tdz.main\n\ndecision := {builtin} if input.request.now > 0\n"
+    rule = 'package tdz.main\n\ndecision := strings.replace_n({"": "b"}, "abc") if input.request.now > 0\n'
     engine = EmbeddedEngine(
         dataclasses.replace(policy, modules={"tdz/main/main.rego": rule}, data={"tdz": {}}), deadline_s=10.0
     )

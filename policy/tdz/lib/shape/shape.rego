@@ -14,15 +14,67 @@ whole(x, low, high) if {
 	x <= high
 }
 
-text(x, shortest, longest) if {
-	is_string(x)
-	count(x) >= shortest
-	count(x) <= longest
-}
-
 country("unknown") := true
 
 country(x) if regex.match(`^[A-Z]{2}$`, x)
+
+words_request_flow_from_jurisdiction := {"CN", "MY"}
+
+words_request_action := {"transfer_dataset", "transfer_model", "run_job", "release_output"}
+
+words_request_purpose := {"research", "product_improvement", "service_delivery", "regulatory_reporting", "public_health", "judicial", "law_enforcement", "military", "unknown"}
+
+words_exporter_kind := {"company", "university", "hospital", "statutory_body", "government", "unknown"}
+
+words_exporter_ciio := {"yes", "no", "unknown"}
+
+words_recipient_screening_result := {"clear", "hit", "unknown"}
+
+words_dataset_my_sensitivity := {"none", "personal", "sensitive", "unknown"}
+
+words_dataset_cn_hgr_kind := {"none", "sequence", "clinical", "image", "protein", "metabolic"}
+
+words_dataset_cn_hgr_special := {"none", "important_family", "specific_region"}
+
+words_dataset_cn_class := {"general", "important", "core", "unknown"}
+
+words_dataset_cn_basis := {"none", "consent", "contract", "hr", "emergency", "legal_duty"}
+
+words_dataset_cn_exemption := {"none", "contract", "hr", "emergency", "transit"}
+
+words_dataset_cn_spi_types := {"biometric", "religion", "specific_identity", "health", "financial_account", "location_track", "under_14"}
+
+words_dataset_deid_method := {"none", "pseudonymised", "k_anonymous", "blurred", "tokenised", "aggregated"}
+
+words_dataset_origin := {"domestic", "foreign_in_transit", "mixed"}
+
+words_dataset_gov_source := {"none", "federal", "state", "statutory_body", "open"}
+
+words_dataset_category := {"none", "personal", "health", "genetic", "vehicle", "geo", "financial", "industrial"}
+
+words_dataset_columns_tags := {"direct_identifier", "quasi_identifier", "sensitive", "face", "plate", "vin", "location", "free_text"}
+
+words_model_training_runs_devices_eccn := {"3A090.a", "3A090.b", "4A090", "none", "unknown"}
+
+words_model_training_runs_attestation := {"hardware", "signed", "none"}
+
+words_model_format := {"safetensors", "onnx", "gguf"}
+
+words_model_openness := {"closed", "gated", "published", "unknown"}
+
+words_model_provenance := {"verified", "unverified", "missing"}
+
+words_model_end_use := {"civil", "military", "military_intelligence", "wmd", "unknown"}
+
+words_model_memorisation_test := {"passed", "failed", "none"}
+
+words_job_kind := {"sql", "train", "algorithm"}
+
+words_job_output_kind := {"aggregate", "model_update", "model", "rows"}
+
+words_mechanisms_kind := {"standard_contract", "security_assessment", "certification", "pipia", "separate_consent", "hgr_report", "hgr_security_review", "general_list_filing", "dsl36_approval", "tia", "consent", "explicit_consent", "s40_ground", "my_clauses", "my_bcr", "my_certification", "contract", "legal_proceedings", "vital_interest", "public_interest", "sta_permit"}
+
+words_mechanisms_verified_by := {"regulator_register", "certification_body", "zone_admin", "self", "unknown"}
 
 wrong contains "input" if not part_document
 
@@ -41,8 +93,8 @@ part_request if {
 	count(input.request) == 5
 	input.request.schema == "tdz.input/1"
 	whole(input.request.now, 1, 7258118400)
-	input.request.action in {"transfer_dataset", "transfer_model", "run_job", "release_output"}
-	input.request.purpose in {"research", "product_improvement", "service_delivery", "regulatory_reporting", "public_health", "judicial", "law_enforcement", "military", "unknown"}
+	input.request.action in words_request_action
+	input.request.purpose in words_request_purpose
 }
 
 wrong contains "request.flow" if not part_request_flow
@@ -55,49 +107,35 @@ wrong contains "request.flow.from" if not part_request_flow_from
 
 part_request_flow_from if {
 	count(input.request.flow.from) == 3
-	input.request.flow.from.jurisdiction in {"CN", "MY"}
-	text(input.request.flow.from.zone, 1, 200)
-	text(input.request.flow.from.gateway_id, 1, 200)
+	input.request.flow.from.jurisdiction in words_request_flow_from_jurisdiction
+	is_string(concat("", [input.request.flow.from.zone, input.request.flow.from.gateway_id]))
 }
 
 wrong contains "request.flow.to" if not part_request_flow_to
 
 part_request_flow_to if {
 	count(input.request.flow.to) == 3
-	input.request.flow.to.jurisdiction in {"CN", "MY"}
-	text(input.request.flow.to.zone, 1, 200)
-	text(input.request.flow.to.gateway_id, 1, 200)
+	input.request.flow.to.jurisdiction in words_request_flow_from_jurisdiction
+	is_string(concat("", [input.request.flow.to.zone, input.request.flow.to.gateway_id]))
 }
 
 wrong contains "exporter" if not part_exporter
 
 part_exporter if {
 	count(input.exporter) == 9
-	text(input.exporter.id, 1, 200)
-	text(input.exporter.legal_name, 1, 200)
-	input.exporter.kind in {"company", "university", "hospital", "statutory_body", "government", "unknown"}
-	text(input.exporter.sector, 1, 200)
-	input.exporter.ciio in {"yes", "no", "unknown"}
-	input.exporter.ftz_registered in {"yes", "no", "unknown"}
-	input.exporter.lingang_activity in {"yes", "no", "unknown"}
-	input.exporter.dpo_required in {"yes", "no", "unknown"}
-	text(input.exporter.dpo_ref, 0, 200)
+	input.exporter.kind in words_exporter_kind
+	input.exporter.ciio in words_exporter_ciio
+	input.exporter.ftz_registered in words_exporter_ciio
+	input.exporter.lingang_activity in words_exporter_ciio
+	input.exporter.dpo_required in words_exporter_ciio
+	is_string(concat("", [input.exporter.id, input.exporter.legal_name, input.exporter.sector, input.exporter.dpo_ref]))
 }
 
 wrong contains "recipient" if not part_recipient
 
-part_recipient_owners_item(x) if {
-	count(x) == 3
-	text(x.id, 1, 200)
-	whole(x.pct, 0, 100)
-	x.listed in {"yes", "no", "unknown"}
-}
-
 part_recipient if {
 	count(input.recipient) == 7
-	text(input.recipient.id, 1, 200)
-	text(input.recipient.legal_name, 1, 200)
-	input.recipient.kind in {"company", "university", "hospital", "statutory_body", "government", "unknown"}
+	input.recipient.kind in words_exporter_kind
 	country(input.recipient.hq_country)
 	country(input.recipient.ultimate_parent_country)
 	is_array(input.recipient.owners)
@@ -105,33 +143,37 @@ part_recipient if {
 	every e in input.recipient.owners {
 		part_recipient_owners_item(e)
 	}
+	is_string(concat("", [input.recipient.id, input.recipient.legal_name]))
 }
 
 wrong contains "recipient.screening" if not part_recipient_screening
 
 part_recipient_screening if {
 	count(input.recipient.screening) == 2
-	text(input.recipient.screening.list_revision, 1, 200)
-	input.recipient.screening.result in {"clear", "hit", "unknown"}
+	input.recipient.screening.result in words_recipient_screening_result
+	is_string(concat("", [input.recipient.screening.list_revision]))
+}
+
+part_recipient_owners_item(x) if {
+	count(x) == 3
+	whole(x.pct, 0, 100)
+	x.listed in words_exporter_ciio
+	is_string(concat("", [x.id]))
 }
 
 wrong contains "dataset" if not part_dataset
 
 part_dataset if {
 	count(input.dataset) == 14
-	text(input.dataset.id, 1, 200)
-	text(input.dataset.digest, 64, 64)
-	text(input.dataset.sector, 1, 200)
 	is_array(input.dataset.origin_jurisdictions)
 	count(input.dataset.origin_jurisdictions) <= 256
 	count(input.dataset.origin_jurisdictions) >= 1
 	every e in input.dataset.origin_jurisdictions {
 		country(e)
 	}
-	input.dataset.origin in {"domestic", "foreign_in_transit", "mixed"}
-	text(input.dataset.controller, 1, 200)
-	input.dataset.gov_source in {"none", "federal", "state", "statutory_body", "open"}
-	input.dataset.category in {"none", "personal", "health", "genetic", "vehicle", "geo", "financial", "industrial"}
+	input.dataset.origin in words_dataset_origin
+	input.dataset.gov_source in words_dataset_gov_source
+	input.dataset.category in words_dataset_category
 	part_dataset_columns
 	whole(input.dataset.retention_until, 0, 7258118400)
 	is_array(input.dataset.onward)
@@ -139,6 +181,7 @@ part_dataset if {
 	every e in input.dataset.onward {
 		part_dataset_onward_item(e)
 	}
+	is_string(concat("", [input.dataset.id, input.dataset.digest, input.dataset.sector, input.dataset.controller]))
 }
 
 part_dataset if is_null(input.dataset)
@@ -147,7 +190,7 @@ wrong contains "dataset.my" if not part_dataset_my
 
 part_dataset_my if {
 	count(input.dataset.my) == 3
-	input.dataset.my.sensitivity in {"none", "personal", "sensitive", "unknown"}
+	input.dataset.my.sensitivity in words_dataset_my_sensitivity
 	whole(input.dataset.my.subjects, 0, 10000000000)
 	whole(input.dataset.my.sensitive_subjects, 0, 10000000000)
 }
@@ -158,32 +201,42 @@ wrong contains "dataset.cn" if not part_dataset_cn
 
 part_dataset_cn if {
 	count(input.dataset.cn) == 9
-	input.dataset.cn.class in {"general", "important", "core", "unknown"}
-	input.dataset.cn.notified_important in {"yes", "no", "unknown"}
-	input.dataset.cn.basis in {"none", "consent", "contract", "hr", "emergency", "legal_duty"}
-	input.dataset.cn.exemption in {"none", "contract", "hr", "emergency", "transit"}
+	input.dataset.cn.class in words_dataset_cn_class
+	input.dataset.cn.notified_important in words_exporter_ciio
+	input.dataset.cn.basis in words_dataset_cn_basis
+	input.dataset.cn.exemption in words_dataset_cn_exemption
 	whole(input.dataset.cn.subjects_non_sensitive, 0, 10000000000)
 	whole(input.dataset.cn.subjects_sensitive, 0, 10000000000)
 	is_array(input.dataset.cn.spi_types)
 	count(input.dataset.cn.spi_types) <= 256
-	every e in input.dataset.cn.spi_types {
-		e in {"biometric", "religion", "specific_identity", "health", "financial_account", "location_track", "under_14"}
-	}
-	text(input.dataset.cn.list_item_id, 0, 200)
+	count({e | e := input.dataset.cn.spi_types[_]} - words_dataset_cn_spi_types) == 0
+	is_string(concat("", [input.dataset.cn.list_item_id]))
 }
 
 wrong contains "dataset.cn.hgr" if not part_dataset_cn_hgr
 
 part_dataset_cn_hgr if {
 	count(input.dataset.cn.hgr) == 3
-	input.dataset.cn.hgr.kind in {"none", "sequence", "clinical", "image", "protein", "metabolic"}
+	input.dataset.cn.hgr.kind in words_dataset_cn_hgr_kind
 	whole(input.dataset.cn.hgr.persons, 0, 10000000000)
-	input.dataset.cn.hgr.special in {"none", "important_family", "specific_region"}
+	input.dataset.cn.hgr.special in words_dataset_cn_hgr_special
 }
 
 part_dataset_cn_hgr if is_null(input.dataset)
 
 part_dataset_cn if is_null(input.dataset)
+
+wrong contains "dataset.deid" if not part_dataset_deid
+
+part_dataset_deid if {
+	count(input.dataset.deid) == 4
+	input.dataset.deid.method in words_dataset_deid_method
+	whole(input.dataset.deid.k, 0, 1000000000000000)
+	whole(input.dataset.deid.l, 0, 1000000000000000)
+	whole(input.dataset.deid.reid_tested_at, 0, 7258118400)
+}
+
+part_dataset_deid if is_null(input.dataset)
 
 part_dataset_columns if {
 	is_array(input.dataset.columns)
@@ -200,46 +253,13 @@ part_dataset_columns if {
 	is_string(concat("", types))
 	{y | x := tags[_]; y := type_name(x)} == {"array"}
 	{y | x := input.dataset.columns[_]; y := count(x)} == {3}
-	count({x | x := tags[_][_]} - {"direct_identifier", "quasi_identifier", "sensitive", "face", "plate", "vin", "location", "free_text"}) == 0
+	count({x | x := tags[_][_]} - words_dataset_columns_tags) == 0
 }
-
-wrong contains "dataset.deid" if not part_dataset_deid
-
-part_dataset_deid if {
-	count(input.dataset.deid) == 4
-	input.dataset.deid.method in {"none", "pseudonymised", "k_anonymous", "blurred", "tokenised", "aggregated"}
-	whole(input.dataset.deid.k, 0, 1000000000000000)
-	whole(input.dataset.deid.l, 0, 1000000000000000)
-	whole(input.dataset.deid.reid_tested_at, 0, 7258118400)
-}
-
-part_dataset_deid if is_null(input.dataset)
 
 part_dataset_onward_item(x) if {
 	count(x) == 2
 	country(x.country)
-	text(x.recipient_id, 1, 200)
-}
-
-part_mechanisms_item(x) if {
-	count(x) == 6
-	x.kind in {"standard_contract", "security_assessment", "certification", "pipia", "separate_consent", "hgr_report", "hgr_security_review", "general_list_filing", "dsl36_approval", "tia", "consent", "explicit_consent", "s40_ground", "my_clauses", "my_bcr", "my_certification", "contract", "legal_proceedings", "vital_interest", "public_interest", "sta_permit"}
-	text(x.ref, 1, 200)
-	count(x.scope) == 3
-	is_array(x.scope.dataset_ids)
-	count(x.scope.dataset_ids) <= 256
-	every e in x.scope.dataset_ids {
-		text(e, 1, 200)
-	}
-	text(x.scope.recipient_id, 1, 200)
-	is_array(x.scope.purposes)
-	count(x.scope.purposes) <= 256
-	every e in x.scope.purposes {
-		e in {"research", "product_improvement", "service_delivery", "regulatory_reporting", "public_health", "judicial", "law_enforcement", "military", "unknown"}
-	}
-	whole(x.issued_at, 0, 7258118400)
-	whole(x.expires_at, 0, 7258118400)
-	x.verified_by in {"regulator_register", "certification_body", "zone_admin", "self", "unknown"}
+	is_string(concat("", [x.recipient_id]))
 }
 
 wrong contains "usage" if not part_usage
@@ -261,13 +281,12 @@ wrong contains "model" if not part_model
 
 part_model if {
 	count(input.model) == 9
-	text(input.model.id, 1, 200)
-	text(input.model.digest, 64, 64)
-	input.model.format in {"safetensors", "onnx", "gguf"}
-	input.model.openness in {"closed", "gated", "published", "unknown"}
-	input.model.provenance in {"verified", "unverified", "missing"}
-	input.model.end_use in {"civil", "military", "military_intelligence", "wmd", "unknown"}
-	input.model.memorisation_test in {"passed", "failed", "none"}
+	input.model.format in words_model_format
+	input.model.openness in words_model_openness
+	input.model.provenance in words_model_provenance
+	input.model.end_use in words_model_end_use
+	input.model.memorisation_test in words_model_memorisation_test
+	is_string(concat("", [input.model.id, input.model.digest]))
 }
 
 part_model if is_null(input.model)
@@ -276,9 +295,7 @@ wrong contains "model.base" if not part_model_base
 
 part_model_base if {
 	count(input.model.base) == 3
-	text(input.model.base.id, 0, 200)
-	text(input.model.base.licence, 0, 200)
-	text(input.model.base.licence_version, 0, 200)
+	is_string(concat("", [input.model.base.id, input.model.base.licence, input.model.base.licence_version]))
 }
 
 part_model_base if is_null(input.model)
@@ -287,21 +304,19 @@ wrong contains "model.training" if not part_model_training
 
 part_model_training_runs_devices_item(x) if {
 	count(x) == 8
-	text(x.sku, 1, 200)
-	text(x.vendor, 1, 200)
 	country(x.vendor_country)
-	x.eccn in {"3A090.a", "3A090.b", "4A090", "none", "unknown"}
+	x.eccn in words_model_training_runs_devices_eccn
 	whole(x.count, 0, 1000000000000000)
 	whole(x.tops, 0, 1000000000000000)
 	whole(x.bits, 1, 128)
 	whole(x.die_mm2, 0, 1000000000000000)
+	is_string(concat("", [x.sku, x.vendor]))
 }
 
 part_model_training_runs_item(x) if {
 	count(x) == 7
-	text(x.site, 1, 200)
 	country(x.country)
-	x.hired in {"yes", "no", "unknown"}
+	x.hired in words_exporter_ciio
 	is_array(x.devices)
 	count(x.devices) <= 256
 	every e in x.devices {
@@ -309,14 +324,15 @@ part_model_training_runs_item(x) if {
 	}
 	whole(x.device_hours, 0, 1000000000000000)
 	whole(x.exaops, 0, 1000000000000000)
-	x.attestation in {"hardware", "signed", "none"}
+	x.attestation in words_model_training_runs_attestation
+	is_string(concat("", [x.site]))
 }
 
 part_model_training_data_item(x) if {
 	count(x) == 3
-	text(x.digest, 64, 64)
-	x.class in {"general", "important", "core", "unknown"}
+	x.class in words_dataset_cn_class
 	whole(x.subjects, 0, 10000000000)
+	is_string(concat("", [x.digest]))
 }
 
 part_model_training if {
@@ -339,11 +355,11 @@ wrong contains "job" if not part_job
 
 part_job if {
 	count(input.job) == 6
-	input.job.kind in {"sql", "train", "algorithm"}
-	text(input.job.algorithm_digest, 0, 64)
-	input.job.output_kind in {"aggregate", "model_update", "model", "rows"}
+	input.job.kind in words_job_kind
+	input.job.output_kind in words_job_output_kind
 	whole(input.job.min_group, 0, 1000000000000000)
 	whole(input.job.rounds, 0, 1000000000000000)
+	is_string(concat("", [input.job.algorithm_digest]))
 }
 
 part_job if is_null(input.job)
@@ -366,7 +382,23 @@ part_release if {
 	whole(input.release.suppressed, 0, 1000000000000000)
 	whole(input.release.rows, 0, 1000000000000000)
 	whole(input.release.bytes, 0, 1000000000000000)
-	text(input.release.digest, 64, 64)
+	is_string(concat("", [input.release.digest]))
 }
 
 part_release if is_null(input.release)
+
+part_mechanisms_item(x) if {
+	count(x) == 6
+	count(x.scope) == 3
+	x.kind in words_mechanisms_kind
+	is_array(x.scope.dataset_ids)
+	count(x.scope.dataset_ids) <= 256
+	is_string(concat("", x.scope.dataset_ids))
+	is_array(x.scope.purposes)
+	count(x.scope.purposes) <= 256
+	count({e | e := x.scope.purposes[_]} - words_request_purpose) == 0
+	whole(x.issued_at, 0, 7258118400)
+	whole(x.expires_at, 0, 7258118400)
+	x.verified_by in words_mechanisms_verified_by
+	is_string(concat("", [x.ref, x.scope.recipient_id]))
+}
