@@ -37,7 +37,6 @@ ADMIN: Final = "operator"
 _START_DEADLINE_S: Final = 30.0
 _STOP_DEADLINE_S: Final = 10.0
 _LOOK_S: Final = 1.0
-_LOG_LINES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +212,10 @@ class ZoneProcess:
     def _ended(self) -> ConfigError:
         code = None if self.process is None else self.process.poll()
         try:
-            lines = self.layout.log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
+            lines = self.layout.log.read_text("utf-8", "replace").split("\n")
         except OSError:
             lines = []
-        said = " | ".join(line.strip() for line in lines)
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
         return ConfigError(f"the gateway of {self.name} ended with {code}: {said}", remedy=f"see {self.layout.log}")
 
 

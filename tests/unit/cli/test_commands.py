@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +252,22 @@ def test_a_plain_install_says_what_to_install(tmp_path: Path, missing: str, extr
     assert done.stderr.strip().splitlines() == [
         f"error: tdz needs {missing}, which is not installed → pip install 'tdz-gateway[{extra}]'"
     ]
+
+
+def test_an_interrupted_pull_ends_with_incomplete_and_leaves_nothing(small_zone: SmallZone, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gateway.cli.main", "pull", "agreements/stall", "-o", str(tmp_path / "f.parquet")]
+    with subprocess.Popen(
+        [*command, "--profile", str(small_zone.partner)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            until = time.monotonic() + 60
+            while not any(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.02)  # the partial file appears when the first chunk was verified
+            process.send_signal(signal.SIGINT)
+            errors = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == ExitCode.INCOMPLETE
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
