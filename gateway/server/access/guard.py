@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from gateway.errors import ConfigError, PermissionDeniedError, TdzError, UnauthenticatedError
+from gateway.errors import ConfigError, InputError, PermissionDeniedError, TdzError, UnauthenticatedError
 from gateway.identity.verifier import VerifiedPeer, Verifier
 from gateway.model.participant import Identity, Role
 from gateway.server.access.calls import OpenCall, OpenCalls
@@ -96,32 +97,34 @@ class Access:
         check_complete([method], self._table)
         roles = self._table[method]
         kind, behaviour, make = _parts(handler)
+        read = _reader(method, kind, handler.request_deserializer)
         if inspect.isasyncgenfunction(behaviour):
             if kind not in ("unary_stream", "stream_stream"):
                 raise ConfigError(f"the handler of {method} yields, yet answers once")
-            guarded = self._yielding(method, roles, behaviour)
+            guarded = self._yielding(method, roles, behaviour, read)
         elif inspect.iscoroutinefunction(behaviour):
-            guarded = self._awaiting(method, roles, behaviour)
+            guarded = self._awaiting(method, roles, behaviour, read)
         else:
             raise ConfigError(f"the handler of {method} is not asynchronous", remedy="make it async")
-        return make(
-            guarded,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        # Bytes are read behind the guard: nobody's are parsed before it is known who sent them.
+        return make(guarded, request_deserializer=None, response_serializer=handler.response_serializer)
 
-    def _awaiting(self, method: str, roles: frozenset[Role], behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    def _awaiting(
+        self, method: str, roles: frozenset[Role], behaviour: Callable[..., Any], read: Callable[[Any], Any]
+    ) -> Callable[..., Any]:
         async def guarded(request: Any, context: Any) -> Any:
             async with _Admission(self, method, roles, context):
-                return await behaviour(request, context)
+                return await behaviour(read(request), context)
 
         return guarded
 
-    def _yielding(self, method: str, roles: frozenset[Role], behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    def _yielding(
+        self, method: str, roles: frozenset[Role], behaviour: Callable[..., Any], read: Callable[[Any], Any]
+    ) -> Callable[..., Any]:
         async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
             async with (
                 _Admission(self, method, roles, context),
-                aclosing(behaviour(request, context)) as answers,
+                aclosing(behaviour(read(request), context)) as answers,
             ):
                 async for answer in answers:
                     yield answer
@@ -287,3 +290,23 @@ def _parts(handler: grpc.RpcMethodHandler) -> tuple[str, Callable[..., Any], Cal
     }
     kind, make = makers[bool(handler.request_streaming), bool(handler.response_streaming)]
     return kind, getattr(handler, kind), make
+
+
+def _reader(method: str, kind: str, deserializer: Callable[[bytes], Any] | None) -> Callable[[Any], Any]:
+    """What turns a request, or each message of a stream of them, from bytes into what the handler takes."""
+    if deserializer is None:
+        return lambda request: request
+
+    def one(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError as error:
+            raise InputError(
+                f"the request to {method} cannot be read", remedy="use the protocol buffers of this gateway's version"
+            ) from error
+
+    async def each(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for data in messages:
+            yield one(data)
+
+    return each if kind.startswith("stream") else one
