@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -23,7 +23,7 @@ from gateway.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from gateway.cli.demo.corridor import Corridor, ZoneProcess
 
-_LOOK_S = 0.5
+_LOOK_S: Final = 0.5
 
 
 def demo(
