@@ -95,10 +95,7 @@ class Pulls:
         if not 0 <= first_chunk <= manifest.chunks:
             raise ConflictError(f"the version has {manifest.chunks} chunks, not {first_chunk}")
         if transfer_id:
-            row = await rows.get_transfer(self._house.state, transfer_id)
-            if row.participant != caller.uri or row.agreement_id != agreement_id or row.side != "consumer":
-                raise NotFoundError(f"no transfer {transfer_id[:80]}", remedy="see `tdz transfer list`")
-            _require_alive(row)
+            await self._require_own(caller, agreement_id, transfer_id)
         else:
             unfinished = await rows.list_transfers(
                 self._house.state,
@@ -211,6 +208,18 @@ class Pulls:
         if agreement.expires_at <= self._house.clock():
             raise ConflictError("the agreement has expired", remedy="request access again")
         return agreement
+
+    async def _require_own(self, caller: Identity, agreement_id: str, transfer_id: str) -> None:
+        """The transfer is the caller's and may be read on; one that was promised may not have started yet."""
+        row = await self._known(transfer_id)
+        if row is None:
+            own = await self._tickets.promised(transfer_id, holder=caller.uri, agreement=agreement_id)
+        else:
+            own = (row.participant, row.agreement_id, row.side) == (caller.uri, agreement_id, "consumer")
+        if not own:
+            raise NotFoundError(f"no transfer {transfer_id[:80]}", remedy="see `tdz transfer list`")
+        if row is not None:
+            _require_alive(row)
 
     # --- one transfer -----------------------------------------------------------------------------------
 

@@ -107,6 +107,13 @@ class Tickets:
             )
         raise TicketError("the ticket is not valid for you", remedy="ask for a new one: GetFlightInfo or `tdz pull`")
 
+    async def promised(self, transfer: str, *, holder: str, agreement: str) -> bool:
+        """Whether the holder was given a ticket for this transfer, spent or not."""
+        query = select(tickets.c.digest).where(
+            tickets.c.transfer_id == transfer, tickets.c.holder == holder, tickets.c.agreement_id == agreement
+        )
+        return await self._house.state.read(lambda connection: connection.execute(query.limit(1)).first() is not None)
+
     async def purge(self) -> None:
         """Forget tickets that expired an hour ago."""
         query = delete(tickets).where(tickets.c.expires_at < self._house.clock() - 3_600)
