@@ -90,7 +90,7 @@ def patients(dataset_id: str, subjects: int = 300) -> dict[str, Any]:
 def personal_dataset(dataset_id: str, to: str, subjects: int = 200_000) -> dict[str, Any]:
     """A Chinese table of persons, so many that law asks for a mechanism."""
     document = open_dataset(dataset_id, to=to)
-    document["dataset"] |= {"category": "consumer", "cn": {**_cn(), "basis": "contract"}}
+    document["dataset"] |= {"category": "personal", "cn": {**_cn(), "basis": "contract"}}
     document["dataset"]["cn"]["subjects_non_sensitive"] = subjects
     document["dataset"]["my"] = {"sensitivity": "personal", "subjects": subjects, "sensitive_subjects": 0}
     return document
