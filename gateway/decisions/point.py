@@ -7,7 +7,8 @@ a denial with its reason, which the caller records as any other decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ from gateway.model.decision import (
 )
 from gateway.model.ids import uuid7
 from gateway.model.limits import DECISION_DEADLINE_S, DECISION_INPUT_MAX
+from gateway.model.obligation import combine
 from gateway.model.policy_input import PolicyInput, problems
 
 NOT_YET_ENFORCED: Final = frozenset({"mask_columns", "row_filter", "aggregate_only"})
@@ -134,7 +136,7 @@ class DecisionPoint:
         )
         findings = list(decision.findings)
         if decision.effect != "deny":
-            findings.extend(self._unfulfillable(decision.obligations, document))
+            findings.extend(self._unfulfillable(decision.obligations, document.request.action))
         effect = strictest((decision.effect, *(finding.effect for finding in findings)))
         return Decision(
             effect=effect,
@@ -148,9 +150,23 @@ class DecisionPoint:
             data_revision=decision.data_revision,
         )
 
-    def _unfulfillable(self, obligations: tuple[Obligation, ...], document: PolicyInput) -> list[Finding]:
+    def bind(self, decision: Decision, obligations: Iterable[Obligation], *, action: str) -> Decision:
+        """A decision with further obligations, those of an owner's terms; what cannot be fulfilled denies.
+
+        Args:
+            decision: this zone's decision.
+            obligations: added to its own.
+            action: of the policy input.
+        """
+        bound = combine((*decision.obligations, *obligations))
+        found = tuple(self._unfulfillable(bound, action))
+        effect = strictest((decision.effect, *(finding.effect for finding in found)))
+        findings = tuple(dict.fromkeys((*decision.findings, *found)))
+        return replace(decision, effect=effect, findings=findings, obligations=bound)
+
+    def _unfulfillable(self, obligations: tuple[Obligation, ...], action: str) -> list[Finding]:
         found = [obligation_finding(reason) for reason in (o.unknown() for o in obligations) if reason]
-        if document.request.action == "transfer_dataset":
+        if action == "transfer_dataset":
             found.extend(
                 obligation_finding(
                     f"this gateway cannot fulfil {obligation.kind} on a transfer",

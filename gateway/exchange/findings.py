@@ -68,7 +68,7 @@ def terms_findings(terms: Terms, purpose: str) -> list[Finding]:
         )
     if "transfer_dataset" not in terms.actions:
         found.append(_terms("deny", "the owner does not offer it for transfer", "ask the owner"))
-    if terms.approval == "owner":
+    if terms.approval == "owner" or any(each.kind == "require_approval" for each in terms.obligations):
         found.append(_terms("review", "the owner approves each request", "wait for the owner's answer"))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -27,6 +27,7 @@ from gateway.identity.statements import Party, StatementSigner, read_unverified,
 from gateway.journal import Journal
 from gateway.model import canonical, limits
 from gateway.model.decision import Finding
+from gateway.model.obligation import Obligation
 from gateway.model.participant import Identity, Participant
 from gateway.model.policy_facts import Exporter, Recipient, Site
 from gateway.model.statements import Agreement, Statement
@@ -213,14 +214,19 @@ class House:
 
     # --- decisions --------------------------------------------------------------------------------------
 
-    async def decide(self, document: Mapping[str, Any], *further: Finding) -> KeptDecision:
+    async def decide(
+        self, document: Mapping[str, Any], *further: Finding, obligations: Iterable[Obligation] = ()
+    ) -> KeptDecision:
         """Decide on an input and keep both on this zone's own side; an engine's failure is a denial.
 
         Args:
             document: the policy input.
             further: findings of the gateway itself, such as the owner's terms; they can only tighten.
+            obligations: of the owner's terms; they add up with policy's, and what cannot be fulfilled denies.
         """
         decision = findings.tighten(await self._decisions.decide(document), *further)
+        if added := tuple(obligations):
+            decision = self._decisions.bind(decision, added, action=document["request"]["action"])
         return await keep(self.state, document, decision, self.clock())
 
     async def refuse(self, document: Mapping[str, Any], finding: Finding) -> KeptDecision:

@@ -22,7 +22,6 @@ from gateway.model import canonical, limits
 from gateway.model.decision import Decision, Outcome, compose
 from gateway.model.ids import uuid7
 from gateway.model.negotiation import NegotiationState as State
-from gateway.model.obligation import Obligation, combine
 from gateway.model.participant import Identity
 from gateway.model.policy_facts import DatasetFacts
 from gateway.model.policy_input import china_year
@@ -96,9 +95,6 @@ class Provider:
         now = house.clock()
         published, kept = await self._own_decision(zone, request)
         outcome = compose(theirs, kept.decision)
-        if published is not None and published.terms is not None:
-            added = (obligation.obligation() for obligation in published.terms.obligations)
-            outcome = with_obligations(outcome, tuple(added))
         held_by = ""
         if outcome.effect == "review":
             owner = any(f.code == "TDZ-TERMS" and f.effect == "review" for f in kept.decision.findings)
@@ -190,7 +186,11 @@ class Provider:
             mechanisms=await house.mechanisms.serving(request.mechanisms),
             persons=await self.persons(published.owner, facts),
         )
-        return published, await house.decide(document, *findings.terms_findings(terms, request.purpose))
+        return published, await house.decide(
+            document,
+            *findings.terms_findings(terms, request.purpose),
+            obligations=[each.obligation() for each in terms.obligations],
+        )
 
     async def persons(self, owner: str, facts: DatasetFacts, *, counted: bool = False) -> Persons:
         """Persons the owner exports in this calendar year, the request counted in.
@@ -359,11 +359,6 @@ class Provider:
                     )
                 )
         return len(late)
-
-
-def with_obligations(outcome: Outcome, added: tuple[Obligation, ...]) -> Outcome:
-    """An outcome with the owner's obligations added up."""
-    return Outcome(outcome.effect, outcome.findings, combine((*outcome.obligations, *added)))
 
 
 def _decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:

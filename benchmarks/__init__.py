@@ -1,0 +1,1 @@
+"""The figures: `python -m benchmarks`; peers are measured in the same run."""

@@ -1,0 +1,124 @@
+"""Governed pull against raw pyarrow.flight over mTLS, alternating in one run; and the gateways' peak memory."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.flight as flight
+
+import gateway.sdk as tdz
+from benchmarks.bench_corridor import Bench, PeakMemory, bench, random_reader, timed
+
+
+@contextmanager
+def raw_server(made: Bench, mib: int) -> Iterator[tuple[int, Path]]:
+    """The raw server in a process of its own, with the same kind of certificates (P-256) as the corridor's."""
+    with tempfile.TemporaryDirectory() as name:
+        certs = Path(name)
+        layout, um = made.consumer.layout, made.um.parent
+        for target, source in (
+            ("ca.pem", layout.ca),
+            ("server.pem", layout.gateway_certificate),
+            ("server.key", layout.gateway_key),
+            ("client.pem", um / "cert.pem"),
+            ("client.key", um / "key.pem"),
+        ):
+            (certs / target).write_bytes(source.read_bytes())
+        command = [sys.executable, "-m", "benchmarks.raw_flight", "serve", str(mib), name]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            assert server.stdin is not None
+            port = int(server.stdout.readline())
+            try:
+                yield port, certs
+            finally:
+                server.stdin.close()
+                server.wait(10)
+
+
+def raw_pull(port: int, certs: Path, out: Path) -> float:
+    """Seconds of one raw pull, written and fsynced."""
+    command = [sys.executable, "-m", "benchmarks.raw_flight", "pull", str(port), str(certs), str(out)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    out.unlink()
+    return float(done.stdout)
+
+
+def governed_pull(made: Bench, resource: str) -> float:
+    """Seconds from DoGet until COMPLETED: landed, verified, fsynced, recorded. The partner reads one batch only."""
+    made.forget_landed()
+    um = made.um.parent
+    client = flight.FlightClient(
+        f"grpc+tls://{made.consumer.settings.endpoint}",
+        tls_root_certs=made.consumer.layout.ca.read_bytes(),
+        cert_chain=(um / "cert.pem").read_bytes(),
+        private_key=(um / "key.pem").read_bytes(),
+    )
+    with tdz.connect(str(made.um)) as zone:
+        access = zone.request(resource, purpose="research")
+        info = client.get_flight_info(flight.FlightDescriptor.for_path("agreements", access.agreement))
+        transfer = _transfer(info)
+
+        def work() -> None:
+            reader = client.do_get(info.endpoints[0].ticket)
+            reader.read_chunk()
+            reader.cancel()
+            ended = zone.watch(transfer, lambda step: step.state in {"COMPLETED", "TERMINATED"})
+            if ended.state != "COMPLETED":
+                raise RuntimeError(ended.reason)
+
+        seconds, _ = timed(work)
+    client.close()
+    return seconds
+
+
+def governed_pull_with_reader(made: Bench, resource: str, out: Path) -> float:
+    """The same while the partner reads everything and writes a file of its own."""
+    made.forget_landed()
+    with tdz.connect(str(made.um)) as zone:
+        access = zone.request(resource, purpose="research")
+        seconds, _ = timed(lambda: access.pull().to_file(out))
+    out.unlink()
+    return seconds
+
+
+def _transfer(info: Any) -> str:
+    import json
+
+    return str(json.loads(info.app_metadata)["transfer"])
+
+
+def measure(directory: Path, *, mib: int, runs: int) -> dict[str, Any]:
+    """One storage: alternate raw and governed pulls."""
+    with bench(directory / "corridor") as made:
+        published, _ = timed(lambda: made.publish("random", random_reader(mib)))
+        pids = {zone.name: zone.process.pid for zone in made.corridor.zones if zone.process}
+        raw, governed, reading = [], [], []
+        with raw_server(made, mib) as (port, certs), PeakMemory(pids) as memory:
+            for _ in range(runs):
+                raw.append(raw_pull(port, certs, directory / "raw.arrow"))
+                governed.append(governed_pull(made, "datasets/random"))
+                reading.append(governed_pull_with_reader(made, "datasets/random", directory / "own.arrow"))
+    mib_s = [mib / statistics.median(each) for each in (raw, governed, reading)]
+    return {
+        "mib": mib,
+        "runs": runs,
+        "raw_mib_s": mib_s[0],
+        "governed_mib_s": mib_s[1],
+        "ratio": mib_s[1] / mib_s[0],
+        "with_reader_mib_s": mib_s[2],
+        "publish_mib_s": mib / published,
+        "spread": {"raw": _spread(raw), "governed": _spread(governed), "with_reader": _spread(reading)},
+        "peak_mib": memory.peak,
+    }
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{min(seconds):.2f} to {max(seconds):.2f} s"
