@@ -1,0 +1,245 @@
+"""Two zones whose gateways die and come back, and the partners that go on meanwhile; made by `stage`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from gateway.cli.demo.corridor import Corridor, ZoneProcess
+from gateway.config import ZoneLayout
+from gateway.errors import PeerUnavailableError
+from gateway.exchange.house import Timing
+from gateway.sdk import AsyncZone, connect_async
+from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset
+
+DEADLINE_S = 40.0
+TIMING = Timing(retry=0.05, reaper=0.1, answer=20.0, lease=30, confirm=30)
+
+Found = dict[str, Any]
+
+
+async def eventually(look: Callable[[], Awaitable[Any]], what: str, within: float = DEADLINE_S) -> Any:
+    """What `look` gives as soon as it is not false."""
+    until = time.monotonic() + within
+    while not (found := await look()):
+        if time.monotonic() > until:
+            raise AssertionError(f"it did not come to this in {within:g} s: {what}")
+        await asyncio.sleep(0.02)
+    return found
+
+
+class Forks:
+    """The process that forks gateways."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.exchange.driver"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._read()
+
+    def fork(self, zone: Path, timing: Timing) -> int:
+        """Fork a gateway; its process id."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"zone": str(zone), "timing": asdict(timing)}).encode() + b"\n")
+        self._process.stdin.flush()
+        return int(self._read()["pid"])
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+    def _read(self) -> Found:
+        assert self._process.stdout is not None
+        found: Found = json.loads(self._process.stdout.readline())
+        return found
+
+
+class Gate:
+    """One zone's gateway as a process that may die.
+
+    Args:
+        process: the zone; its own process stays unused.
+        forks: what starts the gateway.
+        timing: its deadlines.
+    """
+
+    def __init__(self, process: ZoneProcess, forks: Forks, timing: Timing) -> None:
+        self.zone = process
+        self.timing = timing
+        self._forks = forks
+        self._pidfd = -1
+        self.pid = 0
+
+    @property
+    def layout(self) -> ZoneLayout:
+        return self.zone.layout
+
+    @property
+    def running(self) -> bool:
+        if self._pidfd < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    async def start(self) -> Self:
+        """Start it and wait until it serves."""
+        assert not self.running
+        await asyncio.to_thread(self._launch)
+        await asyncio.to_thread(self._wait_ready)
+        return self
+
+    def _launch(self) -> None:
+        self._forget()
+        self.pid = self._forks.fork(self.layout.root, self.timing)
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(self.pid)
+
+    def _wait_ready(self) -> None:
+        until = time.monotonic() + DEADLINE_S
+        with self.zone.admin() as admin:
+            while True:
+                try:
+                    admin.wait_ready(1.0)
+                    return
+                except PeerUnavailableError:
+                    if not self.running or time.monotonic() > until:
+                        raise AssertionError(f"did not start: {self.last_words()}") from None
+
+    def last_words(self) -> str:
+        return "\n".join(self.layout.log.read_text("utf-8", "replace").splitlines()[-40:])
+
+    def send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    async def ended(self, within: float = DEADLINE_S) -> None:
+        """Wait until the process is gone."""
+
+        async def gone() -> bool:
+            return not self.running
+
+        await eventually(gone, f"the gateway of {self.zone.name} ends", within)
+        self._forget()
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        if self.running:
+            self.send(signal.SIGKILL)
+            await self.ended()
+
+    async def stop(self) -> None:
+        """Ask it to end."""
+        if self.running:
+            self.send(signal.SIGTERM)
+            await self.ended()
+
+    async def arm(self, **fault: Any) -> list[tuple[str, str]]:
+        """Arm a fault, or with none only begin to count; what was counted until now."""
+        token = str(uuid.uuid4())
+        (self.layout.root / "fault.json").write_text(json.dumps({"token": token, **fault}))
+        self.send(signal.SIGUSR2)
+
+        async def armed() -> Found | None:
+            with contextlib.suppress(FileNotFoundError):
+                found: Found = json.loads((self.layout.root / "fault.armed").read_text())
+                return found if found["token"] == token else None
+            return None
+
+        return [(label, when) for label, when in (await eventually(armed, "the fault is armed"))["seen"]]
+
+    def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """What the state database says, read beside the gateway."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.layout.state}?mode=ro", uri=True, timeout=10)) as database:
+            return database.execute(query, arguments).fetchall()
+
+    def entries(self) -> list[Found]:
+        """The ledger's entries as its directory shows them."""
+        return list(directory_entries(self.layout.ledger))
+
+    def _forget(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+class Stage:
+    """Both zones, a university and a laboratory."""
+
+    def __init__(self, corridor: Corridor, forks: Forks, timing: Timing) -> None:
+        self.a = Gate(corridor.zone(CYBERJAYA), forks, timing)
+        self.b = Gate(corridor.zone(LINGANG), forks, timing)
+        self.um: AsyncZone
+        self.lab: AsyncZone
+
+    def gate(self, side: str) -> Gate:
+        return self.a if side == "consumer" else self.b
+
+    async def offered(self, chunks: int = 6) -> tuple[str, Any]:
+        """A new dataset of the laboratory and its rows."""
+        table = measurements(chunks)
+        return (await self.lab.publish(table, open_dataset(next_id("data")))).name, table
+
+    async def receipts(self, transfer: str) -> None:
+        """Wait until both receipts are on both sides."""
+
+        async def both() -> bool:
+            rows = [
+                g.rows("SELECT receipt, peer_receipt FROM transfers WHERE id=?", transfer) for g in (self.a, self.b)
+            ]
+            return all(row and all(row[0]) for row in rows)
+
+        await eventually(both, f"both receipts of {transfer} on both sides")
+
+
+@contextlib.asynccontextmanager
+async def stage(directory: Path, timing: Timing = TIMING) -> AsyncIterator[Stage]:
+    """Two gateways, started and paired."""
+    async with AsyncExitStack() as stack:
+        corridor = await asyncio.to_thread(Corridor.make, directory)
+        forks = Forks()
+        stack.callback(forks.close)
+        made = Stage(corridor, forks, timing)
+        for gate in (made.a, made.b):
+            stack.push_async_callback(gate.kill)
+        await asyncio.gather(made.a.start(), made.b.start())
+        await asyncio.to_thread(corridor.pair)
+        for gate, who, country in ((made.a, "um", "MY"), (made.b, "lab", "CN")):
+            await asyncio.to_thread(gate.zone.enrol, who)
+            await asyncio.to_thread(gate.zone.register, who, *institution(f"Institute {who}", country))
+        made.um = await stack.enter_async_context(await connect_async(made.a.zone.profile("um")))
+        made.lab = await stack.enter_async_context(await connect_async(made.b.zone.profile("lab")))
+        yield made
+
+
+def directory_entries(ledger: Path) -> Iterator[Found]:
+    """A ledger's entries from its public files: the widest bundle of each number, in order."""
+    widest: dict[str, tuple[int, Path]] = {}
+    root = ledger / "tile" / "entries"
+    for path in root.rglob("*"):
+        if path.is_file():
+            number, _, width = str(path.relative_to(root)).partition(".p/")
+            found = int(width or 256)
+            if number not in widest or found > widest[number][0]:
+                widest[number] = found, path
+    for number in sorted(widest):
+        data, at = widest[number][1].read_bytes(), 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 2], "big")
+            yield json.loads(data[at + 2 : at + 2 + length])
+            at += 2 + length
