@@ -1,10 +1,13 @@
-"""One flow at a time per id."""
+"""One flow at a time per id, and two awaits at a time in one flow."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class KeyedLocks:
@@ -29,3 +32,18 @@ class KeyedLocks:
                 del self._locks[key]
             else:
                 self._locks[key] = lock, users - 1
+
+
+async def meanwhile(condition: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
+    """Wait for a condition while work is done; the work's result, once both are through.
+
+    The first error of either is raised; the other is ended before.
+    """
+    tasks = asyncio.create_task(condition), asyncio.create_task(work)
+    try:
+        await asyncio.gather(*tasks)
+        return tasks[1].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

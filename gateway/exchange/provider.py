@@ -12,7 +12,7 @@ from gateway.decisions.inputs import KeptDecision, Persons, own_persons, transfe
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.exchange import findings, rows
 from gateway.exchange.house import House, parse_envelope
-from gateway.exchange.locks import KeyedLocks
+from gateway.exchange.locks import KeyedLocks, meanwhile
 from gateway.exchange.peer import Answer, Granted
 from gateway.exchange.steps import Step
 from gateway.exchange.tickets import Tickets
@@ -77,8 +77,11 @@ class Provider:
             standing = await self._standing(request.id, zone, digest)  # 2
             if standing is not None:
                 return standing
-            await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)  # 3
-            return await self._decide(zone, request, theirs, digest)
+            published, kept = await meanwhile(
+                house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
+                self._own_decision(zone, request),  # 4
+            )
+            return await self._answer(zone, request, theirs, digest, published, kept)
 
     async def _standing(self, identifier: str, zone: str, digest: str) -> Answer | None:
         try:
@@ -90,10 +93,17 @@ class Provider:
         stored = row.document["answer"]
         return Answer(stored["decision"], stored["offer"], row.document["ledger_size"])
 
-    async def _decide(self, zone: str, request: NegotiationRequest, theirs: Decision, digest: str) -> Answer:
+    async def _answer(
+        self,
+        zone: str,
+        request: NegotiationRequest,
+        theirs: Decision,
+        digest: str,
+        published: Published | None,
+        kept: KeptDecision,
+    ) -> Answer:
         house = self._house
         now = house.clock()
-        published, kept = await self._own_decision(zone, request)
         outcome = compose(theirs, kept.decision)
         held_by = ""
         if outcome.effect == "review":

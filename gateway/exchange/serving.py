@@ -18,7 +18,7 @@ from gateway.errors import (
 )
 from gateway.exchange import findings, rows
 from gateway.exchange.house import House, agreement_body
-from gateway.exchange.locks import KeyedLocks
+from gateway.exchange.locks import KeyedLocks, meanwhile
 from gateway.exchange.peer import ChunkMark, Granted, PeerFrame, StreamOpening
 from gateway.exchange.provider import Provider
 from gateway.exchange.steps import Step
@@ -108,8 +108,10 @@ class Serving:
             try:
                 standing = await self._known(transfer_id)
                 self._check(standing, agreement, body, version, first_chunk)
-                await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)  # 3
-                kept = await self._decide_again(agreement, body, version)  # 4
+                kept = await meanwhile(
+                    house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
+                    self._decide_again(agreement, body, version),  # 4
+                )
                 if kept.decision.effect != "allow":
                     await self._refused(transfer_id, standing, agreement, kept)
                 recorded = await self._start(transfer_id, standing, agreement, version, first_chunk, kept)  # 5
