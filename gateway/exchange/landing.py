@@ -243,7 +243,7 @@ class Arrival:
         self._readers += 1
 
     async def leave(self) -> None:
-        """One reader less; the last one after the end puts the landing away."""
+        """One reader less; the last one after the end lets the landing go."""
         self._readers -= 1
         await self._tidy()
 
@@ -312,9 +312,6 @@ class Arrival:
             return
         if self._landing is not None:
             landing, self._landing = self._landing, None
-            if self._error is None:
-                await landing.remove()
-            else:
-                await landing.close()
+            await landing.close()
         if self._version is not None:
             self._version.chunks.close()

@@ -293,6 +293,7 @@ class Pulls:
             if row.state != State.COMPLETED:
                 await self._complete(arrival, row)
         arrival.complete()
+        await self._clear(arrival.transfer_id)  # readers of it hold its files open
 
     async def _stream(self, arrival: Arrival) -> None:
         """One stream: decide again, record, then take chunks from the first one missing."""

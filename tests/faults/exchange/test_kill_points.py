@@ -28,6 +28,16 @@ Point = tuple[str, int, str]  # label, occurrence, before or after
 
 _ALL = os.environ.get("TDZ_FAULTS") == "all"
 _STREAMED = ("take frame", "send frame", "put chunk")
+_BESIDE = (
+    "get_card",
+    "hello",
+    "keep",
+    "mirror begin",
+    "mirror receive",
+    "take cosignature",
+    "Steps._whole",
+    "Tickets.issue",
+)
 _MIDDLE = 4  # of what is done once a chunk: neither the first nor the last
 
 
@@ -85,10 +95,10 @@ def _points(seen: list[tuple[str, str]]) -> Iterator[Point]:
 
 
 def chosen(found: list[Point]) -> list[Point]:
-    """One point of every kind of operation: before it and after it in turn."""
+    """One point of every kind of operation that decides what the story comes to: before it and after it in turn."""
     if _ALL:
         return found
-    kinds = list(dict.fromkeys(label for label, _, _ in found))
+    kinds = [k for k in dict.fromkeys(label for label, _, _ in found) if not any(word in k for word in _BESIDE)]
     picked = []
     for number, label in enumerate(kinds):
         occurrence = _MIDDLE if label in _STREAMED else 1
