@@ -111,6 +111,9 @@ def serve(
     Example: tdz zone serve /srv/lingang
     """
     with connection.speaking():
+        from gateway.server.memory import bound_allocators
+
+        bound_allocators()  # before anything large is loaded
         from gateway.server.main import serve as run
 
         run(directory)

@@ -54,7 +54,6 @@ from gateway.server.health import Health
 from gateway.server.identity_service import IdentityService
 from gateway.server.logging import configure_logging
 from gateway.server.mechanism_service import MechanismService
-from gateway.server.memory import bound_allocators
 from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
 from gateway.server.peer_service import PeerFlows, PeerService
@@ -362,7 +361,6 @@ def serve(directory: Path, ready: Callable[[int], None] | None = None) -> None:
     Raises:
         TdzError: it cannot start; the text says what is in the way.
     """
-    bound_allocators()
     settings = load_settings(directory)
     configure_logging(settings.layout.log)
 
