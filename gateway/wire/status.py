@@ -97,7 +97,7 @@ def _plain(error: grpc.aio.AioRpcError) -> TdzError:
         case grpc.StatusCode.UNAVAILABLE:
             return errors.PeerUnavailableError(
                 f"the gateway does not answer: {text}",
-                remedy="check that it runs, its address, and that both sides' certificates are valid (tdz doctor)",
+                remedy="check that it runs, its address, and that both sides' certificates are valid",
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.PeerUnavailableError("the gateway did not answer in time", remedy="try again")
