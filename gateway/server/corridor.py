@@ -85,6 +85,14 @@ class Corridor:
                 self._pushers[zone] = pusher, task
             self._changed.set()
 
+    async def reconnect(self) -> None:
+        """Connect anew with this gateway's present certificate; open streams are cut and taken up again."""
+        async with self._lock:
+            mirrors = {pairing.zone: pairing.signed.card.mirror for pairing in self._house.registry.peers()}
+            for zone in list(self._clients):
+                await self._drop(zone, mirrors)
+        await self.reconcile()
+
     async def _drop(self, zone: str, mirrors: dict[str, str]) -> None:
         client = self._clients.pop(zone)
         _, task = self._pushers.pop(zone)

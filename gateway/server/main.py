@@ -57,6 +57,7 @@ from gateway.server.mechanism_service import MechanismService
 from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
 from gateway.server.peer_service import PeerFlows, PeerService
+from gateway.server.renewal import Renewal
 from gateway.server.tls import ServerTls
 from gateway.server.zone_service import Reachability, ZoneService
 from gateway.state import StateStore
@@ -214,6 +215,7 @@ class Gateway:
         (certificate, *_) = load_authorities(layout.ca.read_bytes())
         authority = ZoneAuthority(settings.zone, certificate, load_tls_key(layout.ca_key))
         enrolment = Enrolment(authority, registry, time.time)
+        self.renewal = Renewal(settings, enrolment, self.tls, self.corridor.reconnect, self.house.clock)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(
             IdentityService(settings.zone, enrolment, registry, time.time), target
         )
@@ -252,6 +254,7 @@ class Gateway:
         self._loop("outbox", self.outbox.run)
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
+        self._loop("renewal", self.renewal.run)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", zone=self.settings.zone, port=self.port, entries=self.house.journal.size)
 
