@@ -166,7 +166,7 @@ class Arrival:
     async def _take_chunks(self, frames: AsyncIterator[PeerFrame], first_chunk: int) -> None:
         manifest = self.card.manifest
         loop = asyncio.get_running_loop()
-        renewed = loop.time()
+        renewed = float("-inf")  # the first chunk that is verified renews it
         every = min(_RENEW_S, self._house.timing.lease / _RENEWALS)
         expected = first_chunk
         parts: list[Bytes] = []
@@ -189,7 +189,7 @@ class Arrival:
             await self._landing.add(expected, parts)
             expected += 1
             parts, size = [], 0
-            if loop.time() - renewed > every:
+            if loop.time() - renewed > every and self.take_progress():
                 renewed = loop.time()
                 await self._renew()
         raise PeerError("the stream ended without its signed end")
@@ -213,8 +213,6 @@ class Arrival:
 
     async def _renew(self) -> None:
         """Progress renews the lease."""
-        if not self.take_progress():
-            return
         house = self._house
         now = house.clock()
         done = (self.chunks_done, self.rows_done, self.bytes_done)

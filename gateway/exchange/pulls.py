@@ -296,8 +296,13 @@ class Pulls:
         await self._clear(arrival.transfer_id)  # readers of it hold its files open
 
     async def _stream(self, arrival: Arrival) -> None:
-        """One stream: decide again, record, then take chunks from the first one missing."""
+        """One stream: a ticket, decide again, record, then take chunks from the first one missing.
+
+        The ticket comes first: a peer that is away gives none, and so no entry says that the transfer goes on.
+        """
         house, agreement = self._house, arrival.agreement
+        first_chunk = await arrival.prepare()
+        ticket = await self._peer_ticket(arrival)
         body = agreement_body(agreement.envelope)
         kept = await self._decide_again(agreement, body)
         if kept.decision.effect != "allow":
@@ -308,10 +313,8 @@ class Pulls:
                 decision_id=kept.decision.decision_id,
                 request_id=agreement.negotiation_id,
             )
-        first_chunk = await arrival.prepare()
         async with house.transfers.hold(arrival.transfer_id):
             recorded = await self._record_start(arrival, body, kept, first_chunk)
-        ticket = await self._peer_ticket(arrival)
         peer = house.peers.get(agreement.peer_zone)
         async with peer.read(ticket, arrival.transfer_id, first_chunk, recorded.size) as frames:
             await arrival.take(frames, first_chunk)
@@ -352,6 +355,8 @@ class Pulls:
         if standing is not None:
             _require_alive(standing)
         known = standing is not None
+        # Only progress renews the lease, or a peer that opens and cuts streams could keep a transfer for ever.
+        deadline = now + house.timing.lease if standing is None else standing.deadline
         row = {
             "id": arrival.transfer_id,
             "side": "consumer",
@@ -363,7 +368,7 @@ class Pulls:
             "view": body.view,
             "manifest": arrival.card.manifest.encode().decode(),
             "first_chunk": first_chunk,
-            "deadline": now + house.timing.lease,
+            "deadline": deadline,
             "created_at": now,
             "updated_at": now,
         }
