@@ -299,6 +299,8 @@ class Arrival:
         if not self._ended.is_set():
             self._error = error
             self._ended.set()
+            if self._landing is not None:
+                self._landing.progress.end()  # who waits for a chunk hears that it will not come
 
     async def settle(self) -> None:
         """No more will land here."""
