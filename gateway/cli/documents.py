@@ -30,4 +30,17 @@ def read_document(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}", remedy="mend that place") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no object", remedy="write names and values")
-    return value
+    return {name: _as_written(each) for name, each in value.items()}
+
+
+def _as_written(value: Any) -> Any:
+    """YAML 1.1 reads a bare yes or no as a truth value; the registers know texts."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return {name: _as_written(each) for name, each in value.items()}
+        case list():
+            return [_as_written(each) for each in value]
+        case _:
+            return value
