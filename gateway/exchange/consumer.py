@@ -20,9 +20,12 @@ from gateway.errors import (
     ClockError,
     ConflictError,
     IntegrityError,
+    LedgerError,
     NotFoundError,
     PeerError,
     PeerUnavailableError,
+    StorageError,
+    TdzError,
 )
 from gateway.exchange import findings, rows
 from gateway.exchange.house import House, parse_envelope
@@ -263,6 +266,9 @@ class Consumer:
             kept = await house.refuse(asked, findings.PEER)
         except ClockError:
             kept = await house.refuse(asked, findings.CLOCK)
+        except (IntegrityError, PeerError) as error:
+            _log.error("a dataset card does not hold", resource=row.resource, reason=error.reason, error=str(error))
+            kept = await house.refuse(asked, findings.BROKEN)
         else:
             kept = await self._decide(row, offered, refs)
         decision = kept.decision
@@ -331,15 +337,24 @@ class Consumer:
 
     async def _negotiate(self, row: rows.NegotiationRow) -> None:
         """Round trip 1, then A2: the peer's decision with the countersigned agreement, or the denial."""
-        house = self._house
         card = DatasetCard.parse(row.document["card"])
         own = Decision.from_json(row.document["decision"])
         try:
-            envelope = await self._asked(row, card, own)
-            answer = await self._patiently(row, lambda: self._answered(row, envelope))
+            await self._hear(row, card, own)
         except PeerUnavailableError as error:
-            await self._deny(row, own, findings.PEER, reason=str(error))
-            return
+            await self._deny(row, own, findings.PEER, why="peer unreachable", reason=str(error))
+        except ClockError as error:
+            await self._deny(row, own, findings.CLOCK, why="clocks apart", reason=str(error))
+        except (LedgerError, StorageError):
+            raise  # no decision of anybody's: the same request again, or a restart, goes on
+        except TdzError as error:
+            _log.error("the peer's answer does not hold", negotiation=row.id, reason=error.reason, error=str(error))
+            await self._deny(row, own, findings.BROKEN, why=f"no valid answer: {error.reason}", reason=str(error))
+
+    async def _hear(self, row: rows.NegotiationRow, card: DatasetCard, own: Decision) -> None:
+        house = self._house
+        envelope = await self._asked(row, card, own)
+        answer = await self._patiently(row, lambda: self._answered(row, envelope))
         theirs = house.read(ZoneDecision, answer.decision, of=row.peer_zone, process=row.id)
         decision = theirs.peer_decision()
         outcome = compose(own, decision)
@@ -523,15 +538,20 @@ class Consumer:
             )
         )
 
-    async def _deny(self, row: rows.NegotiationRow, own: Decision, finding: Finding, *, reason: str) -> None:
-        """The peer did not decide, so nothing is allowed."""
+    async def _deny(self, row: rows.NegotiationRow, own: Decision, finding: Finding, *, why: str, reason: str) -> None:
+        """The peer gave no decision that holds, so nothing is allowed.
+
+        Args:
+            why: for the ledger; nothing of what the peer wrote.
+            reason: for the partner.
+        """
         house = self._house
         decision = findings.tighten(own, finding)
         await house.steps.run(
             Step(
                 kind="decision",
                 subject=f"negotiations/{row.id}",
-                body={"effect": "deny", "finding": finding.for_peer().to_json(), "reason": "peer unreachable"},
+                body={"effect": "deny", "finding": finding.for_peer().to_json(), "reason": why},
                 effect="consumer.ended",
                 arguments={
                     "id": row.id,
@@ -555,12 +575,12 @@ class Consumer:
                 granted = await house.peers.get(row.peer_zone).confirm(agreement.envelope, house.journal.size)
                 await house.journal.wait_mirrored(row.peer_zone, granted.ledger_size, house.timing.mirror)
                 break
-            except PeerUnavailableError:
+            except (PeerUnavailableError, LedgerError, StorageError):  # the peer's: it may be able to yet
                 if house.clock() + wait > agreement.confirm_before:
                     await self._unconfirmed(row, "peer unreachable")
                     return
-            except (ConflictError, IntegrityError, NotFoundError, PeerError) as error:
-                await self._unconfirmed(row, error.message)
+            except TdzError as error:
+                await self._unconfirmed(row, f"refused: {error.reason}")
                 return
             await asyncio.sleep(wait)
             wait = min(2 * wait, _RETRY_MAX_S)

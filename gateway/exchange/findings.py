@@ -39,6 +39,13 @@ PEER: Final = Finding(
     cite="the other zone's gateway did not answer before the deadline, so it did not decide",
     remedy="try again when `tdz zone status` shows it reachable",
 )
+BROKEN: Final = Finding(
+    code="TDZ-PEER",
+    effect="deny",
+    authority="house",
+    cite="the other zone's gateway refused, or answered with something else than was asked",
+    remedy="report it to your zone's administrator; the gateway's log says more",
+)
 CLOCK: Final = Finding(
     code="TDZ-CLOCK",
     effect="deny",
