@@ -33,8 +33,8 @@ from tests.e2e.material import (
     open_dataset,
 )
 
-DEADLINE_S = 20.0
-QUICK = Timing(reaper=0.05, retry=0.05)
+DEADLINE_S = 10.0
+QUICK = Timing(reaper=0.05, retry=0.05, answer=2)
 
 Entry = dict[str, Any]
 
