@@ -9,6 +9,8 @@ product's own `Gateway` until SIGTERM. On SIGUSR2 it reads DIR/fault.json and co
     {"token": T, "label": "append agreement", "occurrence": 1, "when": "before"}   die there, by SIGKILL
     {"token": T}                                                                   only count
 
+    {"token": T, "ahead": 60}                                                      let its clock be ahead, seconds
+
 and answers by DIR/fault.armed with the token and what was counted until then.
 """
 
@@ -16,12 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import functools
 import json
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -41,6 +45,7 @@ from gateway.storage.landing import Landing, Landings
 from gateway.storage.versions import VersionStore
 from ledger.writer import LogWriter
 
+_PR_SET_PDEATHSIG = 1
 _ASKS = ("hello", "get_card", "negotiate", "confirm", "issue_ticket", "deliver_receipt", "abort")
 _step: ContextVar[str] = ContextVar("step", default="")
 
@@ -173,6 +178,8 @@ async def serve(directory: Path, timing: Timing) -> None:
     def arm() -> None:
         fault = json.loads((directory / "fault.json").read_text())
         seen = faults.arm(fault)
+        if "ahead" in fault:
+            gateway.house.clock = lambda: int(time.time()) + int(fault["ahead"])
         (directory / "fault.tmp").write_text(json.dumps({"token": fault["token"], "seen": seen}))
         (directory / "fault.tmp").rename(directory / "fault.armed")
 
@@ -180,10 +187,25 @@ async def serve(directory: Path, timing: Timing) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGUSR2, arm)
+    loop.add_signal_handler(signal.SIGUSR1, _show_tasks)
     gateway = Gateway(settings, timing)
     await gateway.start()
     await stopping.wait()
     await gateway.stop()
+
+
+def _show_tasks() -> None:
+    """On SIGUSR1, for whoever asks why a gateway stands still."""
+    for task in asyncio.all_tasks():
+        lines = [task.get_name()]
+        waiting: Any = task.get_coro()
+        while waiting is not None:
+            frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "ag_frame", None)
+            if frame is not None:
+                lines.append(f"  {frame.f_code.co_qualname} {frame.f_lineno}")
+            waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "ag_await", None)
+        print("\n".join(lines), file=sys.stderr)
+    sys.stderr.flush()
 
 
 def _gateway(directory: Path, timing: Timing) -> None:
@@ -191,6 +213,7 @@ def _gateway(directory: Path, timing: Timing) -> None:
     code = 70
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a test that is killed leaves nothing behind
         os.setsid()
         log = os.open(directory / "gateway.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)

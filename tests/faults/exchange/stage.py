@@ -24,6 +24,7 @@ from gateway.config import ZoneLayout
 from gateway.errors import PeerUnavailableError
 from gateway.exchange.house import Timing
 from gateway.sdk import AsyncZone, connect_async
+from gateway.sdk.zone import AsyncAccess
 from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset
 
 DEADLINE_S = 40.0
@@ -42,12 +43,26 @@ async def eventually(look: Callable[[], Awaitable[Any]], what: str, within: floa
     return found
 
 
+async def insist(ask: Any) -> Any:
+    """Ask again while the gateway is away."""
+    until = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return await ask()
+        except PeerUnavailableError:
+            if time.monotonic() > until:
+                raise
+
+
 class Forks:
     """The process that forks gateways."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.exchange.driver"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "tests.faults.exchange.driver"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # threads do not survive a fork
         )
         self._read()
 
@@ -151,17 +166,29 @@ class Gate:
 
     async def arm(self, **fault: Any) -> list[tuple[str, str]]:
         """Arm a fault, or with none only begin to count; what was counted until now."""
+        found = await self._set(fault)
+        assert found is not None, f"the gateway of {self.zone.name} has ended: {self.last_words()}"
+        return [(label, when) for label, when in found["seen"]]
+
+    async def disarm(self) -> None:
+        """Take the fault back, unless the gateway has died of it."""
+        await self._set({})
+
+    async def _set(self, fault: Found) -> Found | None:
         token = str(uuid.uuid4())
         (self.layout.root / "fault.json").write_text(json.dumps({"token": token, **fault}))
         self.send(signal.SIGUSR2)
 
-        async def armed() -> Found | None:
+        async def answered() -> list[Found | None]:
+            if not self.running:
+                return [None]
             with contextlib.suppress(FileNotFoundError):
                 found: Found = json.loads((self.layout.root / "fault.armed").read_text())
-                return found if found["token"] == token else None
-            return None
+                return [found] if found["token"] == token else []
+            return []
 
-        return [(label, when) for label, when in (await eventually(armed, "the fault is armed"))["seen"]]
+        (found,) = await eventually(answered, "the fault is armed")
+        return found
 
     def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         """What the state database says, read beside the gateway."""
@@ -184,6 +211,7 @@ class Stage:
     def __init__(self, corridor: Corridor, forks: Forks, timing: Timing) -> None:
         self.a = Gate(corridor.zone(CYBERJAYA), forks, timing)
         self.b = Gate(corridor.zone(LINGANG), forks, timing)
+        self.timing = timing
         self.um: AsyncZone
         self.lab: AsyncZone
 
@@ -194,6 +222,46 @@ class Stage:
         """A new dataset of the laboratory and its rows."""
         table = measurements(chunks)
         return (await self.lab.publish(table, open_dataset(next_id("data")))).name, table
+
+    async def agreed(self, chunks: int = 6) -> AsyncAccess:
+        """An agreement in force on a new dataset."""
+        resource, _ = await self.offered(chunks)
+        return await self.um.request(resource, purpose="research")
+
+    async def transfer_of(self, agreement: str) -> str:
+        """The one transfer of an agreement, as soon as it began at the consumer's side."""
+
+        async def begun() -> Any:
+            return self.a.rows("SELECT id FROM transfers WHERE agreement_id=?", agreement)
+
+        ((transfer,),) = await eventually(begun, f"a transfer of {agreement} begins")
+        return str(transfer)
+
+    async def becomes(self, gate: Gate, transfer: str, state: str, within: float = DEADLINE_S) -> str:
+        """Wait until a transfer is in a state on one side; its reason."""
+
+        async def there() -> Any:
+            return gate.rows("SELECT reason FROM transfers WHERE id=? AND state=?", transfer, state)
+
+        ((reason,),) = await eventually(there, f"{transfer} becomes {state} in {gate.zone.name}", within)
+        return str(reason)
+
+    async def outlives(self, gate: Gate, transfer: str) -> str:
+        """Let a gateway's clock run until it gives a transfer up; why it did. The clock stays ahead."""
+        for leases in range(1, 10):
+            await gate.arm(ahead=leases * (self.timing.lease + 1))
+            with contextlib.suppress(AssertionError):
+                return await self.becomes(gate, transfer, "TERMINATED", within=2)
+        raise AssertionError(f"{gate.zone.name} does not give {transfer} up")
+
+    async def quiet(self) -> None:
+        """Wait until nothing is left to be delivered, then end both gateways."""
+
+        async def empty() -> bool:
+            return not any(gate.rows("SELECT 1 FROM outbox") for gate in (self.a, self.b))
+
+        await eventually(empty, "both outboxes are empty")
+        await asyncio.gather(self.a.stop(), self.b.stop())
 
     async def receipts(self, transfer: str) -> None:
         """Wait until both receipts are on both sides."""

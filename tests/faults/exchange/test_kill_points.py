@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import PeerUnavailableError, TicketError
+from gateway.errors import TicketError
 from gateway.sdk.stream import ChunkStream, Opened, open_transfer
 from tests.faults.exchange.invariants import check, no_landing_is_left
-from tests.faults.exchange.stage import DEADLINE_S, Gate, Stage, stage
+from tests.faults.exchange.stage import DEADLINE_S, Gate, Stage, insist, stage
 
 _log = logging.getLogger(__name__)
 pytestmark = pytest.mark.faults
@@ -39,17 +39,6 @@ _BESIDE = (
     "Tickets.issue",
 )
 _MIDDLE = 4  # of what is done once a chunk: neither the first nor the last
-
-
-async def insist(ask: Any) -> Any:
-    """Ask again while the gateway is away."""
-    until = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            return await ask()
-        except PeerUnavailableError:
-            if time.monotonic() > until:
-                raise
 
 
 async def story(stage: Stage, resource: str, table: Any) -> Opened:
@@ -112,22 +101,30 @@ async def dies_and_comes_back(stage: Stage, gate: Gate, point: Point) -> bool:
     resource, table = await stage.offered()
     label, occurrence, when = point
     await gate.arm(label=label, occurrence=occurrence, when=when)
-    died = asyncio.create_task(_come_back(gate))
-    try:
-        opened = await story(stage, resource, table)
-        await stage.receipts(opened.transfer)
-        await no_ticket_works_twice(stage, opened)
-        if not gate.running:
-            await died
-        return died.done()
-    finally:
-        if not died.done():
-            died.cancel()
-        await asyncio.gather(died, return_exceptions=True)
+    back = asyncio.create_task(_come_back(gate))
+    telling = asyncio.create_task(_told(stage, resource, table))
+    await asyncio.wait({back, telling}, return_when=asyncio.FIRST_COMPLETED)
+    if back.done():
+        back.result()
+    await telling
+    if not back.done():  # it did not come to the point, or only just now
+        await gate.disarm()
+        if gate.running:
+            back.cancel()
+            await asyncio.gather(back, return_exceptions=True)
+            return False
+    await back
+    return True
+
+
+async def _told(stage: Stage, resource: str, table: Any) -> None:
+    opened = await story(stage, resource, table)
+    await stage.receipts(opened.transfer)
+    await no_ticket_works_twice(stage, opened)
 
 
 async def _come_back(gate: Gate) -> None:
-    await gate.ended(within=DEADLINE_S)
+    await gate.ended()
     await gate.start()
 
 
