@@ -55,7 +55,9 @@ async def test_killed_workers_cost_at_most_their_own_decisions_and_the_gateway_g
     outcomes = await asyncio.gather(*(request() for _ in range(_REQUESTS)))
     killing.cancel()
     await asyncio.gather(killing, return_exceptions=True)
-    assert killed > 0
-    assert outcomes.count("") <= killed
-    assert await request(), "the gateway goes on"
+    denied = outcomes.count("")
+    while not await request():  # the last one killed may not have been asked yet
+        denied += 1
+        assert denied <= killed
+    assert 0 < killed >= denied
     assert corridor.a.running
