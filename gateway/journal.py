@@ -34,6 +34,17 @@ class Recorded:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A checkpoint to push: its size, text and signed note, the proof from the mirror's size, and first entries."""
+
+    size: int
+    text: str
+    note: bytes
+    proof: list[bytes]
+    entries: list[bytes]
+
+
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
     """The ledger's errors as those of the gateway: what is refused, and what cannot be done now."""
@@ -84,6 +95,11 @@ class PeerMirror:
         """Make the pending checkpoint the mirrored one, durably; our cosignature line."""
         with _refusals("the mirror refuses a checkpoint"):
             return await self._mirror.finish()
+
+    async def take(self, note: bytes, old_size: int, proof: list[bytes], start: int, entries: list[bytes]) -> str:
+        """`begin`, `receive` and `finish` at once."""
+        with _refusals("the mirror refuses a checkpoint"):
+            return await self._mirror.take(note, old_size, proof, start, entries)
 
     async def wait(self, size: int, within: float) -> None:
         """Wait until `size` entries are mirrored.
@@ -237,10 +253,11 @@ class Journal:
             published = self.writer.published if same else await self.writer.changed(size)
         return published.checkpoint.size, published.checkpoint.text, published.note
 
-    async def consistency(self, old: int, new: int) -> list[bytes]:
-        """The consistency proof between two published sizes."""
-        with _refusals("no consistency proof"):
-            return await self.writer.consistency_proof(old, new)
+    async def since(self, size: int, max_bytes: int) -> Batch:
+        """What a mirror that holds `size` entries needs next."""
+        with _refusals("the log cannot be read"):
+            published, proof, entries = await self.writer.since(size, max_bytes)
+        return Batch(published.checkpoint.size, published.checkpoint.text, published.note, proof, entries)
 
     async def entries(self, start: int, stop: int, max_bytes: int) -> list[bytes]:
         """Published entries as bytes, at least one where there is one."""

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from ledger.checkpoint import Checkpoint
 from ledger.committing import Fatal, end_process, stopped
-from ledger.errors import LedgerError, MirrorBehindError, MirrorFullError
+from ledger.errors import BadRequestError, LedgerError, MirrorBehindError, MirrorFullError
 from ledger.mirror_store import MirrorStore, mirror_directory, unix_seconds
 from ledger.note import CosignatureSigner
 from ledger.storage import DiskStorage, Storage
@@ -148,13 +148,39 @@ class Mirror:
             BadProofError: the entries do not give the signed root; they are forgotten.
         """
         line = await self._run(self._store.finish)
+        self._wake()
+        return line
+
+    async def take(self, note: bytes, old_size: int, proof: list[bytes], start: int, entries: list[bytes]) -> str:
+        """`begin`, `receive` and `finish` at once, for a push that fits one message.
+
+        Args:
+            start: the first entry's number; entries that are here already are passed over.
+
+        Raises:
+            As the three.
+        """
+
+        def work() -> str:
+            self._store.begin(note, old_size, proof)
+            have = self._store.have
+            if start > have:
+                raise BadRequestError(f"entries begin at {start}, the mirror needs {have}")
+            if fresh := entries[have - start :]:
+                self._store.receive(fresh)
+            return self._store.finish()
+
+        line = await self._run(work)
+        self._wake()
+        return line
+
+    def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for size, waiter in waiters:
             if self._store.size < size:
                 self._waiters.append((size, waiter))
             elif not waiter.done():
                 waiter.set_result(None)
-        return line
 
     async def wait(self, size: int, timeout: float) -> None:
         """Wait until at least ``size`` entries are mirrored.

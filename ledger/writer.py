@@ -245,11 +245,7 @@ class LogWriter:
         return await self._run(lambda: read_entries(self._directory, start, min(stop, size), size, max_bytes))
 
     async def changed(self, after_size: int) -> Published:
-        """Wait until more than ``after_size`` entries are published.
-
-        Raises:
-            StoppedError: the writer has ended.
-        """
+        """Wait until more than ``after_size`` entries are published; StoppedError where the writer has ended."""
         if self._published.checkpoint.size > after_size:
             return self._published
         if self._closed or self._ended is not None:
@@ -257,16 +253,30 @@ class LogWriter:
         return await self._waiters.published_after(after_size)
 
     async def consistency_proof(self, old: int, new: int) -> list[bytes]:
-        """The proof from size ``old`` to ``new``; empty from 0 and between equal sizes, as tlog-witness has it.
-
-        Raises:
-            ProofError: not ``old <= new``, or ``new`` is not published yet.
-        """
+        """The proof between two published sizes; empty from 0 and between equal ones, as tlog-witness has it."""
         self._check_published(old, new)
         if old in (0, new):
             return []
         nodes = TileReader(self._directory).nodes(self._published.checkpoint.size)
         return await self._run(lambda: consistency_proof(nodes, old, new))
+
+    async def since(self, size: int, max_bytes: int) -> tuple[Published, list[bytes], list[bytes]]:
+        """What a mirror that holds `size` entries needs next: newest checkpoint, proof, entries of about `max_bytes`.
+
+        Raises:
+            ProofError: fewer entries are published than it holds.
+        """
+        published = self._published
+        target = published.checkpoint.size
+        self._check_published(size, target)
+        nodes = TileReader(self._directory).nodes(target)
+
+        def look() -> tuple[list[bytes], list[bytes]]:
+            proof = [] if size in (0, target) else consistency_proof(nodes, size, target)
+            entries = read_entries(self._directory, size, target, target, max_bytes) if size < target else []
+            return proof, entries
+
+        return published, *await self._run(look)
 
     async def inclusion_proof(self, seq: int, size: int) -> list[bytes]:
         """The audit path of an entry at a published size.

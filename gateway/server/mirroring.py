@@ -90,39 +90,33 @@ class MirrorPusher:
 
     async def _session(self, stream: Any) -> None:
         state = (await self._answer(stream)).state
-        size, have = state.size, state.have
+        size = state.size
         self.connected = True
         fresh = self._journal.witnessed_size < self._journal.size  # ask for a cosignature even at an equal size
         while True:
-            target, text, note = await self._journal.newer(size, same=fresh)
+            if not fresh:
+                await self._journal.newer(size)
             fresh = False
-            if target < size:
-                raise PeerError(f"the mirror in {self._zone} holds {size} entries of ours, we have {target}")
-            proof = await self._journal.consistency(size, target)
-            request = ledger_pb2.PushRequest(begin=ledger_pb2.PushBegin(note=note, old_size=size, proof=proof))
-            start = max(size, have)
-            while start < target:
-                if request.HasField("entries"):  # the last message was full
-                    await self._send(stream, request)
-                    request = ledger_pb2.PushRequest()
-                entries = await self._journal.entries(start, target, _BATCH_BYTES)
-                request.entries.start = start
-                request.entries.entries.extend(entries)
+            if self._journal.size < size:
+                raise PeerError(f"the mirror in {self._zone} holds {size} entries of ours, we have fewer")
+            batch = await self._journal.since(size, _BATCH_BYTES)
+            request = ledger_pb2.PushRequest(
+                begin=ledger_pb2.PushBegin(note=batch.note, old_size=size, proof=batch.proof),
+                entries=ledger_pb2.PushEntries(start=size, entries=batch.entries),
+            )
+            start = size + len(batch.entries)
+            while start < batch.size:  # what does not fit one message
+                await stream.write(request)
+                entries = await self._journal.entries(start, batch.size, _BATCH_BYTES)
+                request = ledger_pb2.PushRequest(entries=ledger_pb2.PushEntries(start=start, entries=entries))
                 start += len(entries)
             request.finish = True
-            await self._send(stream, request)
+            await stream.write(request)
             cosigned = (await self._answer(stream)).cosigned
-            if cosigned.size != target:
+            if cosigned.size != batch.size:
                 raise PeerError(f"the mirror in {self._zone} cosigned another size than was sent")
-            await self._journal.add_cosignature(text, cosigned.line)
-            size = have = target
-
-    async def _send(self, stream: Any, request: ledger_pb2.PushRequest) -> None:
-        try:
-            async with asyncio.timeout(limits.RPC_DEADLINE_S):
-                await stream.write(request)
-        except TimeoutError as error:
-            raise PeerUnavailableError(f"the mirror in {self._zone} takes nothing") from error
+            await self._journal.add_cosignature(batch.text, cosigned.line)
+            size = batch.size
 
     async def _answer(self, stream: Any) -> ledger_pb2.PushResponse:
         try:
@@ -154,19 +148,23 @@ class MirrorService(ledger_pb2_grpc.MirrorServiceServicer):
         async for request in request_iterator:
             if self._newest.get(zone) is not mine:
                 raise PeerUnavailableError("a newer stream took the place of this one")
-            if request.HasField("begin"):
-                begin = request.begin
-                if len(begin.proof) > _PROOF_MAX:
-                    raise InputError("a consistency proof has at most 63 hashes")
-                await mirror.begin(begin.note, begin.old_size, list(begin.proof))
-            if request.HasField("entries"):
-                await mirror.receive(request.entries.start, list(request.entries.entries))
-            if request.finish:
+            begin, sent = request.begin, request.entries
+            if len(begin.proof) > _PROOF_MAX:
+                raise InputError("a consistency proof has at most 63 hashes")
+            if request.HasField("begin") and request.finish:
+                line = await mirror.take(begin.note, begin.old_size, list(begin.proof), sent.start, list(sent.entries))
+            else:
+                if request.HasField("begin"):
+                    await mirror.begin(begin.note, begin.old_size, list(begin.proof))
+                if request.HasField("entries"):
+                    await mirror.receive(sent.start, list(sent.entries))
+                if not request.finish:
+                    continue
                 line = await mirror.finish()
-                answer = _answer(mirror)
-                answer.cosigned.size = mirror.size
-                answer.cosigned.line = line
-                yield answer
+            answer = _answer(mirror)
+            answer.cosigned.size = mirror.size
+            answer.cosigned.line = line
+            yield answer
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
