@@ -6,6 +6,7 @@ A dataset's row names the version; its bytes lie in `gateway.storage`.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select
@@ -141,10 +142,16 @@ class DatasetRegister:
         )
         await self._state.write(lambda connection: connection.execute(statement))
 
-    async def forget_cards(self, zone: str, fetched_before: int) -> None:
-        """Forget cards of a zone that its last full listing did not name."""
-        query = delete(peer_cards).where(peer_cards.c.zone == zone, peer_cards.c.fetched_at < fetched_before)
-        await self._state.write(lambda connection: connection.execute(query))
+    async def forget_cards(self, zone: str, listed: Collection[str], began: int) -> None:
+        """Forget cards of a zone that its full listing did not name, unless they were fetched after it began."""
+
+        def work(connection: Connection) -> None:
+            query = select(peer_cards.c.id).where(peer_cards.c.zone == zone, peer_cards.c.fetched_at <= began)
+            gone = [id_ for id_ in connection.execute(query).scalars() if id_ not in listed]
+            for id_ in gone:
+                connection.execute(delete(peer_cards).where(peer_cards.c.zone == zone, peer_cards.c.id == id_))
+
+        await self._state.write(work)
 
     async def drop_card(self, zone: str, identifier: str) -> None:
         """Forget one card."""

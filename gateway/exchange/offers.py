@@ -98,16 +98,17 @@ class Offers:
         house = self._house
         started = house.clock()
         after = ""
+        listed = set()
         for _ in range(limits.CARDS_PAGES_MAX):
             page, following = await house.peers.get(zone).list_cards(after)
             for envelope in page:
-                await self._keep(zone, envelope)
+                listed.add((await self._keep(zone, envelope)).card.description.id)
             if not following:
                 break
             if following <= after:
                 raise PeerError(f"the listing of {zone} does not advance")
             after = following
-        await house.datasets.forget_cards(zone, started)
+        await house.datasets.forget_cards(zone, listed, started)
 
     async def visible(self, participant: str) -> AsyncIterator[Offered]:
         """Kept cards that offer something to an institution of this zone."""

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
@@ -65,8 +66,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> TdzError:
     """The error of the tree behind a failed call."""
     status = _details(error)
     for detail in status.details if status is not None else ():
-        message = common_pb2.Refusal()
-        if detail.Is(message.DESCRIPTOR) and detail.Unpack(message):
+        message = _refusal_in(detail)
+        if message is not None:
             kind = _BY_REASON.get(message.reason, TdzError)
             if issubclass(kind, PolicyError):
                 return kind(
@@ -80,12 +81,20 @@ def from_rpc(error: grpc.aio.AioRpcError) -> TdzError:
     return _plain(error)
 
 
+def _refusal_in(detail: Any) -> common_pb2.Refusal | None:
+    message = common_pb2.Refusal()
+    try:
+        return message if detail.Is(common_pb2.Refusal.DESCRIPTOR) and detail.Unpack(message) else None
+    except DecodeError:
+        return None
+
+
 def _details(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
             try:
                 return status_pb2.Status.FromString(value)
-            except ValueError:
+            except DecodeError:
                 return None
     return None
 
