@@ -523,6 +523,9 @@ class Consumer:
     async def _denied_by_peer(
         self, row: rows.NegotiationRow, answer: Answer, theirs: Decision, outcome: Outcome
     ) -> None:
+        if any(finding.code == findings.STALE.code for finding in theirs.findings):
+            # Version or terms are no longer those of the card that was kept: the next request asks for a new one.
+            await self._house.datasets.drop_card(row.peer_zone, row.resource.removeprefix("datasets/"))
         await self._house.steps.run(
             Step(
                 kind="decision",
