@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from gateway.errors import DeniedError, NotFoundError, PeerUnavailableError, TdzError
 from gateway.exchange.house import parse_envelope, text
-from gateway.exchange.peer import Answer, ChunkMark, PeerFrame, StreamOpening
+from gateway.exchange.peer import Answer, ChunkMark, PeerFrame
 from gateway.identity.dsse import Envelope
 from gateway.identity.keys import new_statement_key
 from gateway.identity.statements import StatementSigner, read_unverified
@@ -200,7 +200,7 @@ STREAMS = [
     (chunk_sent_twice, "chunk 0 came where 1 was due"),
     (without_end, "without its signed end"),
     (end_too_early, "ends before its last chunk"),
-    (end_is_noise, ""),
+    (end_is_noise, "none of ours"),
 ]
 
 
@@ -613,15 +613,3 @@ async def test_a_receipt_that_says_something_else_than_ours_is_not_recorded(shar
     await eventually(asked)
     about = of_subject(f"transfers/{pull.transfer}", "receipt")
     assert [e for e in await entries(shared.a) if about(e)] == []
-
-
-def test_the_opening_and_the_mark_of_a_stream_are_read_strictly():
-    from gateway.errors import PeerError
-
-    for noise in (b"", b"[]", b'{"ledger_size":-1}', b'{"ledger_size": 1}', b'{"ledger_size":1,"x":1}', b"9" * 600):
-        with pytest.raises(PeerError):
-            StreamOpening.decode(noise)
-    for noise in (b"", b'{"index":0}', b'{"digest":1,"index":0}', b'{"digest":"a","index":true}'):
-        with pytest.raises(PeerError):
-            ChunkMark.decode(noise)
-    assert ChunkMark.decode(ChunkMark(3, "ab").encode()) == ChunkMark(3, "ab")

@@ -1,0 +1,156 @@
+"""A recorded step: intent, entry, effect, in this order, once each, also through a crash at any place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import insert, select
+
+from gateway.errors import LedgerError, StorageError, TdzError
+from gateway.exchange.steps import Step, Steps
+from gateway.model.ids import uuid7
+from gateway.state.schema import pending, tickets
+
+
+class Crash(BaseException):
+    """The process died here."""
+
+
+def effect(connection, arguments, recorded):
+    """Writes a row that says which entry it belongs to."""
+    connection.execute(
+        insert(tickets).values(
+            digest=arguments["name"],
+            holder=recorded.entry_id,
+            fingerprint="",
+            agreement_id="",
+            transfer_id="",
+            view="",
+            first_chunk=recorded.seq,
+            expires_at=0,
+            spent_at=0,
+        )
+    )
+
+
+def steps_of(rooms, done=effect):
+    made = Steps(rooms.state, rooms.journal)
+    made.register("test.effect", done)
+    return made
+
+
+def step(name="one"):
+    return Step(kind="test", subject="tests/1", body={"name": name}, effect="test.effect", arguments={"name": name})
+
+
+async def effects(rooms):
+    return await rooms.state.read(
+        lambda c: {row.digest: (row.holder, row.first_chunk) for row in c.execute(select(tickets))}
+    )
+
+
+async def intents(rooms):
+    return await rooms.state.read(lambda c: [row.entry_id for row in c.execute(select(pending))])
+
+
+async def test_a_step_leaves_its_entry_and_its_effect_and_no_intent(rooms):
+    wanted = step()
+    recorded = await steps_of(rooms).run(wanted)
+    assert recorded == await rooms.journal.find(wanted.entry_id)
+    assert await effects(rooms) == {"one": (wanted.entry_id, recorded.seq)}
+    assert await intents(rooms) == []
+
+
+async def test_a_crash_before_the_entry_is_finished_at_the_next_start(rooms, monkeypatch):
+    wanted, size = step(), rooms.journal.size
+
+    async def dies(*_arguments, **_named):
+        raise Crash
+
+    monkeypatch.setattr(rooms.journal, "record", dies)
+    with pytest.raises(Crash):
+        await steps_of(rooms).run(wanted)
+    assert (await intents(rooms), await effects(rooms)) == ([wanted.entry_id], {})
+    await rooms.restart()
+    assert rooms.journal.size == size
+    assert await steps_of(rooms).recover() == 1
+    assert rooms.journal.size == size + 1
+    assert await effects(rooms) == {"one": (wanted.entry_id, size)}
+    assert await intents(rooms) == []
+
+
+async def test_a_crash_between_entry_and_effect_doubles_no_entry(rooms):
+    def dies(*_arguments):
+        raise Crash
+
+    wanted, size = step(), rooms.journal.size
+    with pytest.raises(Crash):
+        await steps_of(rooms, dies).run(wanted)
+    assert rooms.journal.size == size + 1
+    assert await effects(rooms) == {}
+    await rooms.restart()
+    assert await steps_of(rooms).recover() == 1
+    assert rooms.journal.size == size + 1
+    assert await effects(rooms) == {"one": (wanted.entry_id, size)}
+    assert await steps_of(rooms).recover() == 0
+
+
+async def test_steps_are_finished_oldest_first(rooms):
+    def dies(*_arguments):
+        raise Crash
+
+    ids = {name: f"0197a3bf-000{n}-7000-8000-000000000000" for n, name in enumerate("abc")}
+    wanted = [replace(step(name), entry_id=ids[name]) for name in ("b", "c", "a")]
+    for one in wanted:
+        with pytest.raises(Crash):
+            await steps_of(rooms, dies).run(one)
+    order = []
+    again = steps_of(rooms, lambda connection, arguments, recorded: order.append(arguments["name"]))
+    assert await again.recover() == 3
+    assert order == ["a", "b", "c"]
+
+
+async def test_an_entry_that_the_ledger_refuses_takes_its_intent_back_and_has_no_effect(rooms):
+    size = rooms.journal.size
+    odd = Step(kind="no such kind of this length" * 20, subject="x" * 70_000, body={}, effect="test.effect")
+    with pytest.raises(LedgerError):
+        await steps_of(rooms).run(odd)
+    assert (await intents(rooms), await effects(rooms), rooms.journal.size) == ([], {}, size)
+
+
+async def test_an_effect_that_the_database_refuses_is_done_at_the_next_start(rooms):
+    await steps_of(rooms).run(step("same"))
+    wanted = step("same")  # its effect meets a row of the same key
+
+    with pytest.raises(StorageError):
+        await steps_of(rooms).run(wanted)
+    assert await intents(rooms) == [wanted.entry_id]
+    assert await rooms.journal.find(wanted.entry_id) is not None
+    done = []
+    assert await steps_of(rooms, lambda *given: done.append(given[1]["name"])).recover() == 1
+    assert done == ["same"]
+
+
+async def test_the_same_event_again_gives_the_same_entry_and_another_body_is_refused(rooms):
+    name = uuid7()
+    first = Step(kind="test", subject="tests/1", body={"a": 1}, entry_id=name)
+    steps = steps_of(rooms)
+    assert await steps.run(first) == await steps.run(first)
+    with pytest.raises(LedgerError):
+        await steps.run(Step(kind="test", subject="tests/1", body={"a": 2}, entry_id=name))
+
+
+def test_an_effect_has_one_meaning(rooms):
+    with pytest.raises(TdzError, match="registered twice"):
+        steps_of(rooms).register("test.effect", effect)
+
+
+async def test_steps_of_another_flow_are_left_for_it(rooms):
+    def dies(*_arguments):
+        raise Crash
+
+    with pytest.raises(Crash):
+        await steps_of(rooms, dies).run(step())
+    assert await Steps(rooms.state, rooms.journal).recover() == 0
+    assert len(await intents(rooms)) == 1
