@@ -101,18 +101,19 @@ async def dies_and_comes_back(stage: Stage, gate: Gate, point: Point) -> bool:
     resource, table = await stage.offered()
     label, occurrence, when = point
     await gate.arm(label=label, occurrence=occurrence, when=when)
-    back = asyncio.create_task(_come_back(gate))
+    died = asyncio.Event()
+    back = asyncio.create_task(_come_back(gate, died))
     telling = asyncio.create_task(_told(stage, resource, table))
     await asyncio.wait({back, telling}, return_when=asyncio.FIRST_COMPLETED)
     if back.done():
         back.result()
     await telling
-    if not back.done():  # it did not come to the point, or only just now
+    if not died.is_set():  # it did not come to the point, or only just now
         await gate.disarm()
-        if gate.running:
-            back.cancel()
-            await asyncio.gather(back, return_exceptions=True)
-            return False
+    if not died.is_set() and gate.running:
+        back.cancel()
+        await asyncio.gather(back, return_exceptions=True)
+        return False
     await back
     return True
 
@@ -123,8 +124,9 @@ async def _told(stage: Stage, resource: str, table: Any) -> None:
     await no_ticket_works_twice(stage, opened)
 
 
-async def _come_back(gate: Gate) -> None:
+async def _come_back(gate: Gate, died: asyncio.Event) -> None:
     await gate.ended()
+    died.set()
     await gate.start()
 
 

@@ -43,6 +43,7 @@ async def partner(corridor: Stage, told: Told, stopping: asyncio.Event) -> None:
         request_id = str(uuid.uuid4())
         access = await insist(lambda r=request_id: corridor.um.request(resource, purpose="research", request_id=r))
         told.agreements.append(access.agreement)
+        _log.info("agreed")
         pull = await insist(access.pull)
         try:
             rows = await pull.to_arrow()
@@ -51,6 +52,7 @@ async def partner(corridor: Stage, told: Told, stopping: asyncio.Event) -> None:
             rows = await again.to_arrow()
         assert rows.num_rows == pull.rows
         told.transfers.append(pull.transfer)
+        _log.info("pulled")
 
 
 async def disturb(dice: random.Random, gate: Gate) -> None:
