@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from gateway.model import canonical
 from gateway.model.decision import Decision
@@ -25,7 +25,6 @@ from gateway.model.policy_input import (
     Site,
     china_year,
 )
-from gateway.state import StateStore
 from gateway.state.schema import decision_inputs
 
 
@@ -97,10 +96,26 @@ def own_persons(dataset: DatasetFacts) -> Persons:
 
 @dataclass(frozen=True, slots=True)
 class KeptDecision:
-    """A decision whose input, whole text and salt are durable on this zone's own side."""
+    """A decision with its input and a salt, to be kept on this zone's own side before anybody hears it.
+
+    `keep` belongs into the transaction that precedes the ledger entry.
+    """
 
     decision: Decision
-    salt: bytes = field(repr=False)
+    document: Mapping[str, Any] = field(repr=False)
+    decided_at: int
+    salt: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def keep(self, connection: Connection) -> None:
+        """Keep input, whole decision and salt, for replay and for opening the commitment."""
+        row = {
+            "decision_id": self.decision.decision_id,
+            "input": canonical.encode(dict(self.document)).decode(),
+            "decision": canonical.encode(self.decision.to_json()).decode(),
+            "salt": self.salt,
+            "decided_at": self.decided_at,
+        }
+        connection.execute(insert(decision_inputs).values(**row))
 
     def entry(self) -> dict[str, Any]:
         """What a ledger entry says of it; the entry's id must be the decision's id.
@@ -115,17 +130,3 @@ class KeptDecision:
             "decision": self.decision.for_peer().to_json(),
             "commitment": hmac.new(self.salt, header + whole, hashlib.sha256).hexdigest(),
         }
-
-
-async def keep(state: StateStore, document: Mapping[str, Any], decision: Decision, now: int) -> KeptDecision:
-    """Keep input and decision for replay, on this zone's own side only; durable on return."""
-    salt = secrets.token_bytes(32)
-    statement = insert(decision_inputs).values(
-        decision_id=decision.decision_id,
-        input=canonical.encode(dict(document)).decode(),
-        decision=canonical.encode(decision.to_json()).decode(),
-        salt=salt,
-        decided_at=now,
-    )
-    await state.write(lambda connection: connection.execute(statement))
-    return KeptDecision(decision, salt)

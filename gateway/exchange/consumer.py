@@ -18,7 +18,6 @@ from gateway.decisions.inputs import KeptDecision, own_persons, transfer_input
 from gateway.errors import (
     AlreadyExistsError,
     ClockError,
-    ConflictError,
     IntegrityError,
     LedgerError,
     NotFoundError,
@@ -261,14 +260,14 @@ class Consumer:
         except NotFoundError:
             same_zone = await self._in_own_zone(row)
             unknown = not same_zone
-            kept = await house.refuse(asked, findings.SAME_ZONE if same_zone else findings.NOT_OFFERED)
+            kept = house.refuse(asked, findings.SAME_ZONE if same_zone else findings.NOT_OFFERED)
         except PeerUnavailableError:
-            kept = await house.refuse(asked, findings.PEER)
+            kept = house.refuse(asked, findings.PEER)
         except ClockError:
-            kept = await house.refuse(asked, findings.CLOCK)
+            kept = house.refuse(asked, findings.CLOCK)
         except (IntegrityError, PeerError) as error:
             _log.error("a dataset card does not hold", resource=row.resource, reason=error.reason, error=str(error))
-            kept = await house.refuse(asked, findings.BROKEN)
+            kept = house.refuse(asked, findings.BROKEN)
         else:
             kept = await self._decide(row, offered, refs)
         decision = kept.decision
@@ -282,6 +281,8 @@ class Consumer:
         }
         if offered is not None:
             document["card"] = offered.card.document()
+            if decision.effect == "allow":
+                document["asked"] = self._asked(row, offered, kept)
         state = State.TERMINATED if decision.effect == "deny" else State.REQUESTED
         await house.steps.run(
             Step(
@@ -303,7 +304,7 @@ class Consumer:
                     "document": document,
                     "now": now,
                 },
-                entry_id=decision.decision_id,
+                kept=kept,
             )
         )
 
@@ -353,7 +354,7 @@ class Consumer:
 
     async def _hear(self, row: rows.NegotiationRow, card: DatasetCard, own: Decision) -> None:
         house = self._house
-        envelope = await self._asked(row, card, own)
+        envelope = str(row.document["asked"])
         answer = await self._patiently(row, lambda: self._answered(row, envelope))
         theirs = house.read(ZoneDecision, answer.decision, of=row.peer_zone, process=row.id)
         decision = theirs.peer_decision()
@@ -388,19 +389,17 @@ class Consumer:
             await asyncio.sleep(wait)
             wait = min(2 * wait, _RETRY_MAX_S)
 
-    async def _asked(self, row: rows.NegotiationRow, card: DatasetCard, own: Decision) -> str:
-        """The signed request: kept in the row before it is sent, so that a restart sends the same."""
-        house = self._house
-        if "asked" in row.document:
-            return str(row.document["asked"])
-        recipient = await house.recipient(row.participant)
-        if recipient is None:
-            raise ConflictError("the institution left the register", remedy="tdz participant add")
+    def _asked(self, row: rows.NegotiationRow, offered: Offered, kept: KeptDecision) -> str:
+        """The signed request, with the facts that were decided on.
+
+        It is kept with the decision, before it is sent, so that a restart sends the same.
+        """
+        house, zone, own = self._house, offered.zone, kept.decision
         decision = house.sign(
             ZoneDecision(
                 negotiation=row.id, decision=own.for_peer().to_json(), effect=own.effect, held_by="", deadline=0
             ),
-            to=row.peer_zone,
+            to=zone,
             process=row.id,
         )
         body = NegotiationRequest.parse(
@@ -408,20 +407,14 @@ class Consumer:
                 "id": row.id,
                 "participant": row.participant,
                 "resource": row.resource,
-                "version": card.version,
+                "version": offered.card.version,
                 "purpose": row.purpose,
                 "mechanisms": row.document["mechanisms"],
-                "recipient": recipient.document(),
+                "recipient": kept.document["recipient"],
                 "decision": decision,
             }
         )
-        envelope = house.sign(body, to=row.peer_zone, process=row.id)
-        await house.state.write(
-            lambda connection: rows.advance_negotiation(
-                connection, row.id, [State.REQUESTED], document={"asked": envelope}, updated_at=house.clock()
-            )
-        )
-        return envelope
+        return house.sign(body, to=zone, process=row.id)
 
     async def _countersign(
         self, row: rows.NegotiationRow, card: DatasetCard, answer: Answer, theirs: Decision, outcome: Outcome

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.catalog.register import DatasetRegister
-from gateway.decisions.inputs import KeptDecision, keep
+from gateway.decisions.inputs import KeptDecision
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.errors import ClockError, NotFoundError, PeerError
@@ -217,7 +217,7 @@ class House:
     async def decide(
         self, document: Mapping[str, Any], *further: Finding, obligations: Iterable[Obligation] = ()
     ) -> KeptDecision:
-        """Decide on an input and keep both on this zone's own side; an engine's failure is a denial.
+        """Decide on an input; an engine's failure is a denial. A step keeps the result and records it.
 
         Args:
             document: the policy input.
@@ -227,11 +227,11 @@ class House:
         decision = findings.tighten(await self._decisions.decide(document), *further)
         if added := tuple(obligations):
             decision = self._decisions.bind(decision, added, action=document["request"]["action"])
-        return await keep(self.state, document, decision, self.clock())
+        return KeptDecision(decision, document, self.clock())
 
-    async def refuse(self, document: Mapping[str, Any], finding: Finding) -> KeptDecision:
+    def refuse(self, document: Mapping[str, Any], finding: Finding) -> KeptDecision:
         """The gateway's own denial, where there is nothing that policy could decide on."""
-        return await keep(self.state, document, findings.refusal(self.zone, finding), self.clock())
+        return KeptDecision(findings.refusal(self.zone, finding), document, self.clock())
 
     async def check_clock(self, zone: str) -> None:
         """Compare clocks with a paired gateway; what was compared lately is not asked for again.

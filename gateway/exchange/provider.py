@@ -167,7 +167,7 @@ class Provider:
                 },
                 effect="provider.decided",
                 arguments={"negotiation": row, "agreement": agreement_row},
-                entry_id=kept.decision.decision_id,
+                kept=kept,
             )
         )
         return Answer(decision, offer, recorded.size)
@@ -178,12 +178,12 @@ class Provider:
         try:
             published = await house.datasets.get(request.resource)
         except NotFoundError:
-            return None, await house.refuse(asked, findings.NOT_OFFERED)
+            return None, house.refuse(asked, findings.NOT_OFFERED)
         terms = published.terms
         if terms is None or not terms.offers(zone=zone, participant=request.participant, now=house.clock()):
-            return None, await house.refuse(asked, findings.NOT_OFFERED)
+            return None, house.refuse(asked, findings.NOT_OFFERED)
         if published.version != request.version:
-            return None, await house.refuse(asked, findings.STALE)
+            return None, house.refuse(asked, findings.STALE)
         facts = published.description.facts(published.version)
         document = transfer_input(
             now=house.clock(),

@@ -342,7 +342,7 @@ class Pulls:
                 kind="decision",
                 subject=f"transfers/{arrival.transfer_id}",
                 body={**kept.entry(), "agreement": arrival.agreement.id, "effect": "deny"},
-                entry_id=kept.decision.decision_id,
+                kept=kept,
                 closing=True,
             )
         )
@@ -386,7 +386,7 @@ class Pulls:
                 },
                 effect="consumer.resumed" if known else "consumer.started",
                 arguments={"transfer": row},
-                entry_id=kept.decision.decision_id,
+                kept=kept,
             )
         )
 

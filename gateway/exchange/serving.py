@@ -46,6 +46,7 @@ class _Stream:
 
     transfer: str
     superseded: bool = False
+    whole: bool = False  # all but the signed end is sent; the consumer may hang up once it has that
 
 
 class Serving:
@@ -122,15 +123,13 @@ class Serving:
         if (older := self._streams.get(transfer_id)) is not None:
             older.superseded = True
         self._streams[transfer_id] = stream
-        done = False
         try:
             async for frame in self._frames(stream, version, body, zone, first_chunk, recorded):  # 6
                 yield frame
-            done = True
         finally:
             if self._streams.get(transfer_id) is stream:
                 del self._streams[transfer_id]
-                if not done:
+                if not stream.whole:
                     await self._cut(transfer_id)
             version.chunks.close()
 
@@ -268,7 +267,7 @@ class Serving:
                 arguments={}
                 if standing is None
                 else {"id": transfer_id, "reason": "policy", "now": self._house.clock()},
-                entry_id=decision.decision_id,
+                kept=kept,
                 closing=True,
             )
         )
@@ -320,7 +319,7 @@ class Serving:
                     "rows": version.manifest.rows,
                     "bytes": version.manifest.bytes,
                 },
-                entry_id=kept.decision.decision_id,
+                kept=kept,
             )
         )
 
@@ -383,8 +382,9 @@ class Serving:
             bytes=manifest.bytes,
             root=manifest.root,
         )
-        yield PeerFrame(metadata=house.sign(end, to=zone, process=stream.transfer).encode())
         await self._renew(stream.transfer, manifest.chunks)
+        stream.whole = True
+        yield PeerFrame(metadata=house.sign(end, to=zone, process=stream.transfer).encode())
 
     async def _renew(self, transfer_id: str, chunks: int) -> None:
         """Progress renews the lease."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from gateway.decisions.inputs import KeptDecision
 from gateway.errors import LedgerError, StorageError, TdzError
 from gateway.journal import Journal, Recorded
 from gateway.model import canonical
@@ -37,6 +38,7 @@ class Step:
         effect: name under which the effect was registered; "" where the entry is all.
         arguments: JSON values for the effect; kept in the pending row.
         closing: the step ends something.
+        kept: the decision that the entry records, kept with the intent; its id is the entry's.
         entry_id: UUIDv7 of the event.
     """
 
@@ -46,7 +48,13 @@ class Step:
     effect: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     closing: bool = False
-    entry_id: str = field(default_factory=uuid7)
+    kept: KeptDecision | None = None
+    entry_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.entry_id:
+            own = uuid7() if self.kept is None else self.kept.decision.decision_id
+            object.__setattr__(self, "entry_id", own)
 
 
 class Steps:
@@ -116,17 +124,20 @@ class Steps:
             }
         ).decode()
         created_at = int(step.entry_id[:8] + step.entry_id[9:13], 16) // 1000
-        await self._state.write(
-            lambda connection: connection.execute(
-                insert(pending).values(
-                    entry_id=step.entry_id,
-                    flow=step.effect,
-                    subject=step.subject,
-                    payload=payload,
-                    created_at=created_at,
-                )
-            )
-        )
+        row = {
+            "entry_id": step.entry_id,
+            "flow": step.effect,
+            "subject": step.subject,
+            "payload": payload,
+            "created_at": created_at,
+        }
+
+        def intend(connection: Connection) -> None:
+            if step.kept is not None:
+                step.kept.keep(connection)
+            connection.execute(insert(pending).values(**row))
+
+        await self._state.write(intend)
         try:
             return await self._finish(step)
         except LedgerError:
