@@ -9,7 +9,7 @@ import pytest
 
 import gateway.sdk as tdz
 from gateway.config import Address, Profile, load_profile, write_profile
-from gateway.errors import CertificateError, NotFoundError, PeerUnavailableError, TdzError
+from gateway.errors import CertificateError, TdzError
 from gateway.identity.authority import ZoneAuthority
 from gateway.identity.keys import load_tls_key
 from gateway.identity.own import load_authorities
@@ -199,26 +199,3 @@ async def test_a_gateway_that_stops_while_a_partner_reads_is_told_and_goes_on_af
         done = await completed(um, pull.transfer)
         assert done.rows == pull.rows
         await recorded(own.b, of_subject(f"transfers/{pull.transfer}", "transfer.completed"))
-
-
-async def test_a_peer_that_is_stopped_denies_and_the_next_request_after_its_start_is_allowed(small):
-    async with small() as own:
-        um = await own.um()
-        name = await own.offered()
-        await um.dataset(name)
-        await own.stop(LINGANG)
-        with pytest.raises(TdzError) as away:
-            await um.request(name, purpose="research")
-        assert away.value.reason == "TDZ-DENIED" or isinstance(away.value, PeerUnavailableError | NotFoundError)
-        last = (await entries(own.a))[-1]
-        assert (last["kind"], last["body"]["effect"]) == ("decision", "deny")
-        await own.start(LINGANG)
-
-        async def allowed():
-            try:
-                return await um.request(name, purpose="research")
-            except TdzError:
-                return None
-
-        access = await eventually(allowed)
-        assert (await (await access.pull()).to_arrow()).num_rows > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pyarrow as pa
+import pyarrow.flight as flight
 import pytest
 
 from gateway.errors import (
@@ -28,6 +29,7 @@ from tests.e2e.material import (
     personal_dataset,
 )
 from tests.e2e.small import entries, eventually, of_subject, recorded
+from tests.e2e.test_flight import connect, path
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -308,3 +310,29 @@ async def test_what_is_another_participants_does_not_exist_for_a_partner(shared)
     with pytest.raises(NotFoundError):
         await other.transfer(pull.transfer)
     assert access.agreement not in [agreement.id for agreement in await other.agreements()]
+
+
+async def test_an_expired_ticket_is_refused_and_recorded(shared):
+    name = await shared.offered()
+    access = await (await shared.um()).request(name, purpose="research")
+    stale: list[flight.Ticket] = []
+
+    def with_client(use):
+        with connect(shared.corridor.zone(CYBERJAYA).profile("um")) as client:
+            return use(client)
+
+    def ask(client):
+        fresh, later = (client.get_flight_info(path(access.agreement)).endpoints[0].ticket for _ in range(2))
+        stale.append(later)
+        return client.do_get(fresh).read_all().num_rows
+
+    assert await asyncio.to_thread(with_client, ask) > 0
+    start = len(await entries(shared.a))
+    shared.clock.ahead = shared.timing.ticket + 1
+    try:
+        with pytest.raises(flight.FlightUnauthorizedError, match="not valid for you"):
+            await asyncio.to_thread(with_client, lambda client: client.do_get(stale[0]).read_all())
+        entry = await recorded(shared.a, lambda e: e["kind"] == "ticket.refused", start=start)
+        assert (entry["body"]["why"], entry["body"]["presented_by"]) == ("expired", UM)
+    finally:
+        shared.clock.ahead = 0

@@ -105,7 +105,7 @@ async def test_every_method_refuses_the_people_of_the_other_zone(shared, walk, m
     assert await walk.refused(foreign, shared.b.methods, {UNAUTHENTICATED, DENIED}) == []
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", list(Role))
 async def test_every_method_refuses_a_name_of_our_zone_that_the_peers_ca_wrote(shared, walk, mill, role):
     who = "operator" if role is Role.ADMIN else "gateway" if role is Role.GATEWAY else "lab"
     posing = mill.posing(authority(shared, CYBERJAYA), Identity(LINGANG, role, who))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +44,17 @@ class Rooms:
         self.state, self.journal = again.state, again.journal
 
 
+@pytest.fixture(scope="session")
+def fresh_zone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zone's directory as it is made, to be copied."""
+    directory = tmp_path_factory.mktemp("fresh")
+    Corridor.make(directory, (ZoneSpec("lingang", "CN"),))
+    return directory / "lingang"
+
+
 @pytest.fixture
-async def rooms(tmp_path: Path) -> AsyncIterator[Rooms]:
-    await asyncio.to_thread(Corridor.make, tmp_path, (ZoneSpec("lingang", "CN"),))
+async def rooms(fresh_zone: Path, tmp_path: Path) -> AsyncIterator[Rooms]:
+    shutil.copytree(fresh_zone, tmp_path / "lingang")
     made = await Rooms.open(tmp_path / "lingang")
     yield made
     await made.close()

@@ -54,7 +54,7 @@ def test_an_owner_who_approves_each_request_makes_it_a_review_and_never_lifts_a_
     assert findings.tighten(decision(), *both).effect == "deny"
 
 
-@pytest.mark.parametrize(("before", "further"), itertools.product(EFFECTS, ("info", "warn", "review", "deny")))
+@pytest.mark.parametrize(("before", "further"), list(itertools.product(EFFECTS, ("info", "warn", "review", "deny"))))
 def test_a_further_finding_only_ever_tightens(before, further):
     tightened = findings.tighten(decision(before), finding(further))
     order = list(EFFECTS)
