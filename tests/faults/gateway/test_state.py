@@ -160,9 +160,7 @@ def effect(connection: Connection, arguments: Any, recorded: Recorded) -> None:
 
 
 def steps_on(state: StateStore, journal: Journal) -> Steps:
-    steps = Steps(state, journal)
-    steps.register("test", effect)
-    return steps
+    return Steps(state, journal, {"test": effect})
 
 
 def step(name: str = "done") -> Step:
