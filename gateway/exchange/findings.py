@@ -53,13 +53,6 @@ CLOCK: Final = Finding(
     cite="the two gateways' clocks are further apart than 30 s",
     remedy="set both gateways' clocks by NTP",
 )
-EXPIRED: Final = Finding(
-    code="TDZ-TERMS",
-    effect="deny",
-    authority="house",
-    cite="the agreement has ended or its limits are used up",
-    remedy="request access again",
-)
 
 
 def terms_findings(terms: Terms, purpose: str) -> list[Finding]:

@@ -15,7 +15,7 @@ from gateway.decisions.inputs import KeptDecision
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.errors import ClockError, NotFoundError, PeerError
-from gateway.exchange import findings
+from gateway.exchange import findings, negotiation_effects, transfer_effects
 from gateway.exchange.locks import KeyedLocks
 from gateway.exchange.peer import Peers
 from gateway.exchange.steps import Steps
@@ -99,7 +99,7 @@ class House:
         self.landings = landings
         self.timing = timing or Timing()
         self.clock = clock
-        self.steps = Steps(state, journal)
+        self.steps = Steps(state, journal, {**negotiation_effects.EFFECTS, **transfer_effects.EFFECTS})
         self.transfers = KeyedLocks()  # whoever records something of a transfer holds its lock
         self._gateway_id = gateway_id
         self._signer = signer

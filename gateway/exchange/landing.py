@@ -217,7 +217,7 @@ class Arrival:
         now = house.clock()
         done = (self.chunks_done, self.rows_done, self.bytes_done)
         await house.state.write(
-            lambda connection: rows.advance_transfer(
+            lambda connection: rows.change_transfer(
                 connection,
                 self.transfer_id,
                 [State.STARTED],

@@ -6,11 +6,15 @@ import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import structlog
+
 from gateway.catalog.register import Published, StoredCard
-from gateway.errors import NotFoundError, PeerError, PeerUnavailableError, TdzError
+from gateway.errors import ClockError, IntegrityError, NotFoundError, PeerError, PeerUnavailableError, TdzError
 from gateway.exchange.house import House
 from gateway.model import limits
 from gateway.model.statements import DatasetCard
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,10 @@ class Offers:
         for _ in range(limits.CARDS_PAGES_MAX):
             page, following = await house.peers.get(zone).list_cards(after)
             for envelope in page:
-                listed.add((await self._keep(zone, envelope)).card.description.id)
+                try:
+                    listed.add((await self._keep(zone, envelope)).card.description.id)
+                except (IntegrityError, PeerError, ClockError) as error:
+                    _log.warning("a dataset card does not hold", zone=zone, reason=error.reason, error=str(error))
             if not following:
                 break
             if following <= after:

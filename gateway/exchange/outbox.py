@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from gateway.errors import (
     ClockError,
@@ -18,14 +17,11 @@ from gateway.errors import (
     StorageError,
     TdzError,
 )
-from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.steps import Step
-from gateway.journal import Recorded
 from gateway.model import canonical
 from gateway.model.ids import uuid7
 from gateway.model.statements import Receipt
-from gateway.model.transfer import TransferState as State
 from gateway.state.schema import outbox
 
 _log = structlog.get_logger()
@@ -40,7 +36,6 @@ class Outbox:
     def __init__(self, house: House) -> None:
         self._house = house
         self._due = asyncio.Event()
-        house.steps.register("consumer.receipt", _receipt)
 
     def mail(self, kind: str, zone: str, transfer_id: str, payload: str) -> dict[str, Any]:
         """A row to be posted by an effect, with the transaction of what it tells of."""
@@ -53,11 +48,6 @@ class Outbox:
             "attempts": 0,
             "next_at": self._house.clock(),
         }
-
-    @staticmethod
-    def post(connection: Connection, mail: Mapping[str, Any]) -> None:
-        """Post within a transaction."""
-        connection.execute(insert(outbox).values(**mail))
 
     def wake(self) -> None:
         """Something was posted."""
@@ -131,14 +121,3 @@ class Outbox:
                 arguments={"id": mail.subject, "mail": mail.id, "receipt": envelope, "now": house.clock()},
             )
         )
-
-
-def _receipt(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    rows.advance_transfer(
-        connection,
-        arguments["id"],
-        [State.COMPLETED],
-        peer_receipt=arguments["receipt"],
-        updated_at=arguments["now"],
-    )
-    connection.execute(delete(outbox).where(outbox.c.id == arguments["mail"]))

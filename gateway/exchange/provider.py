@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, select
 
 from gateway.catalog.register import Published
 from gateway.decisions.inputs import KeptDecision, Persons, own_persons, transfer_input
@@ -17,11 +16,12 @@ from gateway.exchange.peer import Answer, Granted
 from gateway.exchange.steps import Step
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.views import view_id
-from gateway.journal import Recorded
 from gateway.model import canonical, limits
 from gateway.model.decision import Decision, Outcome, compose
 from gateway.model.ids import uuid7
+from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
+from gateway.model.negotiation import advance
 from gateway.model.participant import Identity
 from gateway.model.policy_facts import DatasetFacts
 from gateway.model.policy_input import china_year
@@ -33,7 +33,7 @@ from gateway.model.statements import (
     ObligationPart,
     ZoneDecision,
 )
-from gateway.state.schema import agreements, negotiations
+from gateway.state.schema import agreements
 
 _DAY_S = 86_400
 
@@ -45,9 +45,6 @@ class Provider:
         self._house = house
         self._tickets = tickets
         self._locks = KeyedLocks()
-        house.steps.register("provider.decided", _decided)
-        house.steps.register("provider.confirmed", _confirmed)
-        house.steps.register("provider.unconfirmed", _unconfirmed)
 
     async def negotiate(self, zone: str, envelope: str, ledger_size: int) -> Answer:
         """Decide on another zone's request.
@@ -128,7 +125,7 @@ class Provider:
         offer, agreement_row = "", None
         if outcome.effect == "allow" and published is not None:
             offer, agreement_row = self._offer(zone, request, published, (theirs, kept.decision), outcome, now)
-        state = State.OFFERED if offer else State.REQUESTED if held_by else State.TERMINATED
+        event = Event.OFFER if offer else Event.HOLD if held_by else Event.TERMINATE
         row = {
             "id": request.id,
             "side": "provider",
@@ -138,7 +135,7 @@ class Provider:
             "peer_zone": zone,
             "resource": request.resource,
             "purpose": request.purpose,
-            "state": state.value,
+            "state": advance(State.REQUESTED, event).value,
             "held_by": held_by,
             "effect": outcome.effect,
             "deadline": deadline,
@@ -289,7 +286,7 @@ class Provider:
             "provider": body.provider,
             "resource": body.resource,
             "version": body.version,
-            "state": State.OFFERED.value,
+            "state": advance(State.REQUESTED, Event.OFFER).value,
             "envelope": envelope,
             "confirm_before": body.confirm_before,
             "expires_at": body.limits.expires_at,
@@ -369,38 +366,3 @@ class Provider:
                     )
                 )
         return len(late)
-
-
-def _decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
-    row = dict(arguments["negotiation"])
-    if connection.execute(select(func.count()).where(negotiations.c.id == row["id"])).scalar_one():
-        return
-    row["document"] = canonical.encode({**row["document"], "ledger_size": recorded.size, "seq": recorded.seq}).decode()
-    connection.execute(insert(negotiations).values(**row))
-    if arguments["agreement"] is not None:
-        connection.execute(insert(agreements).values(**arguments["agreement"]))
-
-
-def _confirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    now = arguments["now"]
-    rows.advance_agreement(
-        connection,
-        arguments["agreement"],
-        [State.OFFERED],
-        state=State.FINALIZED.value,
-        envelope=arguments["envelope"],
-        created_at=now,
-        updated_at=now,
-    )
-    rows.advance_negotiation(
-        connection, arguments["negotiation"], [State.OFFERED], state=State.FINALIZED.value, updated_at=now
-    )
-
-
-def _unconfirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    now = arguments["now"]
-    ended = {"state": State.TERMINATED.value, "updated_at": now}
-    rows.advance_agreement(connection, arguments["agreement"], [State.OFFERED], reason="not confirmed", **ended)
-    rows.advance_negotiation(
-        connection, arguments["negotiation"], [State.OFFERED], document={"reason": "not confirmed"}, **ended
-    )

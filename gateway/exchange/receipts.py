@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from sqlalchemy import Connection
-
 from gateway.errors import IntegrityError, LimitError, NotFoundError
 from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.steps import Step
-from gateway.journal import Recorded
 from gateway.model import canonical, limits
 from gateway.model.dataset import DatasetManifest
 from gateway.model.statements import Receipt
-from gateway.model.transfer import TransferState as State
 
 
 class Receipts:
@@ -23,7 +16,6 @@ class Receipts:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        house.steps.register("provider.completed", _completed)
 
     async def take(self, zone: str, envelope: str, ledger_size: int) -> tuple[str, int]:
         """Record a consumer's receipt and answer with ours; the same receipt again gets the same answer.
@@ -99,19 +91,3 @@ class Receipts:
             ended_at=self._house.clock(),
             checkpoint=self._house.journal.head(),
         )
-
-
-def _completed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    rows.advance_transfer(
-        connection,
-        arguments["id"],
-        [State.STARTED, State.SUSPENDED, State.TERMINATED],
-        state=State.COMPLETED.value,
-        chunks=arguments["chunks"],
-        rows=arguments["rows"],
-        bytes=arguments["bytes"],
-        receipt=arguments["receipt"],
-        peer_receipt=arguments["peer_receipt"],
-        reason="",
-        updated_at=arguments["now"],
-    )

@@ -7,16 +7,19 @@ already beyond, it changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Table, select, update
 
-from gateway.errors import NotFoundError
+from gateway.errors import ConflictError, NotFoundError
 from gateway.model import canonical, limits
-from gateway.model.negotiation import NegotiationState
-from gateway.model.transfer import TransferState
+from gateway.model.negotiation import NegotiationEvent, NegotiationState
+from gateway.model.negotiation import advance as move_negotiation
+from gateway.model.transfer import TransferEvent, TransferState
+from gateway.model.transfer import advance as move_transfer
 from gateway.state import StateStore
 from gateway.state.schema import agreements, negotiations, transfers
 
@@ -137,36 +140,54 @@ def transfer(connection: Connection, identifier: str) -> TransferRow:
 def advance_negotiation(
     connection: Connection,
     identifier: str,
-    sources: Sequence[NegotiationState],
+    event: NegotiationEvent,
     *,
     document: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> bool:
-    """Change a negotiation that is in one of the source states; members of `document` are added to its own."""
-    row = connection.execute(select(negotiations.c.document).where(negotiations.c.id == identifier)).one_or_none()
-    if row is None:
+    """Move a negotiation by an event; members of `document` are added to its own. Whether the event fitted."""
+    row = connection.execute(
+        select(negotiations.c.state, negotiations.c.document).where(negotiations.c.id == identifier)
+    ).one_or_none()
+    if row is None or (state := _after(lambda: move_negotiation(NegotiationState(row.state), event))) is None:
         return False
     if document:
         values["document"] = canonical.encode(json.loads(row.document) | dict(document)).decode()
-    return _advance(connection, negotiations, identifier, sources, values)
+    return _change(connection, negotiations, identifier, [row.state], {**values, "state": state})
 
 
-def advance_agreement(
-    connection: Connection, identifier: str, sources: Sequence[NegotiationState], **values: Any
+def advance_agreement(connection: Connection, identifier: str, event: NegotiationEvent, **values: Any) -> bool:
+    """Move an agreement by an event of its negotiation. Whether the event fitted."""
+    row = connection.execute(select(agreements.c.state).where(agreements.c.id == identifier)).one_or_none()
+    if row is None or (state := _after(lambda: move_negotiation(NegotiationState(row.state), event))) is None:
+        return False
+    return _change(connection, agreements, identifier, [row.state], {**values, "state": state})
+
+
+def advance_transfer(connection: Connection, identifier: str, event: TransferEvent, **values: Any) -> bool:
+    """Move a transfer by an event. Whether the event fitted."""
+    row = connection.execute(select(transfers.c.state).where(transfers.c.id == identifier)).one_or_none()
+    if row is None or (state := _after(lambda: move_transfer(TransferState(row.state), event))) is None:
+        return False
+    return _change(connection, transfers, identifier, [row.state], {**values, "state": state})
+
+
+def change_transfer(connection: Connection, identifier: str, states: Sequence[TransferState], **values: Any) -> bool:
+    """Change a transfer without moving it, if it is in one of the states: progress, leases, receipts."""
+    return _change(connection, transfers, identifier, states, values)
+
+
+def _after(move: Callable[[], StrEnum]) -> str | None:
+    try:
+        return move().value
+    except ConflictError:
+        return None  # done before, or overtaken: the guard of an effect that runs again
+
+
+def _change(
+    connection: Connection, table: Table, identifier: str, states: Sequence[str], values: Mapping[str, Any]
 ) -> bool:
-    """Change an agreement that is in one of the source states."""
-    return _advance(connection, agreements, identifier, sources, values)
-
-
-def advance_transfer(connection: Connection, identifier: str, sources: Sequence[TransferState], **values: Any) -> bool:
-    """Change a transfer that is in one of the source states."""
-    return _advance(connection, transfers, identifier, sources, values)
-
-
-def _advance(
-    connection: Connection, table: Table, identifier: str, sources: Sequence[str], values: Mapping[str, Any]
-) -> bool:
-    query = update(table).where(table.c.id == identifier, table.c.state.in_([str(s) for s in sources]))
+    query = update(table).where(table.c.id == identifier, table.c.state.in_([str(s) for s in states]))
     return connection.execute(query.values(**values)).rowcount == 1
 
 
@@ -206,6 +227,14 @@ async def get_transfer(state: StateStore, identifier: str) -> TransferRow:
         NotFoundError: there is none.
     """
     return await state.read(lambda connection: transfer(connection, identifier))
+
+
+async def known_transfer(state: StateStore, transfer_id: str) -> TransferRow | None:
+    """A transfer's row, None before its start."""
+    try:
+        return await get_transfer(state, transfer_id)
+    except NotFoundError:
+        return None
 
 
 async def list_negotiations(

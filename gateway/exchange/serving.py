@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-from sqlalchemy import Connection, insert, update
+from typing import Final
 
 from gateway.decisions.inputs import KeptDecision, transfer_input
 from gateway.errors import (
@@ -17,6 +15,7 @@ from gateway.errors import (
     PeerUnavailableError,
 )
 from gateway.exchange import findings, rows
+from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.locks import KeyedLocks, meanwhile
 from gateway.exchange.peer import ChunkMark, Granted, PeerFrame, StreamOpening
@@ -29,8 +28,8 @@ from gateway.model.ids import parse_uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.policy_facts import Recipient
 from gateway.model.statements import Agreement, StreamEnd
+from gateway.model.transfer import TransferEvent as Event
 from gateway.model.transfer import TransferState as State
-from gateway.state.schema import agreements, transfers
 from gateway.storage.arrow_chunks import split_messages
 from gateway.storage.ipc_frames import PREFIX_BYTES
 from gateway.storage.versions import Version
@@ -58,9 +57,6 @@ class Serving:
         self._tickets = tickets
         self._locks = KeyedLocks()
         self._streams: dict[str, _Stream] = {}
-        house.steps.register("provider.started", _started)
-        house.steps.register("provider.resumed", _resumed)
-        house.steps.register("provider.aborted", _aborted)
 
     async def issue_ticket(self, zone: str, agreement_id: str, transfer_id: str) -> Granted:
         """A new ticket for a transfer of an agreement in force.
@@ -71,7 +67,7 @@ class Serving:
         """
         parse_uuid7(transfer_id)
         agreement = await self._in_force(zone, agreement_id)
-        standing = await self._known(transfer_id)
+        standing = await rows.known_transfer(self._house.state, transfer_id)
         if standing is not None and (standing.side != "provider" or standing.agreement_id != agreement_id):
             raise ConflictError("this transfer id is known with other content", remedy="use a new id")
         return await self._tickets.issue(
@@ -107,7 +103,7 @@ class Serving:
             body = agreement_body(agreement.envelope)
             version = await house.chunks.run(lambda: house.versions.open(agreement.version))
             try:
-                standing = await self._known(transfer_id)
+                standing = await rows.known_transfer(self._house.state, transfer_id)
                 self._check(standing, agreement, body, version, first_chunk)
                 kept = await meanwhile(
                     house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
@@ -139,7 +135,7 @@ class Serving:
         Raises:
             NotFoundError: it is not this peer's.
         """
-        row = await self._known(transfer_id)
+        row = await rows.known_transfer(self._house.state, transfer_id)
         if row is None or row.side != "provider" or row.peer_zone != zone:
             raise NotFoundError("no such transfer")
         await self.end(transfer_id, f"consumer: {reason[:250]}")
@@ -190,12 +186,6 @@ class Serving:
 
     # --- the steps of read ------------------------------------------------------------------------------
 
-    async def _known(self, transfer_id: str) -> rows.TransferRow | None:
-        try:
-            return await rows.get_transfer(self._house.state, transfer_id)
-        except NotFoundError:
-            return None
-
     async def _in_force(self, zone: str, agreement_id: str) -> rows.AgreementRow:
         agreement = await rows.get_agreement(self._house.state, agreement_id)
         if agreement.side != "provider" or agreement.peer_zone != zone:
@@ -225,17 +215,7 @@ class Serving:
             if standing.state == State.COMPLETED and first_chunk != manifest.chunks:
                 raise ConflictError("the transfer is complete", remedy="start a new one")
             return
-        bounds = body.limits
-        for name, limit, taken, more in (
-            ("pulls", bounds.pulls, agreement.pulls, 1),
-            ("rows", bounds.rows, agreement.rows, manifest.rows),
-            ("bytes", bounds.bytes, agreement.bytes, manifest.bytes),
-        ):
-            if limit and taken + more > limit:
-                raise LimitError(
-                    f"the agreement allows {limit} {name}, {taken} are used and this pull needs {more}",
-                    remedy="request access again",
-                )
+        require_room(agreement, body, manifest)
 
     async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement, version: Version) -> KeptDecision:
         house = self._house
@@ -390,7 +370,7 @@ class Serving:
         """Progress renews the lease."""
         now = self._house.clock()
         await self._house.state.write(
-            lambda connection: rows.advance_transfer(
+            lambda connection: rows.change_transfer(
                 connection,
                 transfer_id,
                 [State.STARTED],
@@ -406,8 +386,7 @@ class Serving:
             lambda connection: rows.advance_transfer(
                 connection,
                 transfer_id,
-                [State.STARTED],
-                state=State.SUSPENDED.value,
+                Event.CUT,
                 reason="the stream was cut",
                 deadline=now + self._house.timing.lease,
                 updated_at=now,
@@ -417,48 +396,3 @@ class Serving:
 
 def _ahead(house: House, version: Version, index: int) -> asyncio.Future[bytes]:
     return asyncio.ensure_future(house.chunks.aread(version.chunks[index]))
-
-
-def _started(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    row = arguments["transfer"]
-    try:
-        rows.transfer(connection, row["id"])
-        return
-    except NotFoundError:
-        connection.execute(insert(transfers).values(**row))
-    table = agreements
-    connection.execute(
-        update(table)
-        .where(table.c.id == row["agreement_id"])
-        .values(
-            pulls=table.c.pulls + arguments["pulls"],
-            rows=table.c.rows + arguments["rows"],
-            bytes=table.c.bytes + arguments["bytes"],
-            updated_at=row["updated_at"],
-        )
-    )
-
-
-def _resumed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    row = arguments["transfer"]
-    rows.advance_transfer(
-        connection,
-        row["id"],
-        [State.STARTED, State.SUSPENDED],
-        state=State.STARTED.value,
-        first_chunk=row["first_chunk"],
-        reason="",
-        deadline=row["deadline"],
-        updated_at=row["updated_at"],
-    )
-
-
-def _aborted(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    rows.advance_transfer(
-        connection,
-        arguments["id"],
-        [State.REQUESTED, State.STARTED, State.SUSPENDED],
-        state=State.TERMINATED.value,
-        reason=arguments["reason"],
-        updated_at=arguments["now"],
-    )

@@ -17,10 +17,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from gateway.decisions.inputs import KeptDecision
-from gateway.errors import LedgerError, StorageError, TdzError
+from gateway.errors import LedgerError, StorageError
 from gateway.journal import Journal, Recorded
 from gateway.model import canonical
-from gateway.model.ids import uuid7
+from gateway.model.ids import uuid7, uuid7_unix_ms
 from gateway.state import StateStore
 from gateway.state.schema import pending
 
@@ -58,20 +58,20 @@ class Step:
 
 
 class Steps:
-    """Runs steps and finishes those that a crash interrupted."""
+    """Runs steps and finishes those that a crash interrupted.
 
-    def __init__(self, state: StateStore, journal: Journal) -> None:
+    Args:
+        state: the state database.
+        journal: this zone's log.
+        effects: by name; each runs in one transaction with the end of the pending row, possibly after a restart.
+    """
+
+    def __init__(self, state: StateStore, journal: Journal, effects: Mapping[str, Effect]) -> None:
         self._state = state
         self._journal = journal
-        self._effects: dict[str, Effect] = {"": _nothing}
+        self._effects: dict[str, Effect] = {"": _nothing, **effects}
         self._running: set[asyncio.Task[Recorded]] = set()
         self._owed: dict[str, Step] = {}
-
-    def register(self, name: str, effect: Effect) -> None:
-        """Name an effect. It runs in one transaction with the end of the pending row, possibly after a restart."""
-        if name in self._effects:
-            raise TdzError(f"effect {name} is registered twice")
-        self._effects[name] = effect
 
     async def run(self, step: Step) -> Recorded:
         """Do a step whole; a caller that is cancelled hears of it after the step's end.
@@ -123,7 +123,7 @@ class Steps:
                 "closing": step.closing,
             }
         ).decode()
-        created_at = int(step.entry_id[:8] + step.entry_id[9:13], 16) // 1000
+        created_at = uuid7_unix_ms(step.entry_id) // 1000
         row = {
             "entry_id": step.entry_id,
             "flow": step.effect,

@@ -21,7 +21,6 @@ from gateway.model.canonical import CanonicalError, JsonValue, decode, encode
 from gateway.model.limits import CLOCK_LEEWAY_S
 from gateway.model.participant import parse_zone_name
 
-PROCESS_MAX_CHARS: Final = 128
 TIME_MAX: Final = 7_258_118_400  # 2200-01-01
 
 _KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")

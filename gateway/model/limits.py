@@ -31,7 +31,6 @@ ROWS_MAX: Final = (1 << 53) - 1
 
 # names and texts
 ID_MAX_CHARS: Final = 63
-TITLE_MAX_CHARS: Final = 200
 DESCRIPTION_MAX_CHARS: Final = 4_000
 REQUEST_ID_MAX_CHARS: Final = 128
 LIST_PAGE_MAX: Final = 500
@@ -41,7 +40,6 @@ MECHANISMS_PER_REQUEST: Final = 32
 CLOCK_LEEWAY_S: Final = 30
 TICKET_TTL_S: Final = 300
 CONFIRM_BEFORE_S: Final = 60
-REQUEST_ID_KEPT_S: Final = 7 * 86_400
 REVIEW_TTL_S: Final = 14 * 86_400
 AGREEMENT_TTL_S: Final = 30 * 86_400
 LEASE_S: Final = 120  # a transfer without progress for so long is aborted on both sides

@@ -29,6 +29,7 @@ class NegotiationState(StrEnum):
 class NegotiationEvent(StrEnum):
     """What happens to a negotiation."""
 
+    DECIDE = "decide"  # this zone's own decision lets it go on
     HOLD = "hold"  # a review: waits for a person
     OFFER = "offer"
     COUNTERSIGN = "countersign"
@@ -39,6 +40,7 @@ class NegotiationEvent(StrEnum):
 _S, _E = NegotiationState, NegotiationEvent
 
 TRANSITIONS: Final[dict[tuple[NegotiationState, NegotiationEvent], NegotiationState]] = {
+    (_S.REQUESTED, _E.DECIDE): _S.REQUESTED,
     (_S.REQUESTED, _E.HOLD): _S.REQUESTED,
     (_S.REQUESTED, _E.OFFER): _S.OFFERED,
     (_S.REQUESTED, _E.COUNTERSIGN): _S.ACCEPTED,  # the consumer hears the offer and countersigns in one step

@@ -112,7 +112,7 @@ def first_line(error: BaseException) -> str:
 def _open_parquet(file: Path) -> Any:
     remedy = "the file is cut off or damaged; write or copy it again"
     try:
-        parquet = pq.ParquetFile(file, memory_map=False, pre_buffer=False)
+        parquet = pq.ParquetFile(file, memory_map=False, pre_buffer=False, page_checksum_verification=True)
         schema = parquet.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataFileError(f"{file}: not a whole Parquet file: {first_line(error)}", remedy=remedy) from error

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import insert, select
 
-from gateway.errors import LedgerError, StorageError, TdzError
+from gateway.errors import LedgerError, StorageError
 from gateway.exchange.steps import Step, Steps
 from gateway.model.ids import uuid7
 from gateway.state.schema import pending, tickets
@@ -35,9 +35,7 @@ def effect(connection, arguments, recorded):
 
 
 def steps_of(rooms, done=effect):
-    made = Steps(rooms.state, rooms.journal)
-    made.register("test.effect", done)
-    return made
+    return Steps(rooms.state, rooms.journal, {"test.effect": done})
 
 
 def step(name="one"):
@@ -141,16 +139,11 @@ async def test_the_same_event_again_gives_the_same_entry_and_another_body_is_ref
         await steps.run(Step(kind="test", subject="tests/1", body={"a": 2}, entry_id=name))
 
 
-def test_an_effect_has_one_meaning(rooms):
-    with pytest.raises(TdzError, match="registered twice"):
-        steps_of(rooms).register("test.effect", effect)
-
-
 async def test_steps_of_another_flow_are_left_for_it(rooms):
     def dies(*_arguments):
         raise Crash
 
     with pytest.raises(Crash):
         await steps_of(rooms, dies).run(step())
-    assert await Steps(rooms.state, rooms.journal).recover() == 0
+    assert await Steps(rooms.state, rooms.journal, {}).recover() == 0
     assert len(await intents(rooms)) == 1

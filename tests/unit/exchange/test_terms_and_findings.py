@@ -14,7 +14,6 @@ from gateway.model.terms import Terms
 
 HOUSE = [
     findings.NOT_OFFERED, findings.STALE, findings.SAME_ZONE, findings.PEER, findings.BROKEN, findings.CLOCK,
-    findings.EXPIRED,
 ]  # fmt: skip
 
 

@@ -1,0 +1,111 @@
+"""What recorded steps of a negotiation do to its rows, on both sides; each may run again after a restart.
+
+States move by the table in `gateway.model.negotiation` alone; an event that does not fit the state any more was
+done before, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, insert, select
+
+from gateway.exchange import rows
+from gateway.exchange.steps import Effect
+from gateway.journal import Recorded
+from gateway.model import canonical
+from gateway.model.negotiation import NegotiationEvent as Event
+from gateway.state.schema import agreements, negotiations
+
+
+def _with_seq(document: dict[str, Any], recorded: Recorded) -> dict[str, Any]:
+    """Say where the newest decision stands on this ledger."""
+    if "decisions" in document:
+        *before, last = document["decisions"]
+        document = {**document, "decisions": [*before, [*last[:3], recorded.seq]]}
+    return document
+
+
+def _consumer_decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
+    rows.advance_negotiation(
+        connection,
+        arguments["id"],
+        Event(arguments["event"]),
+        document=_with_seq(arguments["document"], recorded),
+        effect=arguments["effect"],
+        held_by=arguments["held_by"],
+        deadline=arguments["deadline"],
+        peer_zone=arguments["peer_zone"],
+        updated_at=arguments["now"],
+    )
+
+
+def _consumer_agreed(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
+    agreement = arguments["agreement"]
+    if rows.advance_negotiation(
+        connection,
+        arguments["id"],
+        Event.COUNTERSIGN,
+        document=_with_seq(arguments["document"], recorded),
+        agreement_id=agreement["id"],
+        updated_at=arguments["now"],
+    ):
+        connection.execute(insert(agreements).values(**agreement))
+
+
+def _consumer_ended(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
+    now = arguments["now"]
+    row = rows.negotiation(connection, arguments["id"])
+    rows.advance_negotiation(
+        connection,
+        row.id,
+        Event.TERMINATE,
+        document=_with_seq(arguments["document"], recorded),
+        effect=arguments["effect"],
+        updated_at=now,
+    )
+    if row.agreement_id:
+        reason = arguments["document"].get("reason", "")[:300]
+        rows.advance_agreement(connection, row.agreement_id, Event.TERMINATE, reason=reason, updated_at=now)
+
+
+def _provider_decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
+    row = dict(arguments["negotiation"])
+    if connection.execute(select(func.count()).where(negotiations.c.id == row["id"])).scalar_one():
+        return
+    row["document"] = canonical.encode({**row["document"], "ledger_size": recorded.size, "seq": recorded.seq}).decode()
+    connection.execute(insert(negotiations).values(**row))
+    if arguments["agreement"] is not None:
+        connection.execute(insert(agreements).values(**arguments["agreement"]))
+
+
+def _provider_confirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    now = arguments["now"]
+    rows.advance_agreement(
+        connection,
+        arguments["agreement"],
+        Event.CONFIRM,
+        envelope=arguments["envelope"],
+        created_at=now,
+        updated_at=now,
+    )
+    rows.advance_negotiation(connection, arguments["negotiation"], Event.CONFIRM, updated_at=now)
+
+
+def _provider_unconfirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+    now, reason = arguments["now"], "not confirmed"
+    rows.advance_agreement(connection, arguments["agreement"], Event.TERMINATE, reason=reason, updated_at=now)
+    rows.advance_negotiation(
+        connection, arguments["negotiation"], Event.TERMINATE, document={"reason": reason}, updated_at=now
+    )
+
+
+EFFECTS: Final[Mapping[str, Effect]] = {
+    "consumer.decided": _consumer_decided,
+    "consumer.agreed": _consumer_agreed,
+    "consumer.ended": _consumer_ended,
+    "provider.decided": _provider_decided,
+    "provider.confirmed": _provider_confirmed,
+    "provider.unconfirmed": _provider_unconfirmed,
+}
