@@ -112,6 +112,7 @@ class Gateway:
     async def _start(self) -> None:
         settings, layout, stack = self.settings, self.settings.layout, self._stack
         card = _own_card(settings)
+        _require_state(settings)
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
         journal = await Journal.open(
@@ -341,6 +342,15 @@ class Gateway:
     async def stop(self) -> None:
         """Finish what can be finished soon, then end; what is open goes on after the next start."""
         await self._stack.aclose()
+
+
+def _require_state(settings: GatewaySettings) -> None:
+    """An empty state would forget revocations and pairings: a zone's database is made by its init and never again."""
+    if not settings.layout.state.is_file():
+        raise ConfigError(
+            f"the state database {settings.layout.state} is gone",
+            remedy="restore it from the newest backup; it holds revocations, pairings, registers and open transfers",
+        )
 
 
 def _own_card(settings: GatewaySettings) -> SignedCard:

@@ -1,4 +1,4 @@
-"""The gateway's own state: one database, one writer. It can be lost and rebuilt; the ledger wins."""
+"""The gateway's own state: one database, one writer. Where it contradicts the ledger, the ledger wins."""
 
 from gateway.state.store import StateStore
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import DeniedError
+from gateway.errors import ConfigError, DeniedError
 from gateway.identity.verifier import load_certificate
 from tests.e2e.conftest import Scene
 from tests.e2e.material import CYBERJAYA, LINGANG, open_dataset
@@ -94,3 +94,12 @@ async def test_the_gateway_renews_its_own_certificate_and_stays_reachable(
         assert (await corridor.b.corridor.reach(CYBERJAYA)).reachable
         recorded = await corridor.a.house.journal.entries(0, corridor.a.house.journal.size, 1 << 20)
         assert any(f"{after.serial_number:040x}".encode() in entry for entry in recorded)
+
+
+async def test_a_gateway_whose_state_is_gone_refuses_to_start(small: Any) -> None:
+    opened: AbstractAsyncContextManager[Small] = small()
+    async with opened as corridor:
+        await corridor.stop(CYBERJAYA)
+        corridor.corridor.zone(CYBERJAYA).layout.state.unlink()
+        with pytest.raises(ConfigError, match="is gone"):
+            await corridor.start(CYBERJAYA)
