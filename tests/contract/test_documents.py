@@ -63,6 +63,17 @@ def test_a_page_links_to_what_exists(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_files_that_a_page_names_exist() -> None:
+    rooms = (ROOT, ROOT / "gateway", ROOT / "ledger")
+    wrong = [
+        f"{page.name}: {name}"
+        for page in PAGES
+        for name in re.findall(r"`([a-z]+/[a-z_/]+\.py)`", page.read_text("utf-8"))
+        if not any((room / name).exists() for room in rooms)
+    ]
+    assert wrong == []
+
+
 def test_commands_in_the_pages_exist_with_their_options() -> None:
     wrong = []
     for page in PAGES:
