@@ -33,7 +33,7 @@ from tests.e2e.material import (
     open_dataset,
 )
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 QUICK = Timing(reaper=0.05, retry=0.05, answer=2)
 
 Entry = dict[str, Any]

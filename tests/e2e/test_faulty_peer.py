@@ -546,9 +546,14 @@ async def test_a_peer_that_stays_away_while_streaming_is_aborted_when_the_lease_
         except NotFoundError:
             return False
 
+    async def ended():
+        # Further ahead each time: progress that was verified after the cut renews the lease once more.
+        shared.clock.ahead += shared.timing.lease + 2
+        return (await (await shared.um()).transfer(pull.transfer)).state == "TERMINATED"
+
     await eventually(suspended)
-    shared.clock.ahead = shared.timing.lease + 2
     try:
+        await eventually(ended, every=0.3)
         for gateway in (shared.a, shared.b):
             entry = await recorded(gateway, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"))
             assert entry["body"]["reason"]
