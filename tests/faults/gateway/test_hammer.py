@@ -37,9 +37,8 @@ class Told:
     transfers: list[str] = field(default_factory=list)
 
 
-async def partner(corridor: Stage, told: Told, stopping: asyncio.Event) -> None:
+async def partner(corridor: Stage, resource: str, told: Told, stopping: asyncio.Event) -> None:
     """Request and pull, again and again."""
-    resource, _ = await corridor.offered(chunks=2)
     while not stopping.is_set():
         request_id = str(uuid.uuid4())
         access = await insist(lambda r=request_id: corridor.um.request(resource, purpose="research", request_id=r))
@@ -72,7 +71,8 @@ async def test_gateways_that_come_and_go_at_random_lose_nothing_that_was_told(tm
     dice = random.Random(_SEED)
     told, stopping = Told(), asyncio.Event()
     async with stage(tmp_path) as made:
-        partners = (partner(made, told, stopping) for _ in range(_PARTNERS))
+        offered = [(await made.offered(chunks=2))[0] for _ in range(_PARTNERS)]
+        partners = (partner(made, resource, told, stopping) for resource in offered)
         working: asyncio.Future[Any] = asyncio.gather(*partners)
         for _ in range(_ROUNDS):
             await asyncio.sleep(dice.uniform(0.2, 2.0))
