@@ -21,11 +21,12 @@ from gateway.errors import (
 from gateway.exchange import findings, rows
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.landing import Arrival
+from gateway.exchange.locks import both
 from gateway.exchange.outbox import Outbox
 from gateway.exchange.steps import Step
 from gateway.journal import Recorded
 from gateway.model import canonical
-from gateway.model.statements import Agreement, DatasetCard, Receipt
+from gateway.model.statements import Agreement, Receipt, card_of
 from gateway.model.transfer import TransferEvent as Event
 from gateway.model.transfer import TransferState as State
 from gateway.state.schema import agreements
@@ -84,15 +85,13 @@ class Arriving:
         await self.clear(arrival.transfer_id)  # readers of it hold its files open
 
     async def _stream(self, arrival: Arrival) -> None:
-        """One stream: a ticket, decide again, record, then take chunks from the first one missing.
+        """One stream: a ticket while deciding again, record, then take chunks from the first one missing.
 
-        The ticket comes first: a peer that is away gives none, and so no entry says that the transfer goes on.
+        The ticket comes before the entry: a peer that is away gives none, so no entry says that the transfer goes on.
         """
         house, agreement = self._house, arrival.agreement
-        first_chunk = await arrival.prepare()
-        ticket = await self._peer_ticket(arrival)
         body = agreement_body(agreement.envelope)
-        kept = await self._decide_again(agreement, body)
+        (first_chunk, ticket), kept = await both(self._ready(arrival), self._decide_again(agreement, body))
         if kept.decision.effect != "allow":
             await self._record_refusal(arrival, kept)
             raise findings.raised(
@@ -107,9 +106,12 @@ class Arriving:
         async with peer.read(ticket, arrival.transfer_id, first_chunk, recorded.size) as frames:
             await arrival.take(frames, first_chunk)
 
+    async def _ready(self, arrival: Arrival) -> tuple[int, str]:
+        return await arrival.prepare(), await self._peer_ticket(arrival)
+
     async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement) -> KeptDecision:
         house = self._house
-        card = DatasetCard.parse(canonical.decode(agreement.card.encode()))
+        card = card_of(agreement.card)
         facts = card.facts()
         document = transfer_input(
             now=house.clock(),

@@ -10,8 +10,8 @@ from gateway.errors import IntegrityError, PeerError, TdzError
 from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.peer import Bytes, ChunkMark, PeerFrame, StreamOpening
-from gateway.model import canonical, limits
-from gateway.model.statements import DatasetCard, StreamEnd
+from gateway.model import limits
+from gateway.model.statements import StreamEnd, card_of
 from gateway.model.transfer import TransferState as State
 from gateway.storage.chunks import DIGEST_BYTES
 from gateway.storage.ipc_frames import PREFIX_BYTES, join_message, join_schema
@@ -36,7 +36,7 @@ class Arrival:
         self._house = house
         self.transfer_id = transfer_id
         self.agreement = agreement
-        self.card = DatasetCard.parse(canonical.decode(agreement.card.encode()))
+        self.card = card_of(agreement.card)
         self._landing: Landing | None = None
         self._version: Version | None = None
         self._ready = asyncio.Event()  # the peer's start is mirrored here: chunks may be forwarded
@@ -279,6 +279,8 @@ class Arrival:
         return self._landing.chunks
 
     async def _until(self, event: asyncio.Event) -> None:
+        if event.is_set() and self._error is None:
+            return
         waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._ended.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class KeyedLocks:
@@ -34,15 +35,15 @@ class KeyedLocks:
                 self._locks[key] = lock, users - 1
 
 
-async def meanwhile(condition: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
-    """Wait for a condition while work is done; the work's result, once both are through.
+async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Await two things at once; both results, once both are through.
 
     The first error of either is raised; the other is ended before.
     """
-    tasks = asyncio.create_task(condition), asyncio.create_task(work)
+    tasks = asyncio.create_task(first), asyncio.create_task(second)
     try:
         await asyncio.gather(*tasks)
-        return tasks[1].result()
+        return tasks[0].result(), tasks[1].result()
     finally:
         for task in tasks:
             task.cancel()

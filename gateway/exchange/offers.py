@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -15,6 +17,7 @@ from gateway.model import limits
 from gateway.model.statements import DatasetCard
 
 _log = structlog.get_logger()
+_PROVEN_MAX: Final = 32  # cards whose signature was verified, kept in memory until they expire or others come
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Offers:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self._proven: dict[tuple[bytes, bytes], DatasetCard] = {}
 
     # --- out: for a paired gateway ----------------------------------------------------------------------
 
@@ -164,9 +168,17 @@ class Offers:
         if stored.expires_at <= self._house.clock():
             return None
         try:
-            return Offered(stored.zone, self._house.read(DatasetCard, stored.envelope, of=stored.zone))
+            # The key is the signer's as it is now, so that a new zone card makes every kept card be proven anew.
+            key = self._house.card(stored.zone).statement_key, hashlib.sha256(stored.envelope.encode()).digest()
+            card = self._proven.get(key)
+            if card is None:
+                card = self._house.read(DatasetCard, stored.envelope, of=stored.zone)
+                while len(self._proven) >= _PROVEN_MAX:
+                    self._proven.pop(next(iter(self._proven)))
+                self._proven[key] = card
         except TdzError:
             return None
+        return Offered(stored.zone, card)
 
     async def _keep(self, zone: str, envelope: str) -> Offered:
         house = self._house

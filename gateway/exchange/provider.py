@@ -11,7 +11,7 @@ from gateway.decisions.inputs import KeptDecision, Persons, own_persons, transfe
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.exchange import findings, rows
 from gateway.exchange.house import House, parse_envelope
-from gateway.exchange.locks import KeyedLocks, meanwhile
+from gateway.exchange.locks import KeyedLocks, both
 from gateway.exchange.peer import Answer, Granted
 from gateway.exchange.steps import Step
 from gateway.exchange.tickets import Tickets
@@ -74,7 +74,7 @@ class Provider:
             standing = await self._standing(request.id, zone, digest)  # 2
             if standing is not None:
                 return standing
-            published, kept = await meanwhile(
+            _, (published, kept) = await both(
                 house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
                 self._own_decision(zone, request),  # 4
             )

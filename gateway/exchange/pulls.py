@@ -25,11 +25,10 @@ from gateway.exchange.house import House, agreement_body
 from gateway.exchange.landing import Arrival
 from gateway.exchange.outbox import Outbox
 from gateway.exchange.tickets import Redeemed, Tickets
-from gateway.model import canonical
 from gateway.model.ids import uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.participant import Identity
-from gateway.model.statements import DatasetCard
+from gateway.model.statements import card_of
 from gateway.model.transfer import TransferState as State
 
 _log = structlog.get_logger()
@@ -78,7 +77,7 @@ class Pulls:
             ConflictError: not in force, or the transfer has ended.
         """
         agreement = await self._in_force(caller, agreement_id)
-        card = DatasetCard.parse(canonical.decode(agreement.card.encode()))
+        card = card_of(agreement.card)
         manifest = card.manifest
         if not 0 <= first_chunk <= manifest.chunks:
             raise ConflictError(f"the version has {manifest.chunks} chunks, not {first_chunk}")
@@ -119,7 +118,7 @@ class Pulls:
             NotFoundError, ConflictError: as `open`.
         """
         agreement = await self._in_force(caller, agreement_id)
-        return DatasetCard.parse(canonical.decode(agreement.card.encode())).schema_bytes()
+        return card_of(agreement.card).schema_bytes()
 
     async def redeem(self, caller: Identity, fingerprint: str, ticket: str) -> tuple[Arrival, Redeemed]:
         """Present a ticket: join or start the transfer behind it.

@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from gateway.errors import ConflictError, NotFoundError
 from gateway.model import canonical, limits
@@ -191,8 +191,14 @@ def _change(
     return connection.execute(query.values(**values)).rowcount == 1
 
 
+_BY_ID: Final = {  # built once: these are the hot reads
+    table.name: select(table).where(table.c.id == bindparam("identifier"))
+    for table in (negotiations, agreements, transfers)
+}
+
+
 def _one(connection: Connection, table: Table, identifier: str, name: str) -> dict[str, Any]:
-    row = connection.execute(select(table).where(table.c.id == identifier)).mappings().one_or_none()
+    row = connection.execute(_BY_ID[table.name], {"identifier": identifier}).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"no {name} {identifier[:80]}", remedy=f"see `tdz {name} list`")
     return dict(row)

@@ -17,7 +17,7 @@ from gateway.errors import (
 from gateway.exchange import findings, rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
-from gateway.exchange.locks import KeyedLocks, meanwhile
+from gateway.exchange.locks import KeyedLocks, both
 from gateway.exchange.peer import ChunkMark, Granted, PeerFrame, StreamOpening
 from gateway.exchange.provider import Provider
 from gateway.exchange.steps import Step
@@ -105,7 +105,7 @@ class Serving:
             try:
                 standing = await rows.known_transfer(self._house.state, transfer_id)
                 self._check(standing, agreement, body, version, first_chunk)
-                kept = await meanwhile(
+                _, kept = await both(
                     house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
                     self._decide_again(agreement, body, version),  # 4
                 )

@@ -7,6 +7,7 @@ times Unix seconds UTC, sizes bytes.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,7 +15,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError,
 from pydantic_core import PydanticCustomError
 
 from gateway.errors import PeerError
-from gateway.model import limits
+from gateway.model import canonical, limits
 from gateway.model.dataset import DatasetManifest, Description
 from gateway.model.decision import Decision
 from gateway.model.obligation import Obligation
@@ -97,6 +98,16 @@ class DatasetCard(Statement):
     def facts(self) -> DatasetFacts:
         """The policy input's dataset part."""
         return self.description.facts(self.version)
+
+
+@functools.lru_cache(maxsize=16)
+def card_of(text: str) -> DatasetCard:
+    """The card that a row holds as canonical JSON; cards are frozen, and asked for several times in one pull.
+
+    Raises:
+        PeerError: it is malformed.
+    """
+    return DatasetCard.parse(canonical.decode(text.encode()))
 
 
 class NegotiationRequest(Statement):

@@ -22,7 +22,7 @@ from gateway.exchange.publishing import Message, Publisher
 from gateway.exchange.pulls import Opened, Pulls
 from gateway.model import canonical, limits
 from gateway.model.negotiation import NegotiationState
-from gateway.model.statements import DatasetCard, StreamEnd
+from gateway.model.statements import StreamEnd, card_of
 from gateway.server.access import Caller, caller
 from gateway.storage.arrow_chunks import plain_schema, read_schema_message, schema_message, split_messages, to_plain
 from gateway.storage.ipc_frames import PREFIX_BYTES
@@ -60,7 +60,7 @@ class FlightService:
         )
         for row in found:
             if row.expires_at > self._house.clock():
-                card = DatasetCard.parse(canonical.decode(row.card.encode()))
+                card = card_of(row.card)
                 manifest = card.manifest
                 info = flight_pb2.FlightInfo(
                     schema=card.schema_bytes(),
