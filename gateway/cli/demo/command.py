@@ -39,18 +39,18 @@ def demo(
 
     Example: tdz demo --keep /tmp/corridor
     """
-    with connection.speaking(as_json=as_json), _terminable():
+    with connection.speaking(as_json=as_json), _terminable() as ending:
         if keep is not None and resume is not None:
             raise InputError("--keep and --resume exclude each other", remedy="give one of them")
         if resume is not None:
-            _resume(resume.absolute(), as_json=as_json)
+            _resume(resume.absolute(), ending, as_json=as_json)
         else:
-            _tell(keep.absolute() if keep is not None else None, as_json=as_json)
+            _tell(keep.absolute() if keep is not None else None, ending, as_json=as_json)
 
 
-def _tell(keep: Path | None, *, as_json: bool) -> None:
+def _tell(keep: Path | None, ending: threading.Event, *, as_json: bool) -> None:
     from gateway.cli.demo import account
-    from gateway.cli.demo.story import Story
+    from gateway.cli.demo.story import Step, Story
 
     directory = _fresh(keep)
     begun = time.monotonic()
@@ -58,7 +58,14 @@ def _tell(keep: Path | None, *, as_json: bool) -> None:
     try:
         if not as_json:
             console.print("[bold]two zones, two laws, one corridor[/]  [dim]on this machine, real data, mTLS[/]\n")
-        steps = Story(directory, (lambda _step: None) if as_json else account.tell).run()
+
+        def tell(step: Step) -> None:
+            if not as_json:
+                account.tell(step)
+            if ending.is_set():
+                raise KeyboardInterrupt
+
+        steps = Story(directory, tell).run()
         seconds = time.monotonic() - begun
         ok = all(step.ok for step in steps)
         if ok and keep is None:
@@ -83,13 +90,12 @@ def _tell(keep: Path | None, *, as_json: bool) -> None:
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _resume(directory: Path, *, as_json: bool) -> None:
+def _resume(directory: Path, ending: threading.Event, *, as_json: bool) -> None:
     from gateway.cli.demo import account
     from gateway.cli.demo.corridor import Corridor
 
     if not directory.is_dir():
         raise ConfigError(f"there is no {directory}", remedy="make it with `tdz demo --keep DIR`")
-    ending = threading.Event()
     with Corridor.open(directory) as corridor:
         corridor.start()
         document = {
@@ -102,7 +108,6 @@ def _resume(directory: Path, *, as_json: bool) -> None:
             _write(document)
         else:
             _print(document)
-        signal.signal(signal.SIGTERM, lambda *_: ending.set())
         signal.signal(signal.SIGINT, lambda *_: ending.set())
         _stay(corridor, ending)
 
@@ -160,11 +165,15 @@ def _fresh(keep: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C, so that no child process is left."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _terminable() -> Iterator[threading.Event]:
+    """SIGTERM ends the story after its present step, so that no child process is left.
+
+    It raises nothing by itself: an exception at any place could be swallowed by a destructor or a callback.
+    """
+    ending = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: ending.set())
     try:
-        yield
+        yield ending
     finally:
         signal.signal(signal.SIGTERM, before)
 
