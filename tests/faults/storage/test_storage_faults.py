@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import importlib.util
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -37,19 +36,15 @@ worker = _load_worker()
 
 
 def start(*arguments: object, limit: int | None = None, steps: bool = False) -> subprocess.Popen[str]:
-    def confine() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    # The worker confines itself: a function before exec would fork this process, gRPC's threads and all.
+    confined = {} if limit is None else {worker.LIMIT: str(limit)}
     path = os.pathsep.join(filter(None, sys.path))
     return subprocess.Popen(
         [sys.executable, str(WORKER), *map(str, arguments)],
         stdin=subprocess.PIPE if steps else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        preexec_fn=confine,
+        env={**os.environ, "PYTHONPATH": path, **confined},
     )
 
 

@@ -7,6 +7,9 @@ standard input, so that the test decides where it dies; at the input's end it ru
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ from gateway.storage.versions import Version, VersionStore
 
 TRANSFER = "01930000-0000-7000-8000-000000000001"
 BATCHES = 30
+LIMIT = "STORAGE_WORKER_FILE_LIMIT"  # bytes; the largest file that this process may write
 PUBLICATION = {
     "id": "numbers",
     "title": "Numbers",
@@ -105,6 +109,10 @@ async def land(root: Path, source: Path, version: str) -> None:
 
 
 if __name__ == "__main__":
+    if LIMIT in os.environ:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        most = int(os.environ[LIMIT])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     if sys.argv[1] == "publish":
         publish(Path(sys.argv[2]))
     else:
