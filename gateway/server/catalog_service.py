@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.catalog.register import Published
-from gateway.errors import InputError, NotFoundError, TdzError
+from gateway.errors import InputError, IntegrityError, NotFoundError, TdzError
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offered, Offers
 from gateway.model.dataset import DatasetManifest, Description
@@ -84,7 +84,9 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
                     yield catalog_pb2.VerifyDatasetProgress(done=done, chunks=version.manifest.chunks, bytes=size)
             root = await house.chunks.run(version.chunks.root)
             if root != version.manifest.root:
-                raise NotFoundError("the chunk list is not the one that the manifest names")
+                raise IntegrityError(
+                    "the chunk list is not the one that the manifest names", remedy="publish the dataset again"
+                )
             yield catalog_pb2.VerifyDatasetProgress(done=done, chunks=version.manifest.chunks, bytes=size, root=root)
         finally:
             version.chunks.close()
