@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Final, NamedTuple
 from ledger.checkpoint import Checkpoint, Published
 from ledger.edge import TileEdge
 from ledger.entry import Draft, format_time
-from ledger.errors import ClockError, LedgerError, StorageFullError
+from ledger.errors import ClockError, LedgerError
 from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
 from ledger.merkle import leaf_hash
@@ -44,7 +43,7 @@ class Appended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A batch after step 2: durable, and not committed."""
+    """A batch after step 1: signed, and not committed."""
 
     batch: Batch
     edge: TileEdge
@@ -112,11 +111,10 @@ class Committer:
         return free >= 4 * batch
 
     def stage(self, drafts: Sequence[Draft]) -> Staged:
-        """Steps 1 and 2.
+        """Step 1, in memory.
 
         Raises:
             ClockError: the clock lies 2 s or more behind the last entry; nothing happened.
-            StorageFullError: the disk is full; nothing happened.
             Exception: anything else ends the process.
         """
         # 1. Give places, hash the batch's own bytes, fold them onto a copy of the right edge, sign.
@@ -145,27 +143,17 @@ class Committer:
         line = self._signer.sign(checkpoint.text)
         note = Note(checkpoint.text, (Signature.parse(line),)).encode()
         batch = Batch(old.size, old.root, size, checkpoint.root, note, tuple(entries))
-        # 2. state/staging/<size>-<root>: temp, fsync, rename, fsync directory.
-        path = f"state/staging/{batch.name}"
-        try:
-            self._files.replace(path, batch.encode())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            # Nobody was told: the batch fails, and what may have persisted goes.
-            self._files.remove(path)
-            raise StorageFullError(
-                f"the disk is full: {error.strerror}", remedy="free space for the ledger; entries may be retried"
-            ) from error
         return Staged(batch, edge, time_us, appended, rows)
 
     def commit(self, staged: Staged) -> None:
-        """Step 3, the commit point: compare-and-swap in the lock database.
+        """Steps 2 and 3, the commit point: staged batch and compare-and-swap in one transaction of the lock database.
 
         Raises:
+            StorageFullError: the disk is full; nothing happened.
             Exception: whether it happened is unknown; the process must end.
         """
-        self._lock.swap(self.published.note, staged.batch.note, staged.rows, self._storage)
+        batch = staged.batch
+        self._lock.swap(self.published.note, batch.note, batch.encode(), staged.rows, self._storage)
 
     def publish(self, staged: Staged) -> list[str]:
         """Steps 4 and 5.
@@ -177,7 +165,7 @@ class Committer:
             Exception: the batch is committed and not published; the process must end and replay it.
         """
         batch, edge = staged.batch, staged.edge
-        # 4. Tiles and bundles: temp, fsync, link, fsync each directory; the temps go with the staging file.
+        # 4. Tiles and bundles: temp, fsync, link, fsync each directory; the temps go later.
         full = edge.take_full()
         self._files.add(full)
         self._files.add(edge.partials(batch.old_size))
@@ -188,10 +176,9 @@ class Committer:
         self.published = Published(Checkpoint(self.published.checkpoint.origin, batch.size, batch.root), batch.note)
         return [path for path, _ in full]
 
-    def clean(self, staged: Staged, full: Sequence[str]) -> None:
-        """After the acknowledgement: delete the staging file, temporary names and superseded partial files."""
+    def clean(self, full: Sequence[str]) -> None:
+        """After the acknowledgement: delete temporary names and superseded partial files."""
         self._files.discard()
-        self._storage.unlink(f"{self._directory}/state/staging/{staged.batch.name}")
         self._files.remove_partials(full)
 
     def commit_now(self, drafts: Sequence[Draft]) -> list[Appended]:
@@ -200,7 +187,7 @@ class Committer:
             raise LedgerError("not enough free space for a ledger", remedy="free space or name another directory")
         staged = self.stage(drafts)
         self.commit(staged)
-        self.clean(staged, self.publish(staged))
+        self.clean(self.publish(staged))
         return staged.appended
 
     def find(self, drafts: Sequence[Draft]) -> dict[str, Row]:

@@ -91,7 +91,7 @@ class CommittingThread:
             while batch := self._take():
                 self._commit(batch)
         except BaseException as error:
-            # Any error past step 2 fails every waiting caller and ends the process.
+            # Any error past step 1 fails every waiting caller and ends the process.
             self._fail(error)
             self._fatal(error)
 
@@ -131,14 +131,14 @@ class CommittingThread:
             return
         try:
             staged = self._committer.stage([item.draft for item in fresh])
+            self._committer.commit(staged)
         except AppendError as error:  # before the commit point: the batch fails, the log lives
             self._settle([*outcomes, *((item, error) for item in fresh)], None)
             return
-        self._committer.commit(staged)
         full = self._committer.publish(staged)
         outcomes += zip(fresh, staged.appended, strict=True)
         self._settle(outcomes, self._committer.published)
-        self._committer.clean(staged, full)
+        self._committer.clean(full)
 
     def _without_recorded(self, batch: list[Item], outcomes: list[tuple[Item, Outcome]]) -> list[Item]:
         """Answer the items whose ids are recorded: the first result, or a conflict."""

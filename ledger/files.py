@@ -113,6 +113,14 @@ class FileWriter:
             raise
         self._storage.sync_directory(parent)
 
+    def repeat(self, path: str, existing: str) -> None:
+        """Put a file that is there in the place of another one too, durably and atomically: one file, two names."""
+        temporary = f"{self._temporary}/{self._prefix}{next(self._numbers)}"
+        target = f"{self._directory}/{path}"
+        self._storage.link(f"{self._directory}/{existing}", temporary)
+        self._storage.rename(temporary, target)
+        self._storage.sync_directory(os.path.dirname(target))
+
     def remove(self, path: str) -> None:
         """Remove a file durably; one that is not there is fine."""
         target = f"{self._directory}/{path}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ledger.errors import ContradictionError, OperationalError
+from ledger.errors import ContradictionError, OperationalError, StorageFullError
 from ledger.storage import Storage
 
 __all__ = ["LockDatabase", "Row"]
@@ -18,6 +19,7 @@ CREATE TABLE lock (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
     id TEXT PRIMARY KEY, seq INTEGER NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE staged (origin TEXT PRIMARY KEY, batch BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
 
@@ -38,7 +40,8 @@ class Row(NamedTuple):
 class LockDatabase:
     """One connection to ``state/lock.db``.
 
-    Durability: when :meth:`swap` returns, the new note is on disk. Atomicity: note and rows together or neither.
+    Durability: when :meth:`swap` returns, the new note is on disk. Atomicity: note, staged batch and rows together or
+    none of them.
 
     Raises:
         ContradictionError: the file is missing, or holds another log.
@@ -73,24 +76,49 @@ class LockDatabase:
         query = f"SELECT id, seq, size, content FROM entries WHERE id IN ({marks})"  # noqa: S608 (marks only)
         return {row[0]: Row(row[0], row[1], row[2], bytes(row[3])) for row in self._db.execute(query, ids)}
 
-    def swap(self, old: bytes, new: bytes, rows: Sequence[Row], storage: Storage) -> None:
-        """Put the new note in the place of exactly the old one, with the rows of its entries.
+    def staged(self) -> bytes | None:
+        """The batch that was committed last, as it was staged; None before the first."""
+        row = self._db.execute("SELECT batch FROM staged WHERE origin = ?", (self._origin,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def swap(self, old: bytes, new: bytes, batch: bytes, rows: Sequence[Row], storage: Storage) -> None:
+        """Put the new note in the place of exactly the old one, with its staged batch and the rows of its entries.
 
         Raises:
             ContradictionError: the database holds another note than the old one: another process wrote it.
+            StorageFullError: the disk is full, and nothing was committed.
+            Exception: whether it happened is unknown.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        changed = self._db.execute(
-            "UPDATE lock SET note = ? WHERE origin = ? AND note = ?", (new, self._origin, old)
-        ).rowcount
-        if changed != 1:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            changed = self._db.execute(
+                "UPDATE lock SET note = ? WHERE origin = ? AND note = ?", (new, self._origin, old)
+            ).rowcount
+            if changed != 1:
+                raise ContradictionError("state/lock.db holds another checkpoint than the last one committed here")
+            self._db.execute("INSERT OR REPLACE INTO staged VALUES (?, ?)", (self._origin, batch))
+            self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
+            storage.commit(self._db)
+        except (OSError, sqlite3.Error) as error:
+            self._roll_back()
+            if not _is_full(error) or self.note() != old:
+                raise
+            raise StorageFullError(
+                "the disk is full", remedy="free space for the ledger; entries may be retried"
+            ) from error
+        except ContradictionError:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # a full disk may have ended it already
             self._db.execute("ROLLBACK")
-            raise ContradictionError("state/lock.db holds another checkpoint than the last one committed here")
-        self._db.executemany(
-            "INSERT INTO entries VALUES (?, ?, ?, ?)",
-            rows,
-        )
-        storage.commit(self._db)
+
+
+def _is_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def create_database(path: Path, schema: str, first: tuple[str, tuple[object, ...]] | None = None) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ledger.behind import WriteBehind
 from ledger.checkpoint import Checkpoint
 from ledger.committing import Fatal, end_process, stopped
-from ledger.errors import BadRequestError, LedgerError, MirrorBehindError, MirrorFullError
+from ledger.errors import LedgerError, MirrorBehindError, MirrorFullError
 from ledger.mirror_store import MirrorStore, mirror_directory, unix_seconds
 from ledger.note import CosignatureSigner
 from ledger.storage import DiskStorage, Storage
@@ -21,8 +23,11 @@ from ledger.tiles import read_entries
 __all__ = ["DEFAULT_QUOTA_BYTES", "Mirror"]
 
 DEFAULT_QUOTA_BYTES: Final = 64 * 1024**3
+FILE_AFTER_S: Final = 1.0
+"""How long tiles, bundles and the served checkpoint may lag behind what was cosigned."""
 
 _T = TypeVar("_T")
+_log = logging.getLogger("ledger")
 
 
 class Mirror:
@@ -30,7 +35,8 @@ class Mirror:
 
     A push is ``begin``, then ``receive`` from :attr:`have` on until the pending size, then ``finish``. It may
     break off anywhere and go on after a restart. A repeat of the mirrored size gives a new cosignature.
-    Requests run one after another on a thread of their own; none waits for an append.
+    Requests run one after another on a thread of their own; none waits for an append. A push in one message
+    (``take``) is held in ``state/witness.db``; the files follow within ``FILE_AFTER_S`` seconds.
 
     Made by :meth:`open`.
     """
@@ -44,6 +50,7 @@ class Mirror:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._ended: BaseException | None = None
         self._closed = False
+        self._behind = WriteBehind(worker, self._file, FILE_AFTER_S)
 
     @classmethod
     async def open(
@@ -157,22 +164,25 @@ class Mirror:
         Args:
             start: the first entry's number; entries that are here already are passed over.
 
+        Durability: entries and row are in ``state/witness.db`` when it returns; the files follow.
+
         Raises:
             As the three.
         """
-
-        def work() -> str:
-            self._store.begin(note, old_size, proof)
-            have = self._store.have
-            if start > have:
-                raise BadRequestError(f"entries begin at {start}, the mirror needs {have}")
-            if fresh := entries[have - start :]:
-                self._store.receive(fresh)
-            return self._store.finish()
-
-        line = await self._run(work)
+        line = await self._run(lambda: self._store.take(note, old_size, proof, start, entries))
+        self._behind.ask()
         self._wake()
         return line
+
+    def _file(self) -> None:
+        if self._ended is not None:
+            return
+        try:
+            self._guarded(self._store.file)
+        except MirrorFullError as error:  # held all the same; the next push or the next start files it
+            _log.warning("the mirror of %s is not filed yet: %s", self.origin, error.message)
+        except LedgerError as error:
+            _log.error("the mirror of %s is not filed: %s", self.origin, error.message)
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -208,14 +218,20 @@ class Mirror:
 
     async def read(self, start: int, stop: int, max_bytes: int) -> list[bytes]:
         """Mirrored entries as bytes, from ``start`` up to ``stop`` exclusive, at least one where there is one."""
-        size = self._store.size
-        return await self._run(lambda: read_entries(self._directory, start, min(stop, size), size, max_bytes))
+
+        def work() -> list[bytes]:
+            self._store.file()
+            size = self._store.size
+            return read_entries(self._directory, start, min(stop, size), size, max_bytes)
+
+        return await self._run(work)
 
     async def close(self) -> None:
-        """Finish the request that runs, then close. Closing twice is fine."""
+        """Finish the request that runs, bring the files up to date, then close. Closing twice is fine."""
         if self._closed:
             return
         self._closed = True
+        self._behind.close(last=self._ended is None)
         await asyncio.to_thread(self._worker.shutdown)
         self._fail_waiters()
         self._store.close()

@@ -1,35 +1,33 @@
-"""The blocking part of a mirror: judge, store, sign. One thread at a time."""
+"""The blocking part of a mirror: judge, hold, sign, file. One thread at a time.
+
+What comes in one message is held in ``witness.db`` with the row that says so, in one transaction; tiles, bundles
+and the served ``checkpoint`` follow by :meth:`MirrorStore.file`, many pushes at a time. What comes in several
+messages goes to the files at once.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ledger.checkpoint import Checkpoint, Published
+from ledger.checkpoint import Published
 from ledger.edge import TileEdge
-from ledger.entry import Entry, first_prev
+from ledger.entry import first_prev
 from ledger.errors import (
     BadProofError,
     BadRequestError,
-    BadSignatureError,
     ContradictionError,
-    EntryError,
-    ForkError,
     LedgerError,
     MirrorFullError,
-    OldSizeError,
     OperationalError,
-    ProofError,
-    SignatureError,
-    UnknownOriginError,
 )
 from ledger.files import FileWriter
 from ledger.lock import open_database
-from ledger.merkle import HASH_SIZE, leaf_hash, roots_of_consistency
-from ledger.note import MAX_NOTE_BYTES, CosignatureSigner, Note, NoteVerifier, Signature, open_note
+from ledger.mirror_judge import MirrorJudge
+from ledger.note import MAX_NOTE_BYTES, CosignatureSigner, Note, Signature
 from ledger.recover import load_edge
 from ledger.staging import TEMPORARY
 from ledger.storage import Storage, lock_directory
@@ -38,7 +36,8 @@ from ledger.tiles import TILE_WIDTH, TileReader, entries_path, read_regular_file
 __all__ = ["MAX_RECEIVE_BYTES", "MirrorStore", "mirror_directory"]
 
 MAX_RECEIVE_BYTES: Final = 8 * 1024 * 1024
-MAX_PROOF_HASHES: Final = 63
+MAX_HELD_ENTRIES: Final = 256
+MAX_HELD_BYTES: Final = 4 * 1024 * 1024
 _FREE_MARGIN_BYTES: Final = 64 * 1024 * 1024
 """Left on the disk for the own log, which must not stop because a peer's grows."""
 
@@ -51,8 +50,8 @@ def mirror_directory(ledger: Path, origin: str) -> Path:
 class MirrorStore:
     """One peer's log on our disk, and what we signed of it.
 
-    ``witness.db`` is what counts: a checkpoint is mirrored once its row says so, and the row says so only when
-    entries and tiles are durable.
+    ``witness.db`` is what counts: a checkpoint is mirrored once its row says so, and the row says so only when the
+    entries are durable: in the files up to the checkpoint ``filed``, in the table ``held`` from there on.
 
     Raises:
         ContradictionError: the files are not what the row says, or the row is gone while the files are there.
@@ -69,13 +68,17 @@ class MirrorStore:
         storage: Storage,
         quota_bytes: int,
     ) -> None:
-        self._verifier = NoteVerifier(peer_vkey)
-        self.origin = self._verifier.vkey.name
+        self._judge = MirrorJudge(peer_vkey)
+        self.origin = self._judge.origin
         self.mirrored: Published | None = None
         self._pending: Published | None = None
         self._edge = self._base = TileEdge(first_prev(self.origin))
         self._bytes = self._base_bytes = 0
         self._full: list[str] = []
+        self._filed: Published | None = None
+        self._held_bytes = 0
+        self._unfiled: list[tuple[str, bytes]] = []  # tiles and bundles that became full among what is held
+        self._line = ""  # our newest cosignature, for the checkpoint that is served
         self._cosigner = cosigner
         self._clock = clock
         self._storage = storage
@@ -114,37 +117,87 @@ class MirrorStore:
         """The number of entries that are mirrored: durable and under a checkpoint that we may cosign."""
         return self.mirrored.checkpoint.size if self.mirrored else 0
 
+    # --- in one message ---------------------------------------------------------------------------------
+
+    def take(self, note: bytes, old_size: int, proof: list[bytes], start: int, entries: list[bytes]) -> str:
+        """Judge a checkpoint with all its entries, hold them, and cosign it.
+
+        Durability: when it returns, entries and row are on disk in ``witness.db``. Atomicity: both or neither.
+
+        Args:
+            start: the first entry's number; entries that are here already are passed over.
+
+        Returns:
+            The cosignature line.
+
+        Raises:
+            MirrorError: the request is refused; nothing changed.
+        """
+        if self._edge.size != self.size:  # a push in several messages is under way: this one ends it
+            return self._take_in_parts(note, old_size, proof, start, entries)
+        checkpoint = self._judge.checkpoint(note, old_size, proof, held=self.mirrored, pending=self._pending)
+        fresh = self._missing(start, entries)
+        if self._edge.size + len(fresh) != checkpoint.size:
+            raise BadRequestError(f"{len(fresh)} entries from {self._edge.size} on do not lead to {checkpoint.size}")
+        if not fresh:
+            return self._cosign(Published(checkpoint, note))
+        size = self._room_for(fresh)
+        edge = self._judge.entries(fresh, self._edge)
+        if edge.root() != checkpoint.root:
+            raise BadProofError(f"the entries do not give the root of size {checkpoint.size}")
+        if self._held_bytes + size > MAX_HELD_BYTES or checkpoint.size - self._filed_size > MAX_HELD_ENTRIES:
+            self.file()
+        held = [(self.origin, seq, entry) for seq, entry in enumerate(fresh, self._edge.size)]
+        self._set_mirrored(Published(checkpoint, note), self._bytes + size, held)
+        self._unfiled += edge.take_full()
+        self._held_bytes += size
+        self._edge = edge
+        self._settle()
+        return self._cosign(Published(checkpoint, note))
+
+    def _take_in_parts(self, note: bytes, old_size: int, proof: list[bytes], start: int, entries: list[bytes]) -> str:
+        self.begin(note, old_size, proof)
+        if fresh := self._missing(start, entries):
+            self.receive(fresh)
+        return self.finish()
+
+    def _missing(self, start: int, entries: list[bytes]) -> list[bytes]:
+        if start > self._edge.size:
+            raise BadRequestError(f"entries begin at {start}, the mirror needs {self._edge.size}")
+        return entries[self._edge.size - start :]
+
+    def file(self) -> None:
+        """Bring tiles, bundles and ``checkpoint`` up to what is mirrored; durable when it returns."""
+        mirrored = self.mirrored
+        if mirrored is None or not self._line:
+            return
+        if mirrored.checkpoint.size != self._filed_size:
+            self._files.add(self._unfiled, existing="replace")
+            self._files.add(self._base.partials(self._filed_size), existing="replace")
+            self._change("filed = note")
+            self._filed = mirrored
+            self._files.remove_partials([path for path, _ in self._unfiled])
+            self._unfiled.clear()
+            self._held_bytes = 0
+        # SPEC tlog-mirror: the checkpoint served MUST include the mirror's cosignature.
+        own = self._judge.verifier.vkey.key_id
+        lines = [each for each in Note.parse(mirrored.note).signatures if each.key_id == own][:1]
+        note = Note(mirrored.checkpoint.text, (*lines, Signature.parse(self._line))).encode()
+        self._files.replace("checkpoint", note)
+        self._line = ""
+
+    # --- in several messages ----------------------------------------------------------------------------
+
     def begin(self, note: bytes, old_size: int, proof: list[bytes]) -> None:
         """Judge a checkpoint as tlog-witness does, and persist it as pending.
 
         Raises:
             MirrorError: the request is refused; nothing changed.
         """
-        checkpoint = self._open(note)
-        if len(proof) > MAX_PROOF_HASHES or any(len(each) != HASH_SIZE for each in proof):
-            raise BadRequestError(f"a proof has at most {MAX_PROOF_HASHES} hashes of {HASH_SIZE} bytes")
-        held = self.mirrored
-        # Two roots for one size are evidence, whatever else the request says.
-        for other in (held, self._pending):
-            if other and other.checkpoint.size == checkpoint.size and other.checkpoint.root != checkpoint.root:
-                raise ForkError(
-                    f"{self.origin} signed two roots of size {checkpoint.size}",
-                    held_note=other.note,
-                    offered_note=note,
-                    proof=[],
-                )
-        # SPEC tlog-witness: the old size MUST be the one last signed (409), and not above the new one (400).
-        if old_size != self.size:
-            raise OldSizeError(
-                f"the old size is {old_size}, signed last was {self.size}",
-                held_size=self.size,
-                held_note=held.note if held else b"",
-            )
-        if old_size > checkpoint.size:
-            raise BadRequestError(f"the old size {old_size} is above the checkpoint's {checkpoint.size}")
-        self._check_proof(note, checkpoint, proof)
+        checkpoint = self._judge.checkpoint(note, old_size, proof, held=self.mirrored, pending=self._pending)
+        self.file()
         if checkpoint.size > self.size:
-            self._execute("UPDATE mirror SET pending = ? WHERE origin = ? AND size = ?", note)
+            self._change("pending = ?", note)
         if self._edge.size > checkpoint.size:
             self._forget()
         self._pending = Published(checkpoint, note)
@@ -159,14 +212,8 @@ class MirrorStore:
         """
         if self._pending is None or self._edge.size + len(entries) > self._pending.checkpoint.size:
             raise BadRequestError(f"{len(entries)} entries from {self._edge.size} on are beyond what is pending")
-        size = sum(map(len, entries))
-        if size > MAX_RECEIVE_BYTES:
-            raise BadRequestError(f"more than {MAX_RECEIVE_BYTES} bytes of entries at once")
-        if self._bytes + size > self._quota_bytes:
-            raise MirrorFullError(f"the mirror of {self.origin} would pass its quota of {self._quota_bytes} bytes")
-        if self._storage.free_bytes(self._directory) < _FREE_MARGIN_BYTES + 4 * size:
-            raise MirrorFullError("the disk has no room for the peer's entries", remedy="free space")
-        self._store(self._judged(entries))
+        size = self._room_for(entries)
+        self._store(self._judge.entries(entries, self._edge))
         self._bytes += size
 
     def finish(self) -> str:
@@ -194,80 +241,55 @@ class MirrorStore:
             # 2. Entries and tiles durable: the full ones were written as they came.
             self._files.add(self._edge.partials(self.size), existing="replace")
             # 3. Set mirrored.
-            self._execute(
-                "UPDATE mirror SET size = ?, bytes = ?, note = ?, pending = NULL WHERE origin = ? AND size = ?",
-                pending.checkpoint.size,
-                self._bytes,
-                pending.note,
-            )
-            self.mirrored = pending
+            self._set_mirrored(pending, self._bytes)
             self._files.remove_partials(self._full)
             self._full.clear()
-            self._base, self._base_bytes = self._edge.copy(), self._bytes
-        # 4. Sign, and serve it. SPEC tlog-mirror: the checkpoint served MUST include the mirror's cosignature.
-        return self._sign(pending)
-
-    def _sign(self, mirrored: Published) -> str:
-        text = mirrored.checkpoint.text
-        line = self._cosigner.cosign(text, self._clock())
-        own = self._verifier.vkey.key_id
-        lines = [each for each in Note.parse(mirrored.note).signatures if each.key_id == own][:1]
-        self._files.replace("checkpoint", Note(text, (*lines, Signature.parse(line))).encode())
+            self._settle()
+        # 4. Sign, and serve it.
+        line = self._cosign(pending)
+        self.file()
         return line
 
-    def _open(self, note: bytes) -> Checkpoint:
-        try:
-            parsed = Note.parse(note)
-            checkpoint = Checkpoint.parse(parsed.text)
-        except LedgerError as error:
-            raise BadRequestError(f"not a checkpoint: {error.message}") from error
-        # SPEC tlog-witness: an unknown origin is 404, a missing or wrong signature 403.
-        if checkpoint.origin != self.origin:
-            raise UnknownOriginError(f"this mirror follows {self.origin}, not {checkpoint.origin}")
-        try:
-            open_note(note, [self._verifier])
-        except SignatureError as error:
-            raise BadSignatureError(f"the checkpoint: {error.message}") from error
-        return checkpoint
+    # --- both -------------------------------------------------------------------------------------------
 
-    def _check_proof(self, note: bytes, checkpoint: Checkpoint, proof: list[bytes]) -> None:
-        held = self.mirrored
-        # SPEC tlog-witness: from size 0, and to an equal size, the proof MUST be empty.
-        if held is None or held.checkpoint.size in (0, checkpoint.size):
-            if proof:
-                raise BadProofError("a proof from size 0 or between equal sizes is empty")
-            return
-        old = held.checkpoint
-        try:
-            old_root, new_root = roots_of_consistency(old.size, checkpoint.size, proof, old.root)
-        except ProofError as error:
-            raise BadProofError(error.message) from error
-        if new_root != checkpoint.root:
-            raise BadProofError(f"the proof does not lead to the root of size {checkpoint.size}")
-        if old_root != old.root:
-            raise ForkError(
-                f"{self.origin} signed a size {checkpoint.size} that does not hold its size {old.size}",
-                held_note=held.note,
-                offered_note=note,
-                proof=proof,
-            )
+    def _room_for(self, entries: Sequence[bytes]) -> int:
+        """The bytes of these entries, if they may be taken."""
+        size = sum(map(len, entries))
+        if size > MAX_RECEIVE_BYTES:
+            raise BadRequestError(f"more than {MAX_RECEIVE_BYTES} bytes of entries at once")
+        if self._bytes + size > self._quota_bytes:
+            raise MirrorFullError(f"the mirror of {self.origin} would pass its quota of {self._quota_bytes} bytes")
+        if self._storage.free_bytes(self._directory) < _FREE_MARGIN_BYTES + 4 * size:
+            raise MirrorFullError("the disk has no room for the peer's entries", remedy="free space")
+        return size
 
-    def _judged(self, entries: list[bytes]) -> list[tuple[bytes, bytes]]:
-        """Entries with their leaf hashes: bytes, canonical form, seq and prev; never kinds."""
-        prev, judged = self._edge.prev, []
-        for seq, entry in enumerate(entries, self._edge.size):
-            try:
-                Entry.parse(entry, seq=seq, prev=prev)
-            except EntryError as error:
-                raise BadRequestError(f"entry {seq}: {error.message}") from error
-            prev = leaf_hash(entry)
-            judged.append((entry, prev))
-        return judged
+    @property
+    def _filed_size(self) -> int:
+        return self._filed.checkpoint.size if self._filed else 0
 
-    def _store(self, judged: list[tuple[bytes, bytes]]) -> None:
-        edge = self._edge.copy()
-        for entry, leaf in judged:
-            edge.append(entry, leaf)
+    def _set_mirrored(self, mirrored: Published, total: int, held: Sequence[tuple[str, int, bytes]] = ()) -> None:
+        """Say durably that it is mirrored, with the entries that the files do not have; without any they have all."""
+        filed = mirrored if not held else self._filed
+        self._change(
+            "size = ?, bytes = ?, note = ?, filed = ?, pending = NULL",
+            mirrored.checkpoint.size,
+            total,
+            mirrored.note,
+            filed.note if filed else b"",
+            held=held,
+        )
+        self.mirrored = self._pending = mirrored
+        self._filed, self._bytes = filed, total
+
+    def _settle(self) -> None:
+        """From here on nothing is forgotten any more."""
+        self._base, self._base_bytes = self._edge.copy(), self._bytes
+
+    def _cosign(self, mirrored: Published) -> str:
+        self._line = self._cosigner.cosign(mirrored.checkpoint.text, self._clock())
+        return self._line
+
+    def _store(self, edge: TileEdge) -> None:
         full = edge.take_full()
         self._full += (path for path, _ in full)
         self._files.add(full, existing="replace")
@@ -279,8 +301,24 @@ class MirrorStore:
         self._full.clear()
         self._edge, self._bytes = self._base.copy(), self._base_bytes
 
+    def _change(self, assignments: str, *values: object, held: Sequence[tuple[str, int, bytes]] = ()) -> None:
+        """Change our row where it is still at the mirrored size, and what is held, durably."""
+        statement = f"UPDATE mirror SET {assignments} WHERE origin = ? AND size = ?"  # noqa: S608 (our own words)
+        self._db.execute("BEGIN IMMEDIATE")
+        changed = self._db.execute(statement, (*values, self.origin, self.size)).rowcount
+        if changed != 1:
+            self._db.execute("ROLLBACK")
+            raise ContradictionError("state/witness.db was changed by another process")
+        if held:
+            self._db.executemany("INSERT INTO held VALUES (?, ?, ?)", held)
+        elif "filed" in assignments:
+            self._db.execute("DELETE FROM held WHERE origin = ?", (self.origin,))
+        self._storage.commit(self._db)
+
+    # --- the start --------------------------------------------------------------------------------------
+
     def _load(self, peer_vkey: str) -> None:
-        query = "SELECT vkey, size, bytes, note, pending FROM mirror WHERE origin = ?"
+        query = "SELECT vkey, size, bytes, note, filed, pending FROM mirror WHERE origin = ?"
         row = self._db.execute(query, (self.origin,)).fetchone()
         if row is None:
             if os.path.lexists(f"{self._directory}/checkpoint"):
@@ -289,57 +327,66 @@ class MirrorStore:
                     remedy="move it away and take a new cosigner key: what was signed is not known any more",
                 )
             self._files.replace("vkey", f"{peer_vkey}\n".encode())
-            self._db.execute("INSERT INTO mirror VALUES (?, ?, 0, 0, ?, NULL)", (self.origin, peer_vkey, b""))
-            row = (peer_vkey, 0, 0, b"", None)
-        vkey, size, self._bytes, note, pending = row
+            self._db.execute("INSERT INTO mirror VALUES (?, ?, 0, 0, ?, ?, NULL)", (self.origin, peer_vkey, b"", b""))
+            row = (peer_vkey, 0, 0, b"", b"", None)
+        vkey, size, self._bytes, note, filed, pending = row
         if vkey != peer_vkey:
             raise OperationalError(
                 f"{self.origin} is mirrored under another key", remedy="a new key comes with a new origin"
             )
-        self.mirrored = Published(self._open(note), bytes(note)) if note else None
+        self.mirrored, self._filed = self._published(note), self._published(filed)
         if self.size != size:
             raise ContradictionError(f"state/witness.db: the note of {self.origin} is not of size {size}")
+        if self._filed:
+            self._edge = load_edge(self._directory, self._filed.checkpoint)
         if self.mirrored:
-            self._base = load_edge(self._directory, self.mirrored.checkpoint)
-        self._base_bytes = self._bytes
-        self._edge = self._base.copy()
+            self._take_up_held(self.mirrored)
+        self._settle()
         if self.mirrored:
-            self._mend_checkpoint(self.mirrored)
+            self._mend(self.mirrored)
         if pending is not None:
-            self._pending = Published(self._open(bytes(pending)), bytes(pending))
-            self._resume(self._pending.checkpoint.size)
+            self._pending = self._published(pending)
+            self._resume()
 
-    def _mend_checkpoint(self, mirrored: Published) -> None:
-        """After a crash between the row and the file, ``checkpoint`` is the older one."""
+    def _published(self, note: object) -> Published | None:
+        return Published(self._judge.open(bytes(note)), bytes(note)) if isinstance(note, bytes) and note else None
+
+    def _take_up_held(self, mirrored: Published) -> None:
+        """Entries that were cosigned and not filed yet."""
+        query = "SELECT entry FROM held WHERE origin = ? ORDER BY seq"
+        entries = [bytes(entry) for (entry,) in self._db.execute(query, (self.origin,))]
+        try:
+            self._edge = self._judge.entries(entries, self._edge)
+        except BadRequestError as error:
+            raise ContradictionError(f"state/witness.db: {error.message}") from error
+        if (self._edge.size, self._edge.root()) != (mirrored.checkpoint.size, mirrored.checkpoint.root):
+            raise ContradictionError(f"state/witness.db does not hold what it says of {self.origin}")
+        self._unfiled = self._edge.take_full()
+
+    def _mend(self, mirrored: Published) -> None:
+        """After a crash files and ``checkpoint`` may be older than the row."""
         try:
             text = Note.parse(read_regular_file(f"{self._directory}/checkpoint", MAX_NOTE_BYTES)).text
         except LedgerError:
             text = ""
         if text != mirrored.checkpoint.text:
-            self._sign(mirrored)
+            self._cosign(mirrored)
+            self.file()
 
-    def _resume(self, stop: int) -> None:
+    def _resume(self) -> None:
         """Take up the full bundles that an interrupted push left: judged again, written again."""
         reader = TileReader(self._directory)
+        stop = self._pending.checkpoint.size if self._pending else 0
         while (index := self._edge.size // TILE_WIDTH) < stop // TILE_WIDTH:
             if not os.path.lexists(f"{self._directory}/{entries_path(index)}"):
                 return
             try:
                 entries = reader.bundle(index, TILE_WIDTH)[self._edge.size % TILE_WIDTH :]
-                judged = self._judged(entries)
+                edge = self._judge.entries(entries, self._edge)
             except LedgerError:
                 return  # the pushing side sends them again
-            self._store(judged)
+            self._store(edge)
             self._bytes += sum(map(len, entries))
-
-    def _execute(self, statement: str, *values: object) -> None:
-        """Change our row where it is still at the mirrored size, durably."""
-        self._db.execute("BEGIN IMMEDIATE")
-        changed = self._db.execute(statement, (*values, self.origin, self.size)).rowcount
-        if changed != 1:
-            self._db.execute("ROLLBACK")
-            raise ContradictionError("state/witness.db was changed by another process")
-        self._storage.commit(self._db)
 
 
 def unix_seconds() -> int:

@@ -14,7 +14,7 @@ from ledger.files import FileWriter
 from ledger.lock import LockDatabase
 from ledger.merkle import HASH_SIZE, leaf_hash
 from ledger.note import MAX_NOTE_BYTES, NoteVerifier, Verifier, open_note
-from ledger.staging import Batch, find_batches
+from ledger.staging import Batch
 from ledger.storage import Storage
 from ledger.tiles import TILE_WIDTH, TileReader, read_regular_file
 
@@ -47,7 +47,6 @@ def recover(directory: str, lock: LockDatabase, vkey: str, files: FileWriter, st
     # The lock database says what is committed.
     committed = _signed(lock.note(), verifier, "state/lock.db")
     head = committed.checkpoint
-    staged = _staged(directory, head, storage)
     # `checkpoint` says what is published.
     try:
         note = read_regular_file(f"{directory}/checkpoint", MAX_NOTE_BYTES)
@@ -62,16 +61,14 @@ def recover(directory: str, lock: LockDatabase, vkey: str, files: FileWriter, st
     if public.size == head.size and public.text != head.text:
         raise ContradictionError(f"checkpoint and state/lock.db differ at size {head.size}", remedy=_REMEDY)
     _check_kept(directory, head, verifier)
+    staged = _staged(lock, head)
     edge = load_edge(directory, public)
     if public.size < head.size:
-        entries = staged[1].entries if staged else _lost_batch(directory, public, head)
-        if staged and staged[1].old_size != public.size:
-            raise ContradictionError(f"{staged[0]} does not begin at checkpoint's size {public.size}")
+        whole = staged is not None and staged.old_size == public.size
+        entries = staged.entries if staged and whole else _filed(directory, public, head)
         _make_room(directory, entries, storage)
-        edge = _replay(edge, entries, committed, files, staged[0] if staged else "tile/entries")
+        edge = _replay(edge, entries, committed, files)
         files.replace("checkpoint", committed.note)
-    if staged:
-        storage.unlink(staged[0])
     return Recovered(committed, edge, _last_time(directory, head.size))
 
 
@@ -108,39 +105,37 @@ def load_edge(directory: str, checkpoint: Checkpoint) -> TileEdge:
     return edge
 
 
-def _staged(directory: str, head: Checkpoint, storage: Storage) -> tuple[str, Batch] | None:
-    """The staged batch that the lock committed; one that it did not is deleted: nobody was told."""
-    kept = None
-    for path, batch in find_batches(f"{directory}/state/staging"):
-        if (batch.size, batch.root) == (head.size, head.root):
-            kept = (path, batch)
-        elif (batch.old_size, batch.old_root) == (head.size, head.root):
-            storage.unlink(path)
-            storage.sync_directory(os.path.dirname(path))
-        else:
-            raise ContradictionError(f"{path}: its root is not that of state/lock.db", remedy=_REMEDY)
-    return kept
+def _staged(lock: LockDatabase, head: Checkpoint) -> Batch | None:
+    """The batch that was committed last; None before the first."""
+    data = lock.staged()
+    if data is None:
+        return None
+    try:
+        batch = Batch.parse(data)
+    except ValueError as error:
+        raise ContradictionError(f"state/lock.db: not a staged batch: {error}", remedy=_REMEDY) from error
+    if (batch.size, batch.root) != (head.size, head.root):
+        raise ContradictionError("state/lock.db: its staged batch is not that of its checkpoint", remedy=_REMEDY)
+    return batch
 
 
-def _lost_batch(directory: str, public: Checkpoint, head: Checkpoint) -> tuple[bytes, ...]:
-    """The entries of a committed batch whose staging file is gone: from the bundles, if they are there."""
+def _filed(directory: str, public: Checkpoint, head: Checkpoint) -> tuple[bytes, ...]:
+    """Where more than the last batch is missing, somebody put `checkpoint` back: the bundles may be there."""
     try:
         return tuple(TileReader(directory).entries(public.size, head.size, head.size))
     except LedgerError as error:
         raise ContradictionError(
-            f"size {head.size} is committed, and neither its staging file nor its tiles are there: {error.message}",
+            f"checkpoint has size {public.size} of {head.size}, and the tiles between are gone: {error.message}",
             remedy=_REMEDY,
         ) from error
 
 
-def _replay(
-    edge: TileEdge, entries: tuple[bytes, ...], committed: Published, files: FileWriter, source: str
-) -> TileEdge:
+def _replay(edge: TileEdge, entries: tuple[bytes, ...], committed: Published, files: FileWriter) -> TileEdge:
     since = edge.size
     for entry in entries:
         edge.append(entry, leaf_hash(entry))
     if (edge.size, edge.root()) != (committed.checkpoint.size, committed.checkpoint.root):
-        raise ContradictionError(f"{source}: its entries do not give the root of state/lock.db", remedy=_REMEDY)
+        raise ContradictionError("the entries after checkpoint do not give the root of state/lock.db", remedy=_REMEDY)
     # Each file is written anew, never compared and trusted: what is there may be in the page cache only.
     full = edge.take_full()
     files.add(full, existing="rewrite")

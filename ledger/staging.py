@@ -1,21 +1,18 @@
-"""The staged batch: everything that publishing needs, durable before the commit point."""
+"""The staged batch: everything that publishing needs, durable with the commit point."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from ledger import canonical
 from ledger.canonical import CanonicalError
-from ledger.errors import ContradictionError
-from ledger.tiles import encode_bundle, read_regular_file, split_bundle
+from ledger.tiles import encode_bundle, split_bundle
 
-__all__ = ["TEMPORARY", "Batch", "find_batches"]
+__all__ = ["TEMPORARY", "Batch"]
 
 TEMPORARY = "tmp-"
 """What the names of unfinished files in ``state/staging`` begin with."""
 
-MAX_STAGED_BYTES = 64 * 1024 * 1024
 _MEMBERS = {"note", "old_root", "old_size", "root", "size"}
 
 
@@ -29,11 +26,6 @@ class Batch:
     root: bytes
     note: bytes
     entries: tuple[bytes, ...]
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return f"{self.size}-{self.root.hex()}"
 
     def encode(self) -> bytes:
         """One line of canonical JSON, then the entries as a bundle."""
@@ -50,13 +42,16 @@ class Batch:
 
     @classmethod
     def parse(cls, data: bytes) -> Batch:
-        """Parse a staging file.
+        """Parse a staged batch.
 
         Raises:
             ValueError: not one.
         """
         line, newline, rest = data.partition(b"\n")
-        value = canonical.decode(line)
+        try:
+            value = canonical.decode(line)
+        except CanonicalError as error:
+            raise ValueError(str(error)) from error
         if not newline or not isinstance(value, dict) or value.keys() != _MEMBERS:
             raise ValueError("not the line of a staged batch")
         old_size, size = value["old_size"], value["size"]
@@ -69,24 +64,3 @@ class Batch:
         if fault or len(entries) != size - old_size:
             raise ValueError(fault or f"{len(entries)} entries from size {old_size} to {size}")
         return cls(old_size, bytes.fromhex(old_root), size, bytes.fromhex(root), note.encode(), tuple(entries))
-
-
-def find_batches(directory: str) -> list[tuple[str, Batch]]:
-    """The staged batches, with their paths.
-
-    Raises:
-        ContradictionError: a file is not one; a staged file was durable before it got its name.
-    """
-    found: list[tuple[str, Batch]] = []
-    for name in sorted(os.listdir(directory)):
-        if name.startswith(TEMPORARY):
-            continue
-        path = os.path.join(directory, name)
-        try:
-            batch = Batch.parse(read_regular_file(path, MAX_STAGED_BYTES))
-        except (CanonicalError, ValueError) as error:
-            raise ContradictionError(f"{path} is not a staged batch: {error}") from error
-        if batch.name != name:
-            raise ContradictionError(f"{path} holds the batch {batch.name}")
-        found.append((path, batch))
-    return found

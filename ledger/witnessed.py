@@ -37,6 +37,8 @@ class CosignatureStore:
         self._files = FileWriter(storage, directory, f"{directory}/state/staging", f"{TEMPORARY}cosigned-")
         self._files.sweep()
         self._gathered: OrderedDict[int, dict[str, Verified]] = OrderedDict()
+        self._unkept: dict[int, bytes] = {}
+        self._unwitnessed: int | None = None
         try:
             self.policy = TrustPolicy(read_regular_file(f"{directory}/policy.tlog", MAX_NOTE_BYTES).decode("utf-8"))
         except (LedgerError, UnicodeDecodeError) as error:
@@ -52,6 +54,7 @@ class CosignatureStore:
         Raises:
             NoteError: not a policy, or one of other logs.
         """
+        self.keep()
         policy = TrustPolicy(text)
         if policy.logs and self._signer.vkey not in {str(each.vkey) for each in policy.logs}:
             raise NoteError("the policy's log lines do not name this log's key")
@@ -66,8 +69,8 @@ class CosignatureStore:
     def add(self, text: str, line: str, published: Checkpoint) -> tuple[Verified, Published | None]:
         """Take a cosignature on one of our checkpoints.
 
-        Durability: where the policy is satisfied, ``checkpoints/<size>`` and ``checkpoint.witnessed`` are on
-        disk when this returns.
+        Durability: where the policy is satisfied, :meth:`keep` has something to write. A crash before loses what
+        the cosigner gives again when it is asked.
 
         Args:
             text: the note's text that was cosigned.
@@ -87,30 +90,44 @@ class CosignatureStore:
         checkpoint = Checkpoint.parse(text)
         if checkpoint.origin != published.origin or checkpoint.size > published.size:
             raise SignatureError(f"size {checkpoint.size} of {checkpoint.origin} is no checkpoint of this log")
-        if TileReader(self._directory).root(checkpoint.size) != checkpoint.root:
+        newest = checkpoint.size == published.size and checkpoint.root == published.root
+        if not newest and TileReader(self._directory).root(checkpoint.size) != checkpoint.root:
             raise SignatureError(f"another root than ours at size {checkpoint.size} was cosigned")
         (cosignature,) = opened.verified
         gathered = self._gather(checkpoint.size)
         gathered[cosignature.vkey] = cosignature
         if self.policy.satisfied(gathered.values()):
-            self._keep(checkpoint, gathered)
+            self._witness(checkpoint, gathered)
         return cosignature, self.witnessed
+
+    def keep(self) -> None:
+        """Bring ``checkpoints/<size>`` and ``checkpoint.witnessed`` up to what was cosigned, durably."""
+        if not self._unkept:
+            return
+        notes = sorted(self._unkept.items())
+        self._files.add(((f"checkpoints/{size}", note) for size, note in notes), existing="replace")
+        if self._unwitnessed is not None:
+            self._files.repeat("checkpoint.witnessed", f"checkpoints/{self._unwitnessed}")
+        self._unkept.clear()
+        self._unwitnessed = None
 
     def _gather(self, size: int) -> dict[str, Verified]:
         if size not in self._gathered:
             if len(self._gathered) >= _GATHERED:
                 self._gathered.popitem(last=False)
+            if size in self._unkept:  # left the memory before it was written
+                self.keep()
             kept = self._read(f"checkpoints/{size}")
             self._gathered[size] = {each.vkey: each for each in kept[1]} if kept else {}
         return self._gathered[size]
 
-    def _keep(self, checkpoint: Checkpoint, gathered: dict[str, Verified]) -> None:
+    def _witness(self, checkpoint: Checkpoint, gathered: dict[str, Verified]) -> None:
         # Signed again rather than remembered: Ed25519 gives the same bytes, and the text was checked above.
         lines = [self._signer.sign(checkpoint.text), *(each.line for each in gathered.values())]
         note = Note(checkpoint.text, tuple(Signature.parse(each) for each in lines)).encode()
-        self._files.replace(f"checkpoints/{checkpoint.size}", note)
+        self._unkept[checkpoint.size] = note
         if self.witnessed is None or checkpoint.size >= self.witnessed.checkpoint.size:
-            self._files.replace("checkpoint.witnessed", note)
+            self._unwitnessed = checkpoint.size
             self.witnessed = Published(checkpoint, note)
 
     def _load(self) -> Published | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ledger.behind import WriteBehind
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint, Published
 from ledger.commit import RESERVE_PATH, Appended, Committer
@@ -40,7 +42,11 @@ __all__ = ["Appended", "LogWriter", "Published"]
 CLOCK_DOUBT_SECONDS: Final = 300
 """How far a cosignature just received may lie from our clock before nothing is signed any more."""
 
+KEEP_AFTER_SECONDS: Final = 0.25
+"""How long ``checkpoints/`` and ``checkpoint.witnessed`` may lag behind the cosignatures received."""
+
 _T = TypeVar("_T")
+_log = logging.getLogger("ledger")
 
 
 class LogWriter:
@@ -69,6 +75,7 @@ class LogWriter:
         self._rolled_back: RolledBackError | None = None
         # Reads and cosignatures: a thread of their own, so that they never wait for a commit.
         self._side = ThreadPoolExecutor(1, "ledger-read")
+        self._behind = WriteBehind(self._side, self._keep, KEEP_AFTER_SECONDS)
 
     @staticmethod
     def create(
@@ -291,8 +298,9 @@ class LogWriter:
     async def add_cosignature(self, note_text: str, line: str) -> Published | None:
         """Take a cosignature that was just received on one of our checkpoints.
 
-        Durability: where the policy is now satisfied, ``checkpoint.witnessed`` and ``checkpoints/<size>`` are on
-        disk when this returns. A time more than 5 min from our clock stops appends until the two agree again.
+        Durability: where the policy is now satisfied, ``checkpoint.witnessed`` and ``checkpoints/<size>`` follow
+        within ``KEEP_AFTER_SECONDS``; the cosigner gives again what a crash loses of them. A time more than 5 min
+        from our clock stops appends until the two agree again.
 
         Args:
             note_text: the text of the checkpoint's note.
@@ -308,7 +316,25 @@ class LogWriter:
         cosignature, witnessed = await self._run(lambda: self._cosignatures.add(note_text, line, published))
         if cosignature.time is not None:
             self._doubt = (cosignature.time, time.monotonic())
+        self._behind.ask()
         return witnessed
+
+    async def keep(self) -> None:
+        """Write now what cosignatures are not on disk yet.
+
+        Raises:
+            StoppedError: the writer has ended.
+        """
+        await self._run(self._keep)
+
+    def _keep(self) -> None:
+        try:
+            self._cosignatures.keep()
+        except OSError as error:  # the next cosignature tries again
+            _log.warning("cosignatures are not kept yet: %s", error.strerror)
+        except BaseException as error:
+            self._fail_from_thread(error)
+            self._fatal(error)
 
     async def set_policy(self, text: str) -> Published | None:
         """Put another tlog-policy in force, durably; returns the newest checkpoint that satisfies it.
@@ -343,6 +369,7 @@ class LogWriter:
         self._closed = True
         await asyncio.to_thread(self._thread.stop)
         self._waiters.stop(stopped(self._ended))
+        self._behind.close(last=self._ended is None)
         await asyncio.to_thread(self._side.shutdown)
         self._rows.close()
         self._lock.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,9 @@ class StateStore:
         self._immediate = engine.execution_options(tdz_immediate=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="state-reader")
+        # A connection for each thread, kept: taking one from the pool costs as much as a small query.
+        self._own = threading.local()
+        self._connections: list[Connection] = []
 
     @classmethod
     async def open(cls, path: Path) -> StateStore:
@@ -93,20 +97,29 @@ class StateStore:
         def finish() -> None:
             self._writer.shutdown()
             self._readers.shutdown()
+            for connection in self._connections:
+                connection.close()
             self._engine.dispose()
 
         await asyncio.to_thread(finish)
 
-    @staticmethod
-    def _run(engine: Engine, work: Callable[[Connection], T]) -> T:
+    def _run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         try:
-            with engine.begin() as connection:
+            connection = self._connection(engine)
+            with connection.begin():
                 return work(connection)
         except DBAPIError as error:
             raise StorageError(
                 f"the state database failed: {type(error.orig).__name__}: {error.orig}",
                 remedy="check free space and permissions of the state directory",
             ) from error
+
+    def _connection(self, engine: Engine) -> Connection:
+        connection: Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = engine.connect()
+            self._connections.append(connection)
+        return connection
 
     def _prepare(self) -> None:
         with self._immediate.begin() as connection:

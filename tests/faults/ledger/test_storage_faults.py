@@ -18,7 +18,7 @@ from faulty_storage import FaultyStorage, Mode
 from story import SIGNER, check_log, check_mirror, copy, events, open_mirror, prepare, push, run_log, run_mirror
 
 from ledger.entry import Entry, new_id
-from ledger.errors import LedgerError, MirrorFullError, StorageFullError
+from ledger.errors import LedgerError, MirrorFullError, StoppedError, StorageFullError
 from ledger.storage import SyncError
 from ledger.verify import verify_directory
 from ledger.writer import LogWriter
@@ -172,38 +172,58 @@ def _planned(log: Path, told: list[str]) -> list[Any]:
     return [event for batch in events([*found, *fresh]) for event in batch]
 
 
-async def test_a_full_disk_before_the_commit_point_fails_the_batch_and_the_log_lives(
+async def test_a_full_disk_at_the_commit_point_fails_the_batch_and_the_log_lives(
     prepared: Path, tmp_path: Path
 ) -> None:
-    for at in range(2):
-        for mode in (Mode.NOT_PERSISTED, Mode.PERSISTED):
-            target = copy(prepared, tmp_path / f"{at}-{mode.name}")
-            storage = FaultyStorage(at, mode, OSError(errno.ENOSPC, "No space left on device"))
-            writer = await LogWriter.open(target / "log", SIGNER, storage=storage)
-            entry: dict[str, Any] = {"id": new_id(), "kind": "decision", "subject": "x", "body": {}}
-            with pytest.raises(StorageFullError):
-                await writer.append(**entry)
-            assert list((target / "log/state/staging").iterdir()) == []
-            assert (await writer.append(**entry)).seq == 253
-            await writer.close()
-            assert verify_directory(target / "log", vkey=SIGNER.vkey).findings == []
+    target = copy(prepared, tmp_path / "full")
+    storage = FaultyStorage(0, Mode.NOT_PERSISTED, OSError(errno.ENOSPC, "No space left on device"))
+    writer = await LogWriter.open(target / "log", SIGNER, storage=storage)
+    entry: dict[str, Any] = {"id": new_id(), "kind": "decision", "subject": "x", "body": {}}
+    with pytest.raises(StorageFullError):
+        await writer.append(**entry)
+    assert storage.failed == "commit database"
+    assert (await writer.append(**entry)).seq == 253
+    await writer.close()
+    assert verify_directory(target / "log", vkey=SIGNER.vkey).findings == []
 
 
-async def test_a_full_disk_while_mirroring_refuses_the_push_and_it_goes_on_later(
+async def test_a_full_disk_that_was_told_after_the_commit_ends_the_process_and_the_entry_stands(
+    prepared: Path, tmp_path: Path
+) -> None:
+    target = copy(prepared, tmp_path / "told")
+    ended: list[BaseException] = []
+    storage = FaultyStorage(0, Mode.PERSISTED, OSError(errno.ENOSPC, "No space left on device"))
+    writer = await LogWriter.open(target / "log", SIGNER, storage=storage, fatal=ended.append)
+    entry: dict[str, Any] = {"id": new_id(), "kind": "decision", "subject": "x", "body": {}}
+    with pytest.raises(StoppedError):
+        await writer.append(**entry)
+    await writer.close()
+    assert len(ended) == 1
+    writer = await LogWriter.open(target / "log", SIGNER)
+    assert (await writer.append(**entry)).seq == 253
+    await writer.close()
+
+
+async def test_a_full_disk_while_mirroring_refuses_the_push_or_puts_its_files_off_and_it_goes_on_later(
     prepared: Path, tmp_path: Path
 ) -> None:
     count = FaultyStorage(None, Mode.NOT_PERSISTED)
     target = copy(prepared, tmp_path / "count")
     await run_mirror(target / "peer", target / "log", count, _ignore, _ignore)
     creates = [number for number, name in enumerate(count.names) if name == "create"]
+    refused = 0
     for at in creates:
         target = copy(prepared, tmp_path / str(at))
         storage = FaultyStorage(at, Mode.NOT_PERSISTED, OSError(errno.ENOSPC, "No space left on device"))
-        with pytest.raises(MirrorFullError):
+        try:
             await run_mirror(target / "peer", target / "log", storage, _ignore, _ignore)
+        except MirrorFullError:
+            refused += 1
+        assert storage.failed
         mirror = await open_mirror(target / "peer")
         writer = await LogWriter.open(target / "log", SIGNER)
         await push(writer, mirror)
         await mirror.close()
         await writer.close()
         await check_mirror(target / "peer", target / "log", [])
+    assert 0 < refused < len(creates)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,6 +107,116 @@ async def test_an_interrupted_push_goes_on_at_the_first_missing_bundle(
     await mirror.close()
     directory = mirror_directory(peer.directory, zone.signer.name)
     assert verify_directory(directory, vkey=zone.signer.vkey).findings == []
+
+
+async def _take(writer: LogWriter, mirror: Mirror) -> str:
+    start = mirror.size
+    published, proof, entries = await writer.since(start, 1 << 30)
+    return await mirror.take(published.note, start, proof, start, entries)
+
+
+async def test_a_push_in_one_message_is_held_before_it_is_cosigned_and_its_files_follow(
+    writer: LogWriter, zone: Any, peer: Any, helpers: Any
+) -> None:
+    mirror = await peer.mirror(zone)
+    directory = mirror_directory(peer.directory, zone.signer.name)
+    await helpers.append(writer, 3)
+    line = await _take(writer, mirror)
+    head = writer.published
+    assert (mirror.size, mirror.have, mirror.checkpoint) == (4, 4, head.checkpoint)
+    assert open_note(f"{head.checkpoint.text}\n{line}\n".encode(), [verifier(peer.cosigner.vkey)]).verified
+    assert not (directory / "checkpoint").exists()
+    await helpers.append(writer, 2)
+    await _take(writer, mirror)
+    # A killed process leaves what lies there now: a copy shows it, and the next start brings the files up to date.
+    copied = type(peer)(peer.directory.with_name("copied"), peer.signer, peer.cosigner)
+    shutil.copytree(peer.directory, copied.directory)
+    again = await copied.mirror(zone)
+    assert (again.size, again.have, again.note) == (6, 6, writer.published.note)
+    assert await again.read(0, 9, 1 << 20) == await writer.read(0, 9, 1 << 20)
+    await again.close()
+    for closed in (mirror, None):
+        if closed is not None:
+            await closed.close()
+        report = verify_directory(
+            mirror_directory(copied.directory if closed is None else peer.directory, zone.signer.name),
+            vkey=zone.signer.vkey,
+            witness_vkeys=[peer.cosigner.vkey],
+        )
+        assert (report.findings, report.size) == ([], 6)
+        assert report.witnessed is not None
+
+
+async def test_pushes_in_one_message_across_tile_borders_keep_little_unfiled(
+    writer: LogWriter, zone: Any, peer: Any, helpers: Any
+) -> None:
+    mirror = await peer.mirror(zone)
+    directory = mirror_directory(peer.directory, zone.signer.name)
+    for count in (250, 3, 10, 300, 1):
+        await asyncio.gather(*(helpers.append(writer) for _ in range(count)))
+        await _take(writer, mirror)
+    served = Checkpoint.parse(open_note((directory / "checkpoint").read_bytes(), [verifier(peer.cosigner.vkey)]).text)
+    assert mirror.size - served.size <= 1 + 300
+    await mirror.close()
+    again = await peer.mirror(zone)
+    assert await again.read(0, 9999, 1 << 30) == await writer.read(0, 9999, 1 << 30)
+    await again.close()
+    report = verify_directory(directory, vkey=zone.signer.vkey, witness_vkeys=[peer.cosigner.vkey])
+    assert (report.findings, report.size) == ([], 565)
+
+
+async def test_a_push_in_one_message_is_judged_like_any_other(
+    writer: LogWriter, mirror: Mirror, zone: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await _take(writer, mirror)
+    held = writer.published
+    await helpers.append(writer, 2)
+    note, proof = writer.published.note, await writer.consistency_proof(5, 7)
+    entries = await writer.read(5, 7, 1 << 20)
+    with pytest.raises(ForkError):
+        await mirror.take(_note(zone.signer, 5, bytes(32)), 5, [], 5, [])
+    for old, start, sent in ((4, 5, entries), (0, 5, entries)):
+        with pytest.raises(OldSizeError):
+            await mirror.take(note, old, proof, start, sent)
+    with pytest.raises(BadProofError):
+        await mirror.take(note, 5, proof[:-1], 5, entries)
+    for start, sent in ((6, entries), (5, entries[:1]), (5, entries[::-1]), (5, [*entries, entries[1]]), (5, [])):
+        with pytest.raises(BadRequestError):
+            await mirror.take(note, 5, proof, start, sent)
+    other = Entry.parse(entries[1])
+    forged = Entry(other.id, 6, other.prev, other.time, other.kind, other.subject, {"n": -1}).encode()
+    with pytest.raises(BadProofError, match="root"):
+        await mirror.take(note, 5, proof, 5, [entries[0], forged])
+    assert (mirror.size, mirror.have, mirror.note) == (5, 5, held.note)
+    # Entries that are here already are passed over; an equal size asks for another cosignature.
+    everything = await writer.read(0, 7, 1 << 20)
+    await mirror.take(note, 5, proof, 0, everything)
+    await mirror.take(note, 7, [], 7, [])
+    assert mirror.size == 7
+
+
+async def test_what_is_held_and_does_not_give_the_cosigned_root_refuses_the_start(
+    writer: LogWriter, zone: Any, peer: Any, helpers: Any
+) -> None:
+    mirror = await peer.mirror(zone)
+    await helpers.append(writer, 4)
+    await _take(writer, mirror)
+    for number, damage in enumerate(
+        (
+            "DELETE FROM held WHERE seq = 4",
+            "DELETE FROM held WHERE seq = 2",
+            "UPDATE held SET entry = x'7b7d' WHERE seq = 1",
+        )
+    ):
+        copied = type(peer)(peer.directory.with_name(f"copied-{number}"), peer.signer, peer.cosigner)
+        shutil.copytree(peer.directory, copied.directory)
+        with contextlib.closing(sqlite3.connect(copied.directory / "state/witness.db")) as database:
+            database.execute(damage)
+            database.commit()
+        with pytest.raises(ContradictionError, match=r"witness\.db"):
+            await copied.mirror(zone)
+    await mirror.close()
 
 
 async def test_a_request_is_judged_as_tlog_witness_does(

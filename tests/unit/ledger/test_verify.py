@@ -46,7 +46,7 @@ async def copy(zone: Any, peer: Any, tmp_path: Path, helpers: Any) -> Path:
 def _edit_entry(directory: Path, seq: int, old: bytes, new: bytes) -> None:
     path = directory / f"tile/entries/{seq // 256:03d}"
     if not path.exists():
-        (path,) = (directory / f"tile/entries/{seq // 256:03d}.p").iterdir()
+        path = max((directory / f"tile/entries/{seq // 256:03d}.p").iterdir(), key=lambda part: int(part.name))
     entries, _ = split_bundle(path.read_bytes())
     assert old in entries[seq % 256]
     entries[seq % 256] = entries[seq % 256].replace(old, new, 1)

@@ -268,6 +268,7 @@ async def test_a_cosigned_checkpoint_that_satisfies_the_policy_is_kept(
     seen = await writer.add_cosignature(old.text, two.cosign(old.text, _now()) + "\n")
     assert seen is not None
     assert seen.checkpoint == old == writer.witnessed.checkpoint  # type: ignore[union-attr]
+    await writer.keep()
     for name in ("checkpoint.witnessed", f"checkpoints/{old.size}"):
         note = (zone.directory / name).read_bytes()
         assert len(open_note(note, [verifier(each.vkey) for each in (zone.signer, one, two)]).verified) == 3
@@ -384,7 +385,7 @@ async def test_files_that_contradict_each_other_refuse_the_start(zone: Any, help
     restore(old, "tile")
     await _contradiction(zone, "missing")
     restore(old, "tile", "checkpoint")
-    await _contradiction(zone, "neither its staging file nor its tiles")
+    await _contradiction(zone, "the tiles between are gone")
     restore(tmp_path, "state/lock.db", "state/lock.db-wal")
     await _contradiction(zone, "lock.db")
     restore(tmp_path, "checkpoint")
@@ -394,8 +395,16 @@ async def test_files_that_contradict_each_other_refuse_the_start(zone: Any, help
     tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
     await _contradiction(zone, "tile")
     restore(new)
-    (zone.directory / "state/staging/9-00").write_bytes(b"{}\n")
-    await _contradiction(zone, "staging/9-00")
+    with sqlite3.connect(zone.directory / "state/lock.db") as db:
+        db.execute("UPDATE staged SET batch = ?", (b"{}\n",))
+    db.close()
+    await _contradiction(zone, "not a staged batch")
+    restore(new)
+    with sqlite3.connect(zone.directory / "state/lock.db") as db, sqlite3.connect(old / "state/lock.db") as before:
+        db.execute("UPDATE staged SET batch = ?", before.execute("SELECT batch FROM staged").fetchone())
+    db.close()
+    before.close()
+    await _contradiction(zone, "staged batch is not that of its checkpoint")
     restore(new)
     with sqlite3.connect(zone.directory / "state/lock.db") as db:
         db.execute("UPDATE lock SET note = ?", ((old / "checkpoint").read_bytes(),))
