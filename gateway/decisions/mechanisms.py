@@ -117,6 +117,8 @@ class MechanismRegister:
 
     async def serving(self, refs: Sequence[str]) -> list[Mechanism]:
         """The registered, not withdrawn ones among the references; the rest is left out, which never helps."""
+        if not refs:
+            return []
         query = (
             select(mechanisms)
             .where(mechanisms.c.ref.in_(list(refs)), mechanisms.c.withdrawn_at == 0)

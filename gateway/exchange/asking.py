@@ -16,7 +16,7 @@ from gateway.errors import (
     PeerError,
     PeerUnavailableError,
 )
-from gateway.exchange import findings, rows
+from gateway.exchange import findings, negotiation_effects, rows
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offered, Offers
 from gateway.exchange.steps import Step
@@ -35,8 +35,8 @@ class Asking:
         self._house = house
         self._offers = offers
 
-    async def decide(self, row: rows.NegotiationRow) -> None:
-        """A1: this zone's own decision, on the ledger before anybody hears it."""
+    async def decide(self, row: rows.NegotiationRow) -> rows.NegotiationRow:
+        """A1: this zone's own decision, on the ledger before anybody hears it; the row with it."""
         house = self._house
         refs = tuple(row.document["mechanisms"])
         asked = {
@@ -78,7 +78,17 @@ class Asking:
             if decision.effect == "allow":
                 document["asked"] = self._asked(row, offered, kept)
         event = {"deny": Event.TERMINATE, "review": Event.HOLD, "allow": Event.DECIDE}[decision.effect]
-        await house.steps.run(
+        arguments = {
+            "id": row.id,
+            "effect": decision.effect,
+            "event": event.value,
+            "held_by": held_by,
+            "deadline": now + house.timing.review if held_by else row.deadline,
+            "peer_zone": offered.zone if offered is not None else "",
+            "document": document,
+            "now": now,
+        }
+        recorded = await house.steps.run(
             Step(
                 kind="decision",
                 subject=f"negotiations/{row.id}",
@@ -88,19 +98,11 @@ class Asking:
                     "request": {**asked, "version": offered.card.version if offered is not None else ""},
                 },
                 effect="consumer.decided",
-                arguments={
-                    "id": row.id,
-                    "effect": decision.effect,
-                    "event": event.value,
-                    "held_by": held_by,
-                    "deadline": now + house.timing.review if held_by else row.deadline,
-                    "peer_zone": offered.zone if offered is not None else "",
-                    "document": document,
-                    "now": now,
-                },
+                arguments=arguments,
                 kept=kept,
             )
         )
+        return negotiation_effects.decided(row, arguments, recorded)
 
     async def _in_own_zone(self, row: rows.NegotiationRow) -> bool:
         """Whether the resource is one of this zone's that the caller may know of."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final
 
 import structlog
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from gateway.errors import (
     AlreadyExistsError,
@@ -32,8 +32,12 @@ from gateway.model.participant import Identity
 from gateway.state.schema import negotiations
 
 _log = structlog.get_logger()
-_RETRY_MAX_S = 5.0
-T = TypeVar("T")
+_CREATE: Final = insert(negotiations)
+_STANDING: Final = select(negotiations.c.id, negotiations.c.body_digest).where(
+    negotiations.c.side == "consumer",
+    negotiations.c.participant == bindparam("participant"),
+    negotiations.c.request_id == bindparam("request_id"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Consumer:
         self._house = house
         self._asking = Asking(house, offers)
         self._hearing = Hearing(house)
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[rows.NegotiationRow]] = {}
         self._closing = False
 
     async def request(self, caller: Identity, ask: Ask) -> rows.NegotiationRow:
@@ -76,7 +80,7 @@ class Consumer:
         """
         row = await self._create(caller, ask)
         if row.open and not row.held_by:
-            task = self._drive(row.id)
+            task = self._drive(row.id, row=row)
             done, _ = await asyncio.wait({task}, timeout=self._house.timing.rpc)
             if not done:
                 raise PeerUnavailableError(
@@ -84,8 +88,7 @@ class Consumer:
                 )
             if task.cancelled():
                 raise PeerUnavailableError("the gateway is stopping", remedy="ask again with the same request id")
-            task.result()
-            row = await rows.get_negotiation(self._house.state, row.id)
+            row = task.result()
         return self.told(row)
 
     def told(self, row: rows.NegotiationRow) -> rows.NegotiationRow:
@@ -139,12 +142,12 @@ class Consumer:
             await asyncio.wait({self._drive(row.id, late=row.state == State.REQUESTED)})
         return len(due)
 
-    async def _end_late(self, identifier: str) -> None:
+    async def _end_late(self, identifier: str) -> rows.NegotiationRow:
         house = self._house
         row = await rows.get_negotiation(house.state, identifier)
         now = house.clock()
         if row.state != State.REQUESTED or row.deadline >= now:
-            return
+            return row
         why = "review expired" if row.held_by else "deadline"
         await house.steps.run(
             Step(
@@ -156,6 +159,7 @@ class Consumer:
                 closing=True,
             )
         )
+        return await rows.get_negotiation(house.state, identifier)
 
     # --- one negotiation --------------------------------------------------------------------------------
 
@@ -180,51 +184,56 @@ class Consumer:
             "updated_at": now,
         }
 
-        def work(connection: Connection) -> str:
+        def work(connection: Connection) -> rows.NegotiationRow:
             standing = connection.execute(
-                select(negotiations.c.id, negotiations.c.body_digest).where(
-                    negotiations.c.side == "consumer",
-                    negotiations.c.participant == caller.uri,
-                    negotiations.c.request_id == request_id,
-                )
+                _STANDING, {"participant": caller.uri, "request_id": request_id}
             ).one_or_none()
             if standing is None:
-                connection.execute(insert(negotiations).values(**row))
-                return identifier
+                connection.execute(_CREATE, row)
+                return rows.negotiation(connection, identifier)
             if standing.body_digest != row["body_digest"]:
                 raise AlreadyExistsError(
                     f"request id {request_id[:80]} was used with another body", remedy="use a new request id"
                 )
-            return str(standing.id)
+            return rows.negotiation(connection, str(standing.id))
 
-        return await rows.get_negotiation(house.state, await house.state.write(work))
+        return await house.state.write(work)
 
-    def _drive(self, identifier: str, *, late: bool = False) -> asyncio.Task[None]:
-        """The one task that goes on with a negotiation, or ends one that is late."""
+    def _drive(
+        self, identifier: str, *, row: rows.NegotiationRow | None = None, late: bool = False
+    ) -> asyncio.Task[rows.NegotiationRow]:
+        """The one task that goes on with a negotiation, or ends one that is late; it gives the row it leaves.
+
+        Args:
+            identifier: the negotiation.
+            row: as it stands, where nobody else can have gone on with it.
+            late: end it.
+        """
         if self._closing:
             raise PeerUnavailableError("the gateway is stopping", remedy="ask again with the same request id")
         task = self._running.get(identifier)
         if task is None:
-            work = self._end_late(identifier) if late else self._run(identifier)
+            work = self._end_late(identifier) if late else self._run(identifier, row)
             task = asyncio.create_task(work, name=f"negotiation-{identifier}")
             self._running[identifier] = task
             task.add_done_callback(lambda done: self._finished(identifier, done))
         return task
 
-    def _finished(self, identifier: str, task: asyncio.Task[None]) -> None:
+    def _finished(self, identifier: str, task: asyncio.Task[rows.NegotiationRow]) -> None:
         if self._running.get(identifier) is task:
             del self._running[identifier]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("negotiation stopped", negotiation=identifier, error=str(error))
 
-    async def _run(self, identifier: str) -> None:
+    async def _run(self, identifier: str, row: rows.NegotiationRow | None) -> rows.NegotiationRow:
         house = self._house
-        row = await rows.get_negotiation(house.state, identifier)
+        if row is None:
+            row = await rows.get_negotiation(house.state, identifier)
         if not row.effect:
-            await self._asking.decide(row)
-            row = await rows.get_negotiation(house.state, identifier)
+            row = await self._asking.decide(row)
+        agreement = None
         if row.state == State.REQUESTED and not row.held_by:
-            await self._hearing.negotiate(row)
-            row = await rows.get_negotiation(house.state, identifier)
+            row, agreement = await self._hearing.negotiate(row)
         if row.state == State.ACCEPTED:
-            await self._hearing.confirm(row)
+            row = await self._hearing.confirm(row, agreement or await rows.get_agreement(house.state, row.agreement_id))
+        return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from gateway.errors import (
     StorageError,
     TdzError,
 )
-from gateway.exchange import findings, rows
+from gateway.exchange import findings, negotiation_effects, rows
 from gateway.exchange.asking import patiently
 from gateway.exchange.house import House, parse_envelope
 from gateway.exchange.peer import Answer
@@ -33,18 +34,32 @@ _log = structlog.get_logger()
 _RETRY_MAX_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Countersigned:
+    """An agreement that has both signatures and waits to be confirmed by its date, Unix seconds UTC."""
+
+    id: str
+    envelope: str
+    confirm_before: int
+
+
 class Hearing:
     """Takes a decided request to its end: an agreement in force, a review, or a denial."""
 
     def __init__(self, house: House) -> None:
         self._house = house
 
-    async def negotiate(self, row: rows.NegotiationRow) -> None:
-        """Round trip 1, then A2: the peer's decision with the countersigned agreement, or the denial."""
+    async def negotiate(self, row: rows.NegotiationRow) -> tuple[rows.NegotiationRow, Countersigned | None]:
+        """Round trip 1, then A2: the peer's decision with the countersigned agreement, or the denial.
+
+        Returns:
+            The row as it is then, and what is to be confirmed.
+        """
         card = DatasetCard.parse(row.document["card"])
         own = Decision.from_json(row.document["decision"])
         try:
-            await self._hear(row, card, own)
+            if (heard := await self._hear(row, card, own)) is not None:
+                return heard
         except PeerUnavailableError as error:
             await self._deny(row, own, findings.PEER, why="peer unreachable", reason=str(error))
         except ClockError as error:
@@ -54,8 +69,11 @@ class Hearing:
         except TdzError as error:
             _log.error("the peer's answer does not hold", negotiation=row.id, reason=error.reason, error=str(error))
             await self._deny(row, own, findings.BROKEN, why=f"no valid answer: {error.reason}", reason=str(error))
+        return await rows.get_negotiation(self._house.state, row.id), None
 
-    async def _hear(self, row: rows.NegotiationRow, card: DatasetCard, own: Decision) -> None:
+    async def _hear(
+        self, row: rows.NegotiationRow, card: DatasetCard, own: Decision
+    ) -> tuple[rows.NegotiationRow, Countersigned] | None:
         house = self._house
         envelope = str(row.document["asked"])
         answer = await patiently(house, row, lambda: self._answered(row, envelope))
@@ -63,11 +81,12 @@ class Hearing:
         decision = theirs.peer_decision()
         outcome = compose(own, decision)
         if theirs.effect == "allow" and outcome.effect == "allow":
-            await self._countersign(row, card, answer, decision, outcome)
-        elif theirs.effect == "review" and outcome.effect != "deny":
+            return await self._countersign(row, card, answer, decision, outcome)
+        if theirs.effect == "review" and outcome.effect != "deny":
             await self._hold(row, answer, theirs, decision, outcome)
         else:
             await self._denied_by_peer(row, answer, decision, outcome)
+        return None
 
     async def _answered(self, row: rows.NegotiationRow, envelope: str) -> Answer:
         house = self._house
@@ -77,7 +96,7 @@ class Hearing:
 
     async def _countersign(
         self, row: rows.NegotiationRow, card: DatasetCard, answer: Answer, theirs: Decision, outcome: Outcome
-    ) -> None:
+    ) -> tuple[rows.NegotiationRow, Countersigned]:
         house = self._house
         offer = parse_envelope(answer.offer)
         body = house.read(Agreement, answer.offer, of=row.peer_zone, process=row.id)
@@ -101,7 +120,8 @@ class Hearing:
             "created_at": now,
             "updated_at": now,
         }
-        await house.steps.run(
+        arguments = {"id": row.id, "agreement": agreement, "document": _heard(row, theirs, outcome), "now": now}
+        recorded = await house.steps.run(
             Step(
                 kind="agreement",
                 subject=f"agreements/{body.id}",
@@ -111,14 +131,11 @@ class Hearing:
                     "agreement": parse_envelope(envelope).to_json(),
                 },
                 effect="consumer.agreed",
-                arguments={
-                    "id": row.id,
-                    "agreement": agreement,
-                    "document": _heard(row, theirs, outcome),
-                    "now": now,
-                },
+                arguments=arguments,
             )
         )
+        accepted = negotiation_effects.agreed(row, arguments, recorded)
+        return accepted, Countersigned(body.id, envelope, body.confirm_before)
 
     def _check_offer(self, row: rows.NegotiationRow, card: DatasetCard, body: Agreement, theirs: Decision) -> None:
         """An offer must be what was asked for and decided; our signature stands under nothing else."""
@@ -220,10 +237,11 @@ class Hearing:
             )
         )
 
-    async def confirm(self, row: rows.NegotiationRow) -> None:
-        """Round trip 2, repeated until the agreement's date; then it is recorded as not confirmed."""
+    async def confirm(
+        self, row: rows.NegotiationRow, agreement: Countersigned | rows.AgreementRow
+    ) -> rows.NegotiationRow:
+        """Round trip 2, repeated until the agreement's date; then it is recorded as not confirmed. The row after it."""
         house = self._house
-        agreement = await rows.get_agreement(house.state, row.agreement_id)
         wait = house.timing.retry
         while True:
             try:
@@ -232,16 +250,14 @@ class Hearing:
                 break
             except (PeerUnavailableError, LedgerError, StorageError):  # the peer's: it may be able to yet
                 if house.clock() + wait > agreement.confirm_before:
-                    await self._unconfirmed(row, "peer unreachable")
-                    return
+                    return await self._unconfirmed(row, "peer unreachable")
             except TdzError as error:
-                await self._unconfirmed(row, f"refused: {error.reason}")
-                return
+                return await self._unconfirmed(row, f"refused: {error.reason}")
             await asyncio.sleep(wait)
             wait = min(2 * wait, _RETRY_MAX_S)
         now = house.clock()
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> rows.NegotiationRow:
             rows.advance_agreement(
                 connection,
                 agreement.id,
@@ -251,10 +267,11 @@ class Hearing:
                 updated_at=now,
             )
             rows.advance_negotiation(connection, row.id, Event.CONFIRM, updated_at=now)
+            return rows.negotiation(connection, row.id)
 
-        await house.state.write(work)
+        return await house.state.write(work)
 
-    async def _unconfirmed(self, row: rows.NegotiationRow, why: str) -> None:
+    async def _unconfirmed(self, row: rows.NegotiationRow, why: str) -> rows.NegotiationRow:
         await self._house.steps.run(
             Step(
                 kind="agreement",
@@ -273,6 +290,7 @@ class Hearing:
                 closing=True,
             )
         )
+        return await rows.get_negotiation(self._house.state, row.id)
 
 
 def _heard(row: rows.NegotiationRow, theirs: Decision, outcome: Outcome) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 from gateway.errors import IntegrityError, PeerError, TdzError
 from gateway.exchange import rows
 from gateway.exchange.house import House
+from gateway.exchange.locks import both
 from gateway.exchange.peer import Bytes, ChunkMark, PeerFrame, StreamOpening
 from gateway.model import limits
 from gateway.model.statements import StreamEnd, card_of
@@ -123,15 +124,17 @@ class Arrival:
         if opening.body or join_schema(opening.header) != self.card.schema_bytes():
             raise PeerError(f"the stream of {zone} has another schema than was agreed on")
         started = StreamOpening.decode(opening.metadata)
-        await house.journal.wait_mirrored(zone, started.ledger_size, house.timing.mirror)
+        mirrored = house.journal.wait_mirrored(zone, started.ledger_size, house.timing.mirror)
         if first_chunk == 0 and self._version is None:
-            frames = await self._take_list(frames)
-        self._ready.set()
+            await both(mirrored, self._take_list(frames))
+        else:
+            await mirrored
+        self._ready.set()  # m(B3): from here on chunks are forwarded
         await self._take_chunks(frames, first_chunk)
         if self._landing is not None:
             await self._landing.drain()
 
-    async def _take_list(self, frames: AsyncIterator[PeerFrame]) -> AsyncIterator[PeerFrame]:
+    async def _take_list(self, frames: AsyncIterator[PeerFrame]) -> None:
         """The chunk list, then the landing; a landing of an earlier stream stays as it is."""
         house, manifest = self._house, self.card.manifest
         writer = house.landings.new_list()
@@ -150,7 +153,7 @@ class Arrival:
             raise
         if self._landing is not None:
             writer.discard()
-            return frames
+            return
         self._landing = await house.chunks.run(
             lambda: house.landings.create(
                 self.transfer_id,
@@ -161,7 +164,6 @@ class Arrival:
                 writer,
             )
         )
-        return frames
 
     async def _take_chunks(self, frames: AsyncIterator[PeerFrame], first_chunk: int) -> None:
         manifest = self.card.manifest

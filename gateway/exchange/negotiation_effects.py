@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from gateway.exchange import rows
 from gateway.exchange.steps import Effect
 from gateway.journal import Recorded
 from gateway.model import canonical
 from gateway.model.negotiation import NegotiationEvent as Event
-from gateway.state.schema import agreements, negotiations
+from gateway.state.schema import agreements, negotiations, tickets
 
 
 def _with_seq(document: dict[str, Any], recorded: Recorded) -> dict[str, Any]:
@@ -25,6 +25,31 @@ def _with_seq(document: dict[str, Any], recorded: Recorded) -> dict[str, Any]:
         *before, last = document["decisions"]
         document = {**document, "decisions": [*before, [*last[:3], recorded.seq]]}
     return document
+
+
+def decided(row: rows.NegotiationRow, arguments: Mapping[str, Any], recorded: Recorded) -> rows.NegotiationRow:
+    """The row as `consumer.decided` leaves it, so that its driver goes on without reading it again."""
+    return rows.advanced(
+        row,
+        Event(arguments["event"]),
+        document=_with_seq(arguments["document"], recorded),
+        effect=arguments["effect"],
+        held_by=arguments["held_by"],
+        deadline=arguments["deadline"],
+        peer_zone=arguments["peer_zone"],
+        updated_at=arguments["now"],
+    )
+
+
+def agreed(row: rows.NegotiationRow, arguments: Mapping[str, Any], recorded: Recorded) -> rows.NegotiationRow:
+    """The row as `consumer.agreed` leaves it."""
+    return rows.advanced(
+        row,
+        Event.COUNTERSIGN,
+        document=_with_seq(arguments["document"], recorded),
+        agreement_id=arguments["agreement"]["id"],
+        updated_at=arguments["now"],
+    )
 
 
 def _consumer_decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
@@ -91,6 +116,8 @@ def _provider_confirmed(connection: Connection, arguments: Mapping[str, Any], _r
         updated_at=now,
     )
     rows.advance_negotiation(connection, arguments["negotiation"], Event.CONFIRM, updated_at=now)
+    if connection.execute(_TICKET, {"of": arguments["ticket"]["digest"]}).first() is None:
+        connection.execute(_ISSUE, arguments["ticket"])
 
 
 def _provider_unconfirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
@@ -100,6 +127,9 @@ def _provider_unconfirmed(connection: Connection, arguments: Mapping[str, Any], 
         connection, arguments["negotiation"], Event.TERMINATE, document={"reason": reason}, updated_at=now
     )
 
+
+_ISSUE: Final = insert(tickets)
+_TICKET: Final = select(tickets.c.digest).where(tickets.c.digest == bindparam("of"))
 
 EFFECTS: Final[Mapping[str, Effect]] = {
     "consumer.decided": _consumer_decided,

@@ -323,7 +323,8 @@ class Provider:
                 if house.clock() > row.confirm_before:
                     raise ConflictError("the offer was not confirmed in time", remedy="request access again")
                 await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
-                await house.steps.run(
+                granted, ticket = self._first_ticket(zone, body)
+                recorded = await house.steps.run(
                     Step(
                         kind="agreement",
                         subject=f"agreements/{body.id}",
@@ -333,17 +334,22 @@ class Provider:
                             "agreement": body.id,
                             "negotiation": body.negotiation,
                             "envelope": envelope,
+                            "ticket": ticket,
                             "now": house.clock(),
                         },
                     )
                 )
-            elif row.state != State.FINALIZED:
+                return Granted(granted.ticket, granted.until, recorded.size)
+            if row.state != State.FINALIZED:
                 raise ConflictError(f"the agreement has ended: {row.reason}", remedy="request access again")
-        # The ticket of the first pull is bound to no transfer yet: the consumer chooses the transfer's id.
-        granted = await self._tickets.issue(
+        granted = await self._tickets.issue(*self._first_ticket(zone, body))
+        return Granted(granted.ticket, granted.until, house.journal.size)
+
+    def _first_ticket(self, zone: str, body: Agreement) -> tuple[Granted, dict[str, Any]]:
+        """The ticket of the first pull is bound to no transfer yet: the consumer chooses the transfer's id."""
+        return self._tickets.prepare(
             holder=f"tdz://{zone}/gateway/gateway", agreement=body.id, transfer="", view=body.view, first_chunk=0
         )
-        return Granted(granted.ticket, granted.until, house.journal.size)
 
     async def expire_offers(self) -> int:
         """Record offers that nobody confirmed in time; the count of them."""

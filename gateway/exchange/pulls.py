@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from sqlalchemy import Connection
 
 from gateway.errors import (
     ConflictError,
@@ -24,11 +25,12 @@ from gateway.exchange.arriving import Arriving, require_alive
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.landing import Arrival
 from gateway.exchange.outbox import Outbox
-from gateway.exchange.tickets import Redeemed, Tickets
+from gateway.exchange.peer import Granted
+from gateway.exchange.tickets import ISSUE, Redeemed, Tickets
 from gateway.model.ids import uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.participant import Identity
-from gateway.model.statements import card_of
+from gateway.model.statements import DatasetCard, card_of
 from gateway.model.transfer import TransferState as State
 
 _log = structlog.get_logger()
@@ -76,31 +78,29 @@ class Pulls:
             NotFoundError: not the caller's.
             ConflictError: not in force, or the transfer has ended.
         """
-        agreement = await self._in_force(caller, agreement_id)
-        card = card_of(agreement.card)
-        manifest = card.manifest
-        if not 0 <= first_chunk <= manifest.chunks:
-            raise ConflictError(f"the version has {manifest.chunks} chunks, not {first_chunk}")
+        house = self._house
         if transfer_id:
             await self._require_own(caller, agreement_id, transfer_id)
-        else:
-            unfinished = await rows.list_transfers(
-                self._house.state,
-                participant=caller.uri,
-                agreement_id=agreement_id,
-                side="consumer",
-                where_state=[State.STARTED, State.SUSPENDED],
-                size=1,
+
+        def work(connection: Connection) -> tuple[Granted, str, DatasetCard]:
+            agreement = self._require_in_force(caller, rows.agreement(connection, agreement_id))
+            card = card_of(agreement.card)
+            if not 0 <= first_chunk <= card.manifest.chunks:
+                raise ConflictError(f"the version has {card.manifest.chunks} chunks, not {first_chunk}")
+            transfer = transfer_id or rows.unfinished_transfer(connection, caller.uri, agreement_id) or uuid7()
+            granted, row = self._tickets.prepare(
+                holder=caller.uri,
+                fingerprint=fingerprint,
+                agreement=agreement_id,
+                transfer=transfer,
+                view=agreement_body(agreement.envelope).view,
+                first_chunk=first_chunk,
             )
-            transfer_id = unfinished[0].id if unfinished else uuid7()
-        granted = await self._tickets.issue(
-            holder=caller.uri,
-            fingerprint=fingerprint,
-            agreement=agreement_id,
-            transfer=transfer_id,
-            view=agreement_body(agreement.envelope).view,
-            first_chunk=first_chunk,
-        )
+            connection.execute(ISSUE, row)
+            return granted, transfer, card
+
+        granted, transfer_id, card = await house.state.write(work)
+        manifest = card.manifest
         return Opened(
             granted.ticket,
             transfer_id,
@@ -184,9 +184,11 @@ class Pulls:
             await asyncio.gather(active[1], return_exceptions=True)
 
     async def _in_force(self, caller: Identity, agreement_id: str) -> rows.AgreementRow:
-        agreement = await rows.get_agreement(self._house.state, agreement_id)
+        return self._require_in_force(caller, await rows.get_agreement(self._house.state, agreement_id))
+
+    def _require_in_force(self, caller: Identity, agreement: rows.AgreementRow) -> rows.AgreementRow:
         if agreement.consumer != caller.uri or agreement.side != "consumer":
-            raise NotFoundError(f"no agreement {agreement_id[:80]}", remedy="see `tdz agreement list`")
+            raise NotFoundError(f"no agreement {agreement.id}", remedy="see `tdz agreement list`")
         if agreement.state != NegotiationState.FINALIZED:
             raise ConflictError(
                 f"the agreement is not in force: {agreement.state} {agreement.reason}".rstrip(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -146,9 +146,7 @@ def advance_negotiation(
     **values: Any,
 ) -> bool:
     """Move a negotiation by an event; members of `document` are added to its own. Whether the event fitted."""
-    row = connection.execute(
-        select(negotiations.c.state, negotiations.c.document).where(negotiations.c.id == identifier)
-    ).one_or_none()
+    row = connection.execute(_NEGOTIATION_STATE, {"identifier": identifier}).one_or_none()
     if row is None or (state := _after(lambda: move_negotiation(NegotiationState(row.state), event))) is None:
         return False
     if document:
@@ -156,9 +154,20 @@ def advance_negotiation(
     return _change(connection, negotiations, identifier, [row.state], {**values, "state": state})
 
 
+def advanced(
+    row: NegotiationRow, event: NegotiationEvent, *, document: Mapping[str, Any], **values: Any
+) -> NegotiationRow:
+    """The row as `advance_negotiation` leaves it in the database."""
+    state = _after(lambda: move_negotiation(NegotiationState(row.state), event))
+    if state is None:
+        return row
+    merged = json.loads(canonical.encode(row.document | dict(document)))
+    return replace(row, state=state, document=merged, **values)
+
+
 def advance_agreement(connection: Connection, identifier: str, event: NegotiationEvent, **values: Any) -> bool:
     """Move an agreement by an event of its negotiation. Whether the event fitted."""
-    row = connection.execute(select(agreements.c.state).where(agreements.c.id == identifier)).one_or_none()
+    row = connection.execute(_AGREEMENT_STATE, {"identifier": identifier}).one_or_none()
     if row is None or (state := _after(lambda: move_negotiation(NegotiationState(row.state), event))) is None:
         return False
     return _change(connection, agreements, identifier, [row.state], {**values, "state": state})
@@ -166,7 +175,7 @@ def advance_agreement(connection: Connection, identifier: str, event: Negotiatio
 
 def advance_transfer(connection: Connection, identifier: str, event: TransferEvent, **values: Any) -> bool:
     """Move a transfer by an event. Whether the event fitted."""
-    row = connection.execute(select(transfers.c.state).where(transfers.c.id == identifier)).one_or_none()
+    row = connection.execute(_TRANSFER_STATE, {"identifier": identifier}).one_or_none()
     if row is None or (state := _after(lambda: move_transfer(TransferState(row.state), event))) is None:
         return False
     return _change(connection, transfers, identifier, [row.state], {**values, "state": state})
@@ -191,6 +200,11 @@ def _change(
     return connection.execute(query.values(**values)).rowcount == 1
 
 
+_NEGOTIATION_STATE: Final = select(negotiations.c.state, negotiations.c.document).where(
+    negotiations.c.id == bindparam("identifier")
+)
+_AGREEMENT_STATE: Final = select(agreements.c.state).where(agreements.c.id == bindparam("identifier"))
+_TRANSFER_STATE: Final = select(transfers.c.state).where(transfers.c.id == bindparam("identifier"))
 _BY_ID: Final = {  # built once: these are the hot reads
     table.name: select(table).where(table.c.id == bindparam("identifier"))
     for table in (negotiations, agreements, transfers)
@@ -233,6 +247,25 @@ async def get_transfer(state: StateStore, identifier: str) -> TransferRow:
         NotFoundError: there is none.
     """
     return await state.read(lambda connection: transfer(connection, identifier))
+
+
+def unfinished_transfer(connection: Connection, participant: str, agreement_id: str) -> str:
+    """The newest open transfer of an own institution under an agreement, "" where there is none."""
+    found = connection.execute(_UNFINISHED, {"participant": participant, "agreement_id": agreement_id}).scalar()
+    return str(found or "")
+
+
+_UNFINISHED: Final = (
+    select(transfers.c.id)
+    .where(
+        transfers.c.participant == bindparam("participant"),
+        transfers.c.agreement_id == bindparam("agreement_id"),
+        transfers.c.side == "consumer",
+        transfers.c.state.in_([TransferState.STARTED.value, TransferState.SUSPENDED.value]),
+    )
+    .order_by(transfers.c.id.desc())
+    .limit(1)
+)
 
 
 async def known_transfer(state: StateStore, transfer_id: str) -> TransferRow | None:

@@ -71,11 +71,13 @@ class Serving:
         if standing is not None and (standing.side != "provider" or standing.agreement_id != agreement_id):
             raise ConflictError("this transfer id is known with other content", remedy="use a new id")
         return await self._tickets.issue(
-            holder=f"tdz://{zone}/gateway/gateway",
-            agreement=agreement.id,
-            transfer=transfer_id,
-            view=agreement_body(agreement.envelope).view,
-            first_chunk=0,
+            *self._tickets.prepare(
+                holder=f"tdz://{zone}/gateway/gateway",
+                agreement=agreement.id,
+                transfer=transfer_id,
+                view=agreement_body(agreement.envelope).view,
+                first_chunk=0,
+            )
         )
 
     async def read(

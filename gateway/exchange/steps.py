@@ -3,8 +3,11 @@
     state row `pending` (with the entry's id)  ->  ledger append  ->  effect, pending row gone
 
 A start finds each pending row and does the rest: the append is repeated under the same id, which doubles nothing,
-then the effect. So an effect never stands without its entry, and no entry stays without its effect. A caller that
-is cancelled waits until its step is whole, so that whoever holds a lock around a step holds it to the step's end.
+then the effect. So an effect never stands without its entry, and no entry stays without its effect.
+
+The caller goes on once the entry is durable and the effect is handed to the state database, which does it before
+anything that is handed to it later, reads included: nobody sees a state from before a step that has returned. A
+caller that is cancelled waits for that too, so that whoever holds a lock around a step holds it so long.
 """
 
 from __future__ import annotations
@@ -12,18 +15,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+import structlog
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from gateway.decisions.inputs import KeptDecision
-from gateway.errors import LedgerError, StorageError
+from gateway.errors import LedgerError
 from gateway.journal import Journal, Recorded
 from gateway.model import canonical
 from gateway.model.ids import uuid7, uuid7_unix_ms
 from gateway.state import StateStore
 from gateway.state.schema import pending
 
+_log = structlog.get_logger()
+_INTEND: Final = insert(pending)
+_STRIKE: Final = delete(pending).where(pending.c.entry_id == bindparam("of"))
 Effect = Callable[[Connection, Mapping[str, Any], Recorded], None]
 
 
@@ -70,24 +77,29 @@ class Steps:
         self._state = state
         self._journal = journal
         self._effects: dict[str, Effect] = {"": _nothing, **effects}
-        self._running: set[asyncio.Task[Recorded]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._owed: dict[str, Step] = {}
 
     async def run(self, step: Step) -> Recorded:
-        """Do a step whole; a caller that is cancelled hears of it after the step's end.
+        """Do a step; a caller that is cancelled hears of it when the step cannot be undone any more.
 
         Raises:
             LedgerError: the entry could not be made durable; the effect did not happen. The intent is taken back
                 if the entry is not there.
-            StorageError: the state database failed; if the entry stands, `finish_owed` or a restart does the rest.
+            StorageError: the intent could not be made durable, or effects are owed and the step ends nothing;
+                nothing happened.
         """
-        task = asyncio.create_task(self._whole(step), name=f"step-{step.entry_id}")
+        if self._owed and not step.closing:  # the rows are behind the ledger: nothing is opened on them
+            await self.finish_owed()
+        recorded: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._whole(step, recorded), name=f"step-{step.entry_id}")
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._running.discard)
         try:
-            return await asyncio.shield(task)
+            return await asyncio.shield(recorded)
         except asyncio.CancelledError:
-            await asyncio.wait({task})
+            await asyncio.wait({recorded})
+            recorded.exception()  # the caller has no use for it any more
             raise
 
     async def finish_owed(self) -> int:
@@ -107,12 +119,39 @@ class Steps:
         if self._running:
             await asyncio.wait(set(self._running))
 
-    def _ended(self, task: asyncio.Task[Recorded]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # told to the caller; one that was cancelled has no use for it
+    async def _whole(self, step: Step, recorded: asyncio.Future[Recorded]) -> None:
+        """All of a step. Its errors up to the entry go to the caller; after it, the effect is owed."""
+        try:
+            await self._intend(step)
+            done = await self._record(step)
+        except BaseException as error:
+            recorded.set_exception(error)
+            if isinstance(error, Exception):
+                return
+            raise
+        applied = self._state.begin(self._effect(step, done))
+        recorded.set_result(done)
+        try:
+            await applied
+        except Exception as error:
+            self._owed[step.entry_id] = step
+            _log.error(
+                "a recorded effect is owed", effect=step.effect, entry=step.entry_id, error=f"{type(error).__name__}"
+            )
 
-    async def _whole(self, step: Step) -> Recorded:
+    async def _record(self, step: Step) -> Recorded:
+        try:
+            return await self._journal.record(
+                step.kind, step.subject, step.body, entry_id=step.entry_id, closing=step.closing
+            )
+        except LedgerError:
+            if await self._journal.find(step.entry_id) is None:
+                await self._state.write(lambda connection: connection.execute(_STRIKE, {"of": step.entry_id}))
+            else:
+                self._owed[step.entry_id] = step
+            raise
+
+    async def _intend(self, step: Step) -> None:
         payload = canonical.encode(
             {
                 "kind": step.kind,
@@ -135,22 +174,9 @@ class Steps:
         def intend(connection: Connection) -> None:
             if step.kept is not None:
                 step.kept.keep(connection)
-            connection.execute(insert(pending).values(**row))
+            connection.execute(_INTEND, row)
 
         await self._state.write(intend)
-        try:
-            return await self._finish(step)
-        except LedgerError:
-            if await self._journal.find(step.entry_id) is None:
-                await self._state.write(
-                    lambda connection: connection.execute(delete(pending).where(pending.c.entry_id == step.entry_id))
-                )
-            else:
-                self._owed[step.entry_id] = step
-            raise
-        except StorageError:
-            self._owed[step.entry_id] = step
-            raise
 
     async def recover(self) -> int:
         """Finish every step that a crash interrupted, oldest first; the count of them."""
@@ -166,18 +192,21 @@ class Steps:
             await self._finish(Step(entry_id=entry_id, **document))
         return len(rows)
 
-    async def _finish(self, step: Step) -> Recorded:
+    async def _finish(self, step: Step) -> None:
+        """What a crash or a failing database left: the append finds the entry where it stands."""
         recorded = await self._journal.record(
             step.kind, step.subject, step.body, entry_id=step.entry_id, closing=step.closing
         )
+        await self._state.write(self._effect(step, recorded))
+
+    def _effect(self, step: Step, recorded: Recorded) -> Callable[[Connection], None]:
         effect = self._effects[step.effect]
 
         def apply(connection: Connection) -> None:
             effect(connection, step.arguments, recorded)
-            connection.execute(delete(pending).where(pending.c.entry_id == step.entry_id))
+            connection.execute(_STRIKE, {"of": step.entry_id})
 
-        await self._state.write(apply)
-        return recorded
+        return apply
 
 
 def _nothing(_connection: Connection, _arguments: Mapping[str, Any], _recorded: Recorded) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from gateway.errors import TicketError
 from gateway.exchange.house import House
@@ -19,6 +20,9 @@ from gateway.model.ids import uuid7
 from gateway.state.schema import tickets
 
 _TICKET_CHARS_MAX = 100
+ISSUE: Final = insert(tickets)
+_BY_DIGEST: Final = select(tickets).where(tickets.c.digest == bindparam("of"))
+_SPEND: Final = update(tickets).where(tickets.c.digest == bindparam("of")).values(spent_at=bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,10 @@ class Tickets:
     def __init__(self, house: House) -> None:
         self._house = house
 
-    async def issue(
+    def prepare(
         self, *, holder: str, agreement: str, transfer: str, view: str, first_chunk: int, fingerprint: str = ""
-    ) -> Granted:
-        """A new ticket.
+    ) -> tuple[Granted, dict[str, Any]]:
+        """A new ticket, and the row that makes it valid once it is written (`ISSUE`).
 
         Args:
             holder: URI of who may present it.
@@ -63,8 +67,12 @@ class Tickets:
             "expires_at": until,
             "spent_at": 0,
         }
-        await self._house.state.write(lambda connection: connection.execute(insert(tickets).values(**row)))
-        return Granted(ticket, until)
+        return Granted(ticket, until), row
+
+    async def issue(self, granted: Granted, row: dict[str, Any]) -> Granted:
+        """Make a prepared ticket valid, durably."""
+        await self._house.state.write(lambda connection: connection.execute(ISSUE, row))
+        return granted
 
     async def redeem(self, ticket: str, *, holder: str, fingerprint: str, transfer: str = "") -> Redeemed:
         """Spend a ticket.
@@ -81,7 +89,7 @@ class Tickets:
         now = self._house.clock()
 
         def work(connection: Connection) -> Redeemed | str:
-            row = connection.execute(select(tickets).where(tickets.c.digest == _digest(ticket))).one_or_none()
+            row = connection.execute(_BY_DIGEST, {"of": _digest(ticket)}).one_or_none()
             if row is None:
                 return "unknown"
             if row.holder != holder or (row.fingerprint and row.fingerprint != fingerprint):
@@ -92,7 +100,7 @@ class Tickets:
                 return "expired"
             if row.transfer_id and transfer and row.transfer_id != transfer:
                 return "another transfer's"
-            connection.execute(update(tickets).where(tickets.c.digest == row.digest).values(spent_at=now))
+            connection.execute(_SPEND, {"of": row.digest, "at": now})
             return Redeemed(row.agreement_id, row.transfer_id or transfer, row.view, row.first_chunk)
 
         found = "unknown" if len(ticket) > _TICKET_CHARS_MAX else await self._house.state.write(work)

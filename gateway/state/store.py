@@ -44,6 +44,7 @@ class StateStore:
         # A connection for each thread, kept: taking one from the pool costs as much as a small query.
         self._own = threading.local()
         self._connections: list[Connection] = []
+        self._ahead: set[asyncio.Future[Any]] = set()
 
     @classmethod
     async def open(cls, path: Path) -> StateStore:
@@ -81,7 +82,9 @@ class StateStore:
         return await asyncio.to_thread(connect)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on a connection for reading and return its result."""
+        """Run `work` on a connection for reading and return its result, after all that was `begun` before."""
+        while self._ahead:
+            await asyncio.wait(set(self._ahead))
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._engine, work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -89,7 +92,20 @@ class StateStore:
 
         An exception from `work` rolls the transaction back and is raised here.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._run, self._immediate, work)
+        return await self._submit(work)
+
+    def begin(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        """Start a transaction of its own without waiting for it.
+
+        Whatever is handed in later, reads too, sees what it did. The caller looks at the future in the end.
+        """
+        begun = self._submit(work)
+        self._ahead.add(begun)
+        begun.add_done_callback(self._ahead.discard)
+        return begun
+
+    def _submit(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._writer, self._run, self._immediate, work)
 
     async def close(self) -> None:
         """Finish what was handed in and close every connection."""

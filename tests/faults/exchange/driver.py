@@ -114,13 +114,14 @@ def _append_label(_writer: LogWriter, **entry: Any) -> str:
 def install(faults: Faults) -> None:
     """Put the faults around every operation that makes something durable or crosses to the peer."""
     faults.around(StateStore, "write", _write_label)
+    faults.around(StateStore, "begin", _write_label)
     faults.around(LogWriter, "append", _append_label)
     faults.around(ChunkStore, "put", "put chunk")
     faults.around(Landings, "create", "create landing")
     faults.around(Landing, "_remove", "remove landing")
     faults.around(VersionStore, "add", "add version")
     faults.around(Journal, "add_cosignature", "take cosignature")
-    for name in ("begin", "receive", "finish"):
+    for name in ("begin", "receive", "finish", "take"):
         faults.around(PeerMirror, name, f"mirror {name}")
     for name in _ASKS:
         faults.around(PeerClient, name, f"ask {name}")
@@ -132,9 +133,9 @@ def install(faults: Faults) -> None:
 def _name_steps() -> None:
     whole = Steps._whole
 
-    async def named(self: Steps, step: Step) -> Any:
+    async def named(self: Steps, step: Step, recorded: Any) -> None:
         _step.set(step.effect or step.kind)
-        return await whole(self, step)
+        await whole(self, step, recorded)
 
     Steps._whole = named  # type: ignore[method-assign]
 

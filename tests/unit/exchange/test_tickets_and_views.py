@@ -38,7 +38,8 @@ def zone(rooms):
 
 async def issued(zone, **members):
     named = {"holder": UM, "agreement": "a", "transfer": "t", "view": "v", "first_chunk": 3, "fingerprint": PRINT}
-    return await Tickets(zone).issue(**{**named, **members})
+    tickets = Tickets(zone)
+    return await tickets.issue(*tickets.prepare(**{**named, **members}))
 
 
 async def refusals(zone):
