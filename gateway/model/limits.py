@@ -14,6 +14,7 @@ MIB: Final = 1024 * KIB
 MESSAGE_MAX: Final = 6 * MIB  # one Flight frame: a chunk of at most 4 MiB, its metadata, some room
 CONTROL_MESSAGE_MAX: Final = 1 * MIB  # any message that is not a chunk
 CONCURRENT_RPCS: Final = 512
+STREAM_WINDOW: Final = 8 * MIB  # what may be under way to us in one stream before we take it: 80 MiB/s at 100 ms
 KEEPALIVE_MS: Final = 20_000
 KEEPALIVE_TIMEOUT_MS: Final = 10_000
 RPC_DEADLINE_S: Final = 30.0

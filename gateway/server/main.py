@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import grpc
 import structlog
+import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
@@ -184,6 +185,8 @@ class Gateway:
                 ("grpc.max_receive_message_length", limits.MESSAGE_MAX),
                 ("grpc.max_send_message_length", limits.MESSAGE_MAX),
                 ("grpc.max_concurrent_streams", settings.limits.concurrent_rpcs),
+                ("grpc.http2.bdp_probe", 0),  # as clients do: a fixed window bounds what lies unread
+                ("grpc.http2.lookahead_bytes", limits.STREAM_WINDOW),
                 ("grpc.keepalive_time_ms", limits.KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", limits.KEEPALIVE_MS // 2),
@@ -390,4 +393,5 @@ def serve(directory: Path, ready: Callable[[int], None] | None = None) -> None:
         _log.info("stopping", zone=settings.zone)
         await gateway.stop()
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())

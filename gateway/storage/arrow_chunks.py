@@ -150,7 +150,22 @@ class ChunkDecoder:
 
     def decode(self, chunk: ChunkBytes, *, trusted: bool = False) -> Any:
         """Decode a chunk file; see ``decode_chunk``."""
-        messages = split_messages(chunk)
+        return self._decode(split_messages(chunk), [chunk], trusted=trusted)
+
+    def decode_parts(self, parts: Sequence[ChunkBytes]) -> Any:
+        """Decode a chunk that is given as prefix, metadata and body of each of its messages, without joining them.
+
+        Raises:
+            IntegrityError: as ``decode_chunk``.
+        """
+        if len(parts) % 3:
+            return self.decode(b"".join(parts))
+        messages = [(memoryview(m), memoryview(b)) for m, b in zip(parts[1::3], parts[2::3], strict=True)]
+        return self._decode(messages, parts, trusted=False)
+
+    def _decode(
+        self, messages: Sequence[tuple[memoryview, memoryview]], parts: Sequence[ChunkBytes], *, trusted: bool
+    ) -> Any:
         if len(messages) != self._dictionaries + 1:
             raise IntegrityError(f"a chunk has {len(messages) - 1} dictionaries, its schema {self._dictionaries}")
         needed = 0
@@ -166,17 +181,44 @@ class ChunkDecoder:
             raise IntegrityError("a chunk does not have the columns of its schema", remedy="pull it again")
         try:
             if self._dictionaries:
-                stream = pa.BufferReader(b"".join((self._message, chunk, END_OF_STREAM)))
+                stream = pa.BufferReader(b"".join((self._message, *parts, END_OF_STREAM)))
                 with ipc.open_stream(stream) as reader:
                     batch = reader.read_next_batch()
+            elif len(parts) == 1:
+                batch = ipc.read_record_batch(pa.py_buffer(parts[0]), self._schema)
             else:
-                batch = ipc.read_record_batch(pa.py_buffer(chunk), self._schema)
+                batch = ipc.read_record_batch(ipc.read_message(pa.PythonFile(_Pieces(parts), "r")), self._schema)
             batch.validate(full=not trusted)
         except (pa.ArrowException, ValueError, OSError, KeyError, StopIteration) as error:
             raise IntegrityError(f"a chunk cannot be read as its schema: {error}", remedy="pull it again") from error
         if batch.num_rows != header.rows:
             raise IntegrityError("a chunk has another number of rows than it says")
         return batch
+
+
+class _Pieces:
+    """A file whose reads are the pieces of one message, as Arrow asks for them: nothing is copied."""
+
+    closed = False
+
+    def __init__(self, parts: Sequence[ChunkBytes]) -> None:
+        prefix, metadata, body = parts
+        self._pieces = [body, metadata, prefix[4:], prefix[:4]]
+
+    def read(self, size: int) -> ChunkBytes:
+        piece = self._pieces.pop() if self._pieces else b""
+        if len(piece) != size:
+            raise ValueError("a message has another length than its prefix and metadata say")
+        return piece
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._pieces.clear()
 
 
 def decode_chunk(schema: Any, chunk: ChunkBytes, *, trusted: bool = False) -> Any:

@@ -146,7 +146,7 @@ class Landing:
                 f"chunk {index} is not the one that the manifest names",
                 remedy="resume the transfer; if it happens again the provider's storage is damaged",
             )
-        rows: int = self._decoder.decode(parts[0] if len(parts) == 1 else b"".join(parts)).num_rows
+        rows: int = self._decoder.decode_parts(parts).num_rows
         self._store.put(found, parts)
         return rows, size
 

@@ -22,6 +22,9 @@ _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A window of its own making grows with a slow reader's delays until it holds much of what is streamed.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", limits.STREAM_WINDOW),
     ("grpc.enable_retries", 0),  # what may be repeated is decided by the flows, not by the transport
 )
 
