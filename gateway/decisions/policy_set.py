@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,8 @@ from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
 
 ENTRYPOINT: Final = "tdz/main/decision"
+_LOADED: Final = "tdz/main/loaded.rego"
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FILES_MAX: Final = 2_000
 _FILE_MAX: Final = 1024 * 1024
 _TOTAL_MAX: Final = 12 * 1024 * 1024
@@ -37,10 +40,10 @@ class ZonePolicy:
 
     Args:
         zone: the zone that decides.
-        modules: Rego texts by path, tests left out.
+        modules: Rego texts by path, tests left out, and the one that names the packs' parts.
         data: the data documents, merged, `tdz.local.zone` included.
         entrypoint: the rule to evaluate.
-        digest: SHA-256 over paths and contents of modules, data and capabilities.
+        digest: SHA-256 over paths and contents of the files of modules, data and capabilities.
         data_revision: SHA-256 over paths and contents of the data documents alone.
         packs: the packs among it, required and optional.
     """
@@ -138,9 +141,10 @@ class PolicySet:
         data = self._merged(data_files)
         data.setdefault("tdz", {})["local"] = {"zone": zone}
         files["capabilities.json"] = self._files["capabilities.json"]
+        modules = {n: self._modules[n] for n in files if n in self._modules}
         return ZonePolicy(
             zone=zone,
-            modules={n: self._modules[n] for n in files if n in self._modules},
+            modules={**modules, _LOADED: _loaded(packs, data)},
             data=data,
             entrypoint=ENTRYPOINT,
             digest=_digest(files),
@@ -186,3 +190,40 @@ def _pack_info(pack: str, data: Mapping[str, Any]) -> PackInfo | None:
     if info.id != pack or not str(info.revision).isdigit() or type(info.valid_until) is not int:
         raise ConfigError(f"the manifest of pack {pack} has a wrong id, revision or date")
     return info
+
+
+def _loaded(packs: Iterable[str], data: Mapping[str, Any]) -> str:
+    """The module that names every part of every pack with a manifest, for `tdz/main`.
+
+    Rego could look them up by the names in the manifests, but for each such look-up the embedded engine builds a
+    document of all that the packs hold, which came to a quarter of a decision. A name that could be more than a
+    name is left out, and the pack so without an answer. In its array a verdict that is missing leaves none.
+    """
+    lines = [
+        "# Written by the gateway from the manifests of the packs that it loads.",
+        "package tdz.main.loaded",
+        "manifests[id] := manifest if { some id, manifest in {} }",
+        "verdicts[id] := said if { some id, said in {} }",
+        "findings contains finding if { some finding in set() }",
+        "obligations contains obligation if { some obligation in set() }",
+    ]
+    for pack in packs:
+        manifest = data.get("tdz", {}).get("packs", {}).get(pack, {}).get("manifest")
+        if not _NAME.fullmatch(pack) or not isinstance(manifest, dict):
+            continue
+        parts = manifest.get("parts")
+        named = (
+            [part for part in parts if isinstance(part, str) and _NAME.fullmatch(part)]
+            if isinstance(parts, list)
+            else []
+        )
+        places = [f'data.tdz.packs["{pack}"]["{part}"]' for part in named]
+        verdicts = ", ".join(f"{place}.verdict" for place in places)
+        lines.append(
+            f'manifests[id] := manifest if {{ id := "{pack}"; manifest := data.tdz.packs["{pack}"].manifest }}'
+        )
+        lines.append(f'verdicts[id] := said if {{ id := "{pack}"; said := [{verdicts}] }}')
+        for place in places:
+            lines.append(f"findings contains finding if {{ some finding in {place}.findings }}")
+            lines.append(f"obligations contains obligation if {{ some obligation in {place}.obligations }}")
+    return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ import data.tdz.lib.agree
 import data.tdz.lib.shape
 import data.tdz.lib.verdict
 import data.tdz.main.house
+import data.tdz.main.loaded
 
 default decision := {
 	"effect": "deny",
@@ -32,8 +33,10 @@ decision := {
 	"obligations": [obligation | some obligation in obligations],
 	"packs": [pack | some pack in packs],
 } if {
-	effect in {"allow", "review", "deny"}
+	effects[effect]
 }
+
+effects := {"allow", "review", "deny"}
 
 # The zone that decides: its gateway's own data, never part of an input.
 zone := data.tdz.local.zone
@@ -46,65 +49,100 @@ default effect := "deny"
 
 effect := "allow" if {
 	sound
-	verdict.strictest(asked) == "pass"
+	strictest_asked == "pass"
 }
 
 effect := "review" if {
 	sound
-	verdict.strictest(asked) == "review"
+	strictest_asked == "review"
 }
 
-asked := {finding.effect | some finding in findings}
+strictest_asked := verdict.of(findings)
+
+# Conditions that several rules ask for answer false where they do not hold, so that each is evaluated once.
+default sound := false
 
 # Proven, not assumed: without this no finding would still be no allowance.
 sound if {
 	proven
-	at_home
-	count(required) > 0
+	entitled
 	every id in required {
-		answers[id] in {"pass", "review", "not_applicable"}
-		input.request.now < data.tdz.packs[id].manifest.valid_until
+		at_most_review[answers[id]]
+		in_date[id]
 	}
 }
 
+default proven := false
+
 proven if {
 	shape.complete
-	count(agree.wrong) == 0
+	agree.wrong == set()
 }
 
-at_home if zone in {input.request.flow.from.zone, input.request.flow.to.zone}
+# A gateway that decides on a flow which neither leaves nor enters its zone decides nothing.
+default entitled := false
+
+entitled if {
+	at_home
+	required[0]
+}
+
+at_home if input.request.flow.from.zone == zone
+
+at_home if input.request.flow.to.zone == zone
+
+in_date contains id if {
+	some id in required
+	input.request.now < manifests[id].valid_until
+}
 
 ids contains id if some id in required
 
 ids contains id if {
 	some id in optional
-	data.tdz.packs[id].manifest
+	manifests[id]
 }
+
+# `loaded` names every part of every pack that is loaded. The gateway writes it from the packs' manifests; without
+# it no pack has an answer.
+manifests := loaded.manifests
 
 # A pack's answer is its strictest part; a part that says nothing leaves the pack without an answer.
 answers[id] := answer if {
 	some id in ids
-	parts := data.tdz.packs[id].manifest.parts
-	count(parts) > 0
-	verdicts := [data.tdz.packs[id][part].verdict | some part in parts]
-	count(verdicts) == count(parts)
-	answer := strictest({v | some v in verdicts})
+	parts := manifests[id].parts
+	parts[0]
+	said := loaded.verdicts[id]
+	count(said) == count(parts)
+	answer := strictest({v | some v in said})
 }
 
-strictest(verdicts) := "not_applicable" if {
-	verdicts == {"not_applicable"}
+strictest(said) := "not_applicable" if {
+	said == {"not_applicable"}
 } else := "pass" if {
-	count(verdicts - {"pass", "not_applicable"}) == 0
+	every v in said {
+		at_most_pass[v]
+	}
 } else := "review" if {
-	count(verdicts - {"pass", "not_applicable", "review"}) == 0
+	every v in said {
+		at_most_review[v]
+	}
 } else := "deny" if {
-	count(verdicts - {"pass", "not_applicable", "review", "deny"}) == 0
+	every v in said {
+		at_most_deny[v]
+	}
 } else := "incomplete"
+
+at_most_pass := {"pass", "not_applicable"}
+
+at_most_review := {"pass", "not_applicable", "review"}
+
+at_most_deny := {"pass", "not_applicable", "review", "deny"}
 
 packs contains {
 	"id": id,
-	"revision": data.tdz.packs[id].manifest.revision,
-	"valid_until": data.tdz.packs[id].manifest.valid_until,
+	"revision": manifests[id].revision,
+	"valid_until": manifests[id].valid_until,
 	"verdict": answers[id],
 } if {
 	some id in ids
@@ -123,7 +161,7 @@ findings contains {"code": "TDZ-INPUT-INCOMPLETE", "effect": "deny", "fields": s
 
 findings contains {"code": "TDZ-INPUT-INCOMPLETE", "effect": "deny", "fields": sort(agree.wrong)} if {
 	shape.complete
-	not count(agree.wrong) == 0
+	not agree.wrong == set()
 }
 
 # METADATA
@@ -138,12 +176,10 @@ findings contains {"code": "TDZ-NO-MATCH", "effect": "deny", "fields": []} if {
 	not answered
 }
 
-# Also a gateway that decides on a flow which neither leaves nor enters its zone decides nothing.
 answered if {
-	at_home
-	count(required) > 0
+	entitled
 	every id in required {
-		answers[id] in {"pass", "review", "deny", "not_applicable"}
+		at_most_deny[answers[id]]
 	}
 }
 
@@ -157,7 +193,7 @@ answered if {
 findings contains {"code": "TDZ-PACK-EXPIRED", "effect": "deny", "fields": ["request.now"]} if {
 	proven
 	some id in required
-	not input.request.now < data.tdz.packs[id].manifest.valid_until
+	not in_date[id]
 }
 
 findings contains finding if {
@@ -167,9 +203,7 @@ findings contains finding if {
 
 findings contains finding if {
 	proven
-	some id in ids
-	some part in data.tdz.packs[id].manifest.parts
-	some finding in data.tdz.packs[id][part].findings
+	some finding in loaded.findings
 }
 
 # The zone's administrators may add findings and obligations; nothing here lets them take one away.
@@ -182,29 +216,29 @@ findings contains finding if {
 obligations contains {"kind": "require_approval", "params": {"by": ["zone_admin"]}} if effect == "review"
 
 obligations contains obligation if {
-	effect != "deny"
+	not effect == "deny"
 	some obligation in house.obligations
 }
 
 obligations contains obligation if {
-	effect != "deny"
-	some id in ids
-	some part in data.tdz.packs[id].manifest.parts
-	some obligation in data.tdz.packs[id][part].obligations
+	not effect == "deny"
+	some obligation in loaded.obligations
 }
 
 obligations contains obligation if {
-	effect != "deny"
+	not effect == "deny"
 	some obligation in data.tdz.zone[zone].obligations
 }
 
 explained(finding) := {
 	"code": finding.code,
 	"effect": finding.effect,
-	"authority": meaning(finding.code).authority,
-	"cite": meaning(finding.code).cite,
-	"remedy": meaning(finding.code).remedy,
+	"authority": text.authority,
+	"cite": text.cite,
+	"remedy": text.remedy,
 	"fields": finding.fields,
+} if {
+	text := meaning(finding.code)
 }
 
 # A code means what its owner's annotations say; the house's own words come first.

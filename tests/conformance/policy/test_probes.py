@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
 
 from gateway.decisions.example import example
+from gateway.decisions.policy_set import PolicySet
 from gateway.model.policy_facts import Action
 from gateway.model.policy_input import PolicyInput
 
@@ -90,6 +92,31 @@ def test_an_absent_pack_or_its_data_denies(broken, policy_set, embedded):
     assert answer is None or answer["effect"] == "deny"
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        {},
+        "personal_information",
+        ["personal_information", "unwritten"],
+        ["personal_information", 'x"].verdict, "pass", input["y'],
+        ["personal_information", 7],
+        [False],
+    ],
+    ids=repr,
+)
+def test_a_part_that_says_nothing_leaves_its_pack_without_an_answer(parts, policy_dir, embedded, real_opa):
+    files = {p.relative_to(policy_dir).as_posix(): p.read_bytes() for p in policy_dir.rglob("*") if p.is_file()}
+    files = {name: content for name, content in files.items() if not name.endswith(("_test.rego", "cases.yaml"))}
+    manifest = json.loads(files["tdz/packs/cn/manifest/data.json"])
+    files["tdz/packs/cn/manifest/data.json"] = json.dumps({**manifest, "parts": parts}).encode()
+    policy = PolicySet(files).for_zone("lingang")
+    (ours,), (theirs,) = embedded(policy, [example()]), real_opa(policy, [example()])
+    for answer in (ours, theirs):
+        assert answer["effect"] == "deny"
+        assert {f["code"] for f in answer["findings"]} == {"TDZ-NO-MATCH"}
+
+
 def test_absent_list_data_exempts_nothing(policy_set, embedded):
     document = _two_million()
     document["dataset"]["cn"]["list_item_id"] = "vehicle-after-sales"
@@ -140,6 +167,43 @@ def _broken_documents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str,
                 spot = spot[step]
             spot[path[-1]] = value
             yield f"{name} = {value!r}", changed
+
+
+_LISTS = [
+    *({"x": "datasets/traffic-survey"}, {"0": "CN"}, ["CN", False], [["CN"]], [False]),
+    *(["CN"] * 257, ["health"] * 257, [{}], [{"name": "a", "arrow_type": "b", "tags": {"x": "vin"}}]),
+    [{"name": "a", "arrow_type": "b", "tags": [], "extra": False}],
+    [{"name": "a", "arrow_type": "b"}, {"name": "a", "arrow_type": "b", "tags": [], "x": 1, "y": 2}],
+]
+
+
+def test_what_only_looks_like_a_list_is_denied_alike(policy_set, embedded, real_opa):
+    document = example("transfer_dataset", "CN", "MY")
+    probes = []
+    for path in _paths(document):
+        for value in _LISTS:
+            place = changed = copy.deepcopy(document)
+            for step in path[:-1]:
+                place = place[step]
+            if isinstance(place[path[-1]], list):
+                place[path[-1]] = value
+                probes.append((path, value, changed))
+    refused = [probe for probe in probes if not _valid(probe[2])]
+    assert len(refused) > 60
+    policy = policy_set.for_zone("lingang")
+    documents = [changed for _, _, changed in refused]
+    ours, theirs = embedded(policy, documents), real_opa(policy, documents)
+    for (path, value, _), our, their in zip(refused, ours, theirs, strict=True):
+        assert our["effect"] == their["effect"] == "deny", (path, value)
+        assert {f["code"] for f in our["findings"]} == {f["code"] for f in their["findings"]}, (path, value)
+
+
+def _valid(document: dict[str, Any]) -> bool:
+    try:
+        PolicyInput.model_validate(document)
+    except ValueError:
+        return False
+    return True
 
 
 _ENUMERATED = ("jurisdiction", "action", "purpose", "kind", "ciio", "result", "class", "basis", "exemption")

@@ -1,6 +1,8 @@
 # Facts that contradict each other: the gateway checks them too, each finds them without the other.
 package tdz.lib.agree
 
+import data.tdz.lib.given
+
 counts := {
 	"dataset.my.subjects": input.dataset.my.subjects,
 	"dataset.my.sensitive_subjects": input.dataset.my.sensitive_subjects,
@@ -10,33 +12,27 @@ counts := {
 }
 
 counted if {
-	some persons in counts
-	persons > 0
+	persons := {number | some number in counts}
+	not persons == {0}
 }
 
-needed := {
+parts_of_action := {
 	"transfer_dataset": {"dataset"},
 	"transfer_model": {"model"},
 	"run_job": {"dataset", "job"},
 	"release_output": {"dataset", "job", "release"},
 }
 
-wrong contains "dataset" if wrong_part("dataset", input.dataset)
+needed := parts_of_action[input.request.action]
 
-wrong contains "model" if wrong_part("model", input.model)
-
-wrong contains "job" if wrong_part("job", input.job)
-
-wrong contains "release" if wrong_part("release", input.release)
-
-wrong_part(name, value) if {
-	name in needed[input.request.action]
-	is_null(value)
+wrong contains part if {
+	some part in needed
+	not given.parts[part]
 }
 
-wrong_part(name, value) if {
-	not name in needed[input.request.action]
-	not is_null(value)
+wrong contains part if {
+	some part in given.parts
+	not needed[part]
 }
 
 wrong contains "request.flow" if input.request.flow.from.jurisdiction == input.request.flow.to.jurisdiction
@@ -48,7 +44,10 @@ wrong contains "request.flow.from" if other_law(input.request.flow.from)
 wrong contains "request.flow.to" if other_law(input.request.flow.to)
 
 # A zone that this registry knows stands under one law only.
-other_law(site) if data.tdz.registry[site.zone].jurisdiction != site.jurisdiction
+other_law(site) if {
+	law := data.tdz.registry[site.zone].jurisdiction
+	not law == site.jurisdiction
+}
 
 # Persons are counted per calendar year from 1 January, UTC+8 (Order 16).
 wrong contains "usage.cn.year" if not this_year
@@ -83,18 +82,18 @@ wrong contains "dataset.cn.notified_important" if {
 }
 
 wrong contains "dataset.cn.spi_types" if {
-	count(input.dataset.cn.spi_types) > 0
 	input.dataset.cn.subjects_sensitive == 0
+	not input.dataset.cn.spi_types == []
 }
 
 wrong contains "dataset.cn.hgr" if {
 	input.dataset.cn.hgr.kind == "none"
-	input.dataset.cn.hgr.persons > 0
+	not input.dataset.cn.hgr.persons == 0
 }
 
 wrong contains "dataset.cn.hgr" if {
 	input.dataset.cn.hgr.kind == "none"
-	input.dataset.cn.hgr.special != "none"
+	not input.dataset.cn.hgr.special == "none"
 }
 
 wrong contains "usage.cn.sensitive_after" if {

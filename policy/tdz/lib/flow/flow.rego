@@ -6,10 +6,12 @@ leaves(jurisdiction) if input.request.flow.from.jurisdiction == jurisdiction
 # The pack of the jurisdiction that the data enters has nothing to say.
 only_enters(jurisdiction) if {
 	input.request.flow.to.jurisdiction == jurisdiction
-	input.request.flow.from.jurisdiction != jurisdiction
+	not leaves(jurisdiction)
 }
 
 # [H]: an aggregate that passes the group rule exports no persons, a model update likewise.
+default exports_no_persons := false
+
 exports_no_persons if input.request.action == "transfer_model"
 
 exports_no_persons if {

@@ -1,6 +1,8 @@
 # How good a legal mechanism is. Graded from the best down: what cannot be proven falls to the next grade.
 package tdz.lib.mechanism
 
+import data.tdz.lib.given
+
 grade(m) := "valid" if {
 	verified(m)
 	current(m)
@@ -13,24 +15,24 @@ grade(m) := "valid" if {
 } else := "unverified"
 
 # Nobody vouches for their own facts.
-verified(m) if m.verified_by in {"regulator_register", "certification_body", "zone_admin"}
+verified(m) if vouching[m.verified_by]
+
+vouching := {"regulator_register", "certification_body", "zone_admin"}
 
 current(m) if {
 	m.issued_at <= input.request.now
 	input.request.now < m.expires_at
-	not m.kind in three_years
-}
-
-current(m) if {
-	m.issued_at <= input.request.now
-	input.request.now < m.expires_at
-	m.kind in three_years
-	input.request.now * 1000000000 < time.add_date(m.issued_at * 1000000000, 3, 0, 0)
+	not outlived(m)
 }
 
 # Assessment (Order 16 art 9 [U]), certification (Order 20), impact assessment (guideline 3/2025): three years
 # at most, whatever the paper says.
 three_years := {"security_assessment", "certification", "tia"}
+
+outlived(m) if {
+	three_years[m.kind]
+	not input.request.now * 1000000000 < time.add_date(m.issued_at * 1000000000, 3, 0, 0)
+}
 
 covers(m) if {
 	subject in m.scope.dataset_ids
@@ -38,19 +40,23 @@ covers(m) if {
 	input.request.purpose in m.scope.purposes
 }
 
-subject := input.dataset.id if not is_null(input.dataset)
+subject := input.dataset.id if given.dataset
 
 subject := input.model.id if {
-	is_null(input.dataset)
-	not is_null(input.model)
+	not given.dataset
+	given.model
 }
 
 grades := [{"kind": m.kind, "grade": grade(m)} | some m in input.mechanisms]
 
 # One valid mechanism of one of the kinds is enough.
-held(kinds) if "valid" in found(kinds)
+held(kinds) if {
+	some g in grades
+	g.grade == "valid"
+	kinds[g.kind]
+}
 
-found(kinds) := {g.grade | some g in grades; g.kind in kinds}
+found(kinds) := {g.grade | some g in grades; kinds[g.kind]}
 
 # Why a need is not met: the only mechanisms are out of date, or out of scope, or there is none that counts.
 shortfall(kinds) := set() if {

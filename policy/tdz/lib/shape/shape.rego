@@ -5,13 +5,14 @@ package tdz.lib.shape
 
 default complete := false
 
-complete if count(wrong) == 0
+complete if wrong == set()
 
-whole(x, low, high) if {
-	is_number(x)
-	floor(x) == x
-	x >= low
-	x <= high
+whole(numbers, low, high) if {
+	every x in numbers {
+		floor(x) == x
+		x >= low
+		x <= high
+	}
 }
 
 country("unknown") := true
@@ -79,10 +80,11 @@ words_mechanisms_verified_by := {"regulator_register", "certification_body", "zo
 wrong contains "input" if not part_document
 
 part_document if {
-	count(input) == 9
-	is_array(input.mechanisms)
-	count(input.mechanisms) <= 32
-	every e in input.mechanisms {
+	x := input
+	count(x) == 9
+	not x.mechanisms[32]
+	is_array(x.mechanisms)
+	every e in x.mechanisms {
 		part_mechanisms_item(e)
 	}
 }
@@ -90,315 +92,295 @@ part_document if {
 wrong contains "request" if not part_request
 
 part_request if {
-	count(input.request) == 5
-	input.request.schema == "tdz.input/1"
-	whole(input.request.now, 1, 7258118400)
-	input.request.action in words_request_action
-	input.request.purpose in words_request_purpose
+	x := input.request
+	x.schema == "tdz.input/1"
+	words_request_action[x.action]
+	words_request_purpose[x.purpose]
+	count(x) == 5
+	whole([x.now], 1, 7258118400)
 }
 
 wrong contains "request.flow" if not part_request_flow
 
 part_request_flow if {
-	count(input.request.flow) == 2
+	x := input.request.flow
+	count(x) == 2
 }
 
 wrong contains "request.flow.from" if not part_request_flow_from
 
 part_request_flow_from if {
-	count(input.request.flow.from) == 3
-	input.request.flow.from.jurisdiction in words_request_flow_from_jurisdiction
-	is_string(concat("", [input.request.flow.from.zone, input.request.flow.from.gateway_id]))
+	x := input.request.flow.from
+	words_request_flow_from_jurisdiction[x.jurisdiction]
+	count(x) == 3
+	concat("", [x.zone, x.gateway_id])
 }
 
 wrong contains "request.flow.to" if not part_request_flow_to
 
 part_request_flow_to if {
-	count(input.request.flow.to) == 3
-	input.request.flow.to.jurisdiction in words_request_flow_from_jurisdiction
-	is_string(concat("", [input.request.flow.to.zone, input.request.flow.to.gateway_id]))
+	x := input.request.flow.to
+	words_request_flow_from_jurisdiction[x.jurisdiction]
+	count(x) == 3
+	concat("", [x.zone, x.gateway_id])
 }
 
 wrong contains "exporter" if not part_exporter
 
 part_exporter if {
-	count(input.exporter) == 9
-	input.exporter.kind in words_exporter_kind
-	input.exporter.ciio in words_exporter_ciio
-	input.exporter.ftz_registered in words_exporter_ciio
-	input.exporter.lingang_activity in words_exporter_ciio
-	input.exporter.dpo_required in words_exporter_ciio
-	is_string(concat("", [input.exporter.id, input.exporter.legal_name, input.exporter.sector, input.exporter.dpo_ref]))
+	x := input.exporter
+	words_exporter_kind[x.kind]
+	words_exporter_ciio[x.ciio]
+	words_exporter_ciio[x.ftz_registered]
+	words_exporter_ciio[x.lingang_activity]
+	words_exporter_ciio[x.dpo_required]
+	count(x) == 9
+	concat("", [x.id, x.legal_name, x.sector, x.dpo_ref])
 }
 
 wrong contains "recipient" if not part_recipient
 
 part_recipient if {
-	count(input.recipient) == 7
-	input.recipient.kind in words_exporter_kind
-	country(input.recipient.hq_country)
-	country(input.recipient.ultimate_parent_country)
-	is_array(input.recipient.owners)
-	count(input.recipient.owners) <= 256
-	every e in input.recipient.owners {
+	x := input.recipient
+	words_exporter_kind[x.kind]
+	count(x) == 7
+	country(x.hq_country)
+	country(x.ultimate_parent_country)
+	not x.owners[256]
+	is_array(x.owners)
+	every e in x.owners {
 		part_recipient_owners_item(e)
 	}
-	is_string(concat("", [input.recipient.id, input.recipient.legal_name]))
+	concat("", [x.id, x.legal_name])
 }
 
 wrong contains "recipient.screening" if not part_recipient_screening
 
 part_recipient_screening if {
-	count(input.recipient.screening) == 2
-	input.recipient.screening.result in words_recipient_screening_result
-	is_string(concat("", [input.recipient.screening.list_revision]))
+	x := input.recipient.screening
+	words_recipient_screening_result[x.result]
+	count(x) == 2
+	is_string(x.list_revision)
 }
 
 part_recipient_owners_item(x) if {
+	words_exporter_ciio[x.listed]
 	count(x) == 3
-	whole(x.pct, 0, 100)
-	x.listed in words_exporter_ciio
-	is_string(concat("", [x.id]))
+	whole([x.pct], 0, 100)
+	is_string(x.id)
 }
 
 wrong contains "dataset" if not part_dataset
 
-part_dataset if {
-	count(input.dataset) == 14
-	is_array(input.dataset.origin_jurisdictions)
-	count(input.dataset.origin_jurisdictions) <= 256
-	count(input.dataset.origin_jurisdictions) >= 1
-	every e in input.dataset.origin_jurisdictions {
-		country(e)
-	}
-	input.dataset.origin in words_dataset_origin
-	input.dataset.gov_source in words_dataset_gov_source
-	input.dataset.category in words_dataset_category
+part_dataset := "stated" if {
+	x := input.dataset
+	words_dataset_origin[x.origin]
+	words_dataset_gov_source[x.gov_source]
+	words_dataset_category[x.category]
+	count(x) == 14
+	not x.origin_jurisdictions[256]
+	x.origin_jurisdictions[0]
+	[e | some e in x.origin_jurisdictions; country(e)] == x.origin_jurisdictions
 	part_dataset_columns
-	whole(input.dataset.retention_until, 0, 7258118400)
-	is_array(input.dataset.onward)
-	count(input.dataset.onward) <= 256
-	every e in input.dataset.onward {
+	not x.onward[256]
+	is_array(x.onward)
+	every e in x.onward {
 		part_dataset_onward_item(e)
 	}
-	is_string(concat("", [input.dataset.id, input.dataset.digest, input.dataset.sector, input.dataset.controller]))
-}
-
-part_dataset if is_null(input.dataset)
+	whole([x.retention_until], 0, 7258118400)
+	concat("", [x.id, x.digest, x.sector, x.controller])
+} else := "null" if input.dataset == null
 
 wrong contains "dataset.my" if not part_dataset_my
 
-part_dataset_my if {
-	count(input.dataset.my) == 3
-	input.dataset.my.sensitivity in words_dataset_my_sensitivity
-	whole(input.dataset.my.subjects, 0, 10000000000)
-	whole(input.dataset.my.sensitive_subjects, 0, 10000000000)
-}
-
-part_dataset_my if is_null(input.dataset)
+part_dataset_my := "stated" if {
+	x := input.dataset.my
+	words_dataset_my_sensitivity[x.sensitivity]
+	count(x) == 3
+	whole([x.subjects, x.sensitive_subjects], 0, 10000000000)
+} else := "null" if input.dataset == null
 
 wrong contains "dataset.cn" if not part_dataset_cn
 
-part_dataset_cn if {
-	count(input.dataset.cn) == 9
-	input.dataset.cn.class in words_dataset_cn_class
-	input.dataset.cn.notified_important in words_exporter_ciio
-	input.dataset.cn.basis in words_dataset_cn_basis
-	input.dataset.cn.exemption in words_dataset_cn_exemption
-	whole(input.dataset.cn.subjects_non_sensitive, 0, 10000000000)
-	whole(input.dataset.cn.subjects_sensitive, 0, 10000000000)
-	is_array(input.dataset.cn.spi_types)
-	count(input.dataset.cn.spi_types) <= 256
-	count({e | e := input.dataset.cn.spi_types[_]} - words_dataset_cn_spi_types) == 0
-	is_string(concat("", [input.dataset.cn.list_item_id]))
-}
+part_dataset_cn := "stated" if {
+	x := input.dataset.cn
+	words_dataset_cn_class[x.class]
+	words_exporter_ciio[x.notified_important]
+	words_dataset_cn_basis[x.basis]
+	words_dataset_cn_exemption[x.exemption]
+	count(x) == 9
+	not x.spi_types[256]
+	[e | some e in x.spi_types; words_dataset_cn_spi_types[e]] == x.spi_types
+	whole([x.subjects_non_sensitive, x.subjects_sensitive], 0, 10000000000)
+	is_string(x.list_item_id)
+} else := "null" if input.dataset == null
 
 wrong contains "dataset.cn.hgr" if not part_dataset_cn_hgr
 
-part_dataset_cn_hgr if {
-	count(input.dataset.cn.hgr) == 3
-	input.dataset.cn.hgr.kind in words_dataset_cn_hgr_kind
-	whole(input.dataset.cn.hgr.persons, 0, 10000000000)
-	input.dataset.cn.hgr.special in words_dataset_cn_hgr_special
-}
-
-part_dataset_cn_hgr if is_null(input.dataset)
-
-part_dataset_cn if is_null(input.dataset)
+part_dataset_cn_hgr := "stated" if {
+	x := input.dataset.cn.hgr
+	words_dataset_cn_hgr_kind[x.kind]
+	words_dataset_cn_hgr_special[x.special]
+	count(x) == 3
+	whole([x.persons], 0, 10000000000)
+} else := "null" if input.dataset == null
 
 wrong contains "dataset.deid" if not part_dataset_deid
 
-part_dataset_deid if {
-	count(input.dataset.deid) == 4
-	input.dataset.deid.method in words_dataset_deid_method
-	whole(input.dataset.deid.k, 0, 1000000000000000)
-	whole(input.dataset.deid.l, 0, 1000000000000000)
-	whole(input.dataset.deid.reid_tested_at, 0, 7258118400)
-}
-
-part_dataset_deid if is_null(input.dataset)
+part_dataset_deid := "stated" if {
+	x := input.dataset.deid
+	words_dataset_deid_method[x.method]
+	count(x) == 4
+	whole([x.k, x.l], 0, 1000000000000000)
+	whole([x.reid_tested_at], 0, 7258118400)
+} else := "null" if input.dataset == null
 
 part_dataset_columns if {
-	is_array(input.dataset.columns)
-	size := count(input.dataset.columns)
-	size >= 1
-	size <= 4096
-	names := [x | x := input.dataset.columns[_].name]
-	types := [x | x := input.dataset.columns[_].arrow_type]
-	tags := [x | x := input.dataset.columns[_].tags]
+	columns := input.dataset.columns
+	is_array(columns)
+	not columns[4096]
+	columns[0]
+	size := count(columns)
+	names := [x.name | some x in columns]
+	types := [x.arrow_type | some x in columns]
+	tags := [x.tags | some x in columns]
 	count(names) == size
 	count(types) == size
 	count(tags) == size
-	is_string(concat("", names))
-	is_string(concat("", types))
-	{y | x := tags[_]; y := type_name(x)} == {"array"}
-	{y | x := input.dataset.columns[_]; y := count(x)} == {3}
-	count({x | x := tags[_][_]} - words_dataset_columns_tags) == 0
+	count([1 | some x in columns; some _ in x]) == 3 * size
+	concat("", names)
+	concat("", types)
+	[[tag | some tag in x; words_dataset_columns_tags[tag]] | some x in tags] == tags
 }
 
 part_dataset_onward_item(x) if {
 	count(x) == 2
 	country(x.country)
-	is_string(concat("", [x.recipient_id]))
+	is_string(x.recipient_id)
 }
 
 wrong contains "usage" if not part_usage
 
 part_usage if {
-	count(input.usage) == 1
+	x := input.usage
+	count(x) == 1
 }
 
 wrong contains "usage.cn" if not part_usage_cn
 
 part_usage_cn if {
-	count(input.usage.cn) == 3
-	whole(input.usage.cn.year, 1970, 2200)
-	whole(input.usage.cn.non_sensitive_after, 0, 10000000000)
-	whole(input.usage.cn.sensitive_after, 0, 10000000000)
+	x := input.usage.cn
+	count(x) == 3
+	whole([x.year], 1970, 2200)
+	whole([x.non_sensitive_after, x.sensitive_after], 0, 10000000000)
 }
 
 wrong contains "model" if not part_model
 
-part_model if {
-	count(input.model) == 9
-	input.model.format in words_model_format
-	input.model.openness in words_model_openness
-	input.model.provenance in words_model_provenance
-	input.model.end_use in words_model_end_use
-	input.model.memorisation_test in words_model_memorisation_test
-	is_string(concat("", [input.model.id, input.model.digest]))
-}
-
-part_model if is_null(input.model)
+part_model := "stated" if {
+	x := input.model
+	words_model_format[x.format]
+	words_model_openness[x.openness]
+	words_model_provenance[x.provenance]
+	words_model_end_use[x.end_use]
+	words_model_memorisation_test[x.memorisation_test]
+	count(x) == 9
+	concat("", [x.id, x.digest])
+} else := "null" if input.model == null
 
 wrong contains "model.base" if not part_model_base
 
-part_model_base if {
-	count(input.model.base) == 3
-	is_string(concat("", [input.model.base.id, input.model.base.licence, input.model.base.licence_version]))
-}
-
-part_model_base if is_null(input.model)
+part_model_base := "stated" if {
+	x := input.model.base
+	count(x) == 3
+	concat("", [x.id, x.licence, x.licence_version])
+} else := "null" if input.model == null
 
 wrong contains "model.training" if not part_model_training
 
 part_model_training_runs_devices_item(x) if {
+	words_model_training_runs_devices_eccn[x.eccn]
 	count(x) == 8
 	country(x.vendor_country)
-	x.eccn in words_model_training_runs_devices_eccn
-	whole(x.count, 0, 1000000000000000)
-	whole(x.tops, 0, 1000000000000000)
-	whole(x.bits, 1, 128)
-	whole(x.die_mm2, 0, 1000000000000000)
-	is_string(concat("", [x.sku, x.vendor]))
+	whole([x.count, x.tops, x.die_mm2], 0, 1000000000000000)
+	whole([x.bits], 1, 128)
+	concat("", [x.sku, x.vendor])
 }
 
 part_model_training_runs_item(x) if {
+	words_exporter_ciio[x.hired]
+	words_model_training_runs_attestation[x.attestation]
 	count(x) == 7
 	country(x.country)
-	x.hired in words_exporter_ciio
+	not x.devices[256]
 	is_array(x.devices)
-	count(x.devices) <= 256
 	every e in x.devices {
 		part_model_training_runs_devices_item(e)
 	}
-	whole(x.device_hours, 0, 1000000000000000)
-	whole(x.exaops, 0, 1000000000000000)
-	x.attestation in words_model_training_runs_attestation
-	is_string(concat("", [x.site]))
+	whole([x.device_hours, x.exaops], 0, 1000000000000000)
+	is_string(x.site)
 }
 
 part_model_training_data_item(x) if {
+	words_dataset_cn_class[x.class]
 	count(x) == 3
-	x.class in words_dataset_cn_class
-	whole(x.subjects, 0, 10000000000)
-	is_string(concat("", [x.digest]))
+	whole([x.subjects], 0, 10000000000)
+	is_string(x.digest)
 }
 
-part_model_training if {
-	count(input.model.training) == 2
-	is_array(input.model.training.runs)
-	count(input.model.training.runs) <= 256
-	every e in input.model.training.runs {
+part_model_training := "stated" if {
+	x := input.model.training
+	count(x) == 2
+	not x.runs[256]
+	is_array(x.runs)
+	every e in x.runs {
 		part_model_training_runs_item(e)
 	}
-	is_array(input.model.training.data)
-	count(input.model.training.data) <= 256
-	every e in input.model.training.data {
+	not x.data[256]
+	is_array(x.data)
+	every e in x.data {
 		part_model_training_data_item(e)
 	}
-}
-
-part_model_training if is_null(input.model)
+} else := "null" if input.model == null
 
 wrong contains "job" if not part_job
 
-part_job if {
-	count(input.job) == 6
-	input.job.kind in words_job_kind
-	input.job.output_kind in words_job_output_kind
-	whole(input.job.min_group, 0, 1000000000000000)
-	whole(input.job.rounds, 0, 1000000000000000)
-	is_string(concat("", [input.job.algorithm_digest]))
-}
-
-part_job if is_null(input.job)
+part_job := "stated" if {
+	x := input.job
+	words_job_kind[x.kind]
+	words_job_output_kind[x.output_kind]
+	count(x) == 6
+	whole([x.min_group, x.rounds], 0, 1000000000000000)
+	is_string(x.algorithm_digest)
+} else := "null" if input.job == null
 
 wrong contains "job.dp" if not part_job_dp
 
-part_job_dp if {
-	count(input.job.dp) == 2
-	whole(input.job.dp.epsilon_milli, 0, 1000000000000000)
-	whole(input.job.dp.remaining_milli, 0, 1000000000000000)
-}
-
-part_job_dp if is_null(input.job)
+part_job_dp := "stated" if {
+	x := input.job.dp
+	count(x) == 2
+	whole([x.epsilon_milli, x.remaining_milli], 0, 1000000000000000)
+} else := "null" if input.job == null
 
 wrong contains "release" if not part_release
 
-part_release if {
-	count(input.release) == 5
-	whole(input.release.smallest_group, 0, 1000000000000000)
-	whole(input.release.suppressed, 0, 1000000000000000)
-	whole(input.release.rows, 0, 1000000000000000)
-	whole(input.release.bytes, 0, 1000000000000000)
-	is_string(concat("", [input.release.digest]))
-}
-
-part_release if is_null(input.release)
+part_release := "stated" if {
+	x := input.release
+	count(x) == 5
+	whole([x.smallest_group, x.suppressed, x.rows, x.bytes], 0, 1000000000000000)
+	is_string(x.digest)
+} else := "null" if input.release == null
 
 part_mechanisms_item(x) if {
+	scope := x.scope
+	words_mechanisms_kind[x.kind]
+	words_mechanisms_verified_by[x.verified_by]
 	count(x) == 6
-	count(x.scope) == 3
-	x.kind in words_mechanisms_kind
-	is_array(x.scope.dataset_ids)
-	count(x.scope.dataset_ids) <= 256
-	is_string(concat("", x.scope.dataset_ids))
-	is_array(x.scope.purposes)
-	count(x.scope.purposes) <= 256
-	count({e | e := x.scope.purposes[_]} - words_request_purpose) == 0
-	whole(x.issued_at, 0, 7258118400)
-	whole(x.expires_at, 0, 7258118400)
-	x.verified_by in words_mechanisms_verified_by
-	is_string(concat("", [x.ref, x.scope.recipient_id]))
+	count(scope) == 3
+	not scope.dataset_ids[256]
+	concat("", scope.dataset_ids)
+	not scope.purposes[256]
+	[e | some e in scope.purposes; words_request_purpose[e]] == scope.purposes
+	whole([x.issued_at, x.expires_at], 0, 7258118400)
+	concat("", [x.ref, scope.recipient_id])
 }

@@ -4,7 +4,10 @@ package tdz.lib.verdict
 of(findings) := strictest({finding.effect | some finding in findings})
 
 strictest(effects) := "deny" if {
-	count(effects - {"info", "warn", "review"}) > 0
+	some effect in effects
+	not milder[effect]
 } else := "review" if {
-	"review" in effects
+	effects.review
 } else := "pass"
+
+milder := {"info", "warn", "review"}

@@ -1,6 +1,8 @@
 # House rules of every gateway, whichever way the flow goes.
 package tdz.main.house
 
+import data.tdz.lib.given
+
 # METADATA
 # title: The recipient is not screened clear
 # custom:
@@ -20,8 +22,8 @@ findings contains {"code": "TDZ-SCREENING", "effect": "deny", "fields": ["recipi
 #   cite: House rule; an onward transfer needs an agreement that names it
 #   remedy: Take the onward transfer out of the manifest, or agree on it with the owner by name
 findings contains {"code": "TDZ-ONWARD", "effect": "deny", "fields": ["dataset.onward"]} if {
-	not is_null(input.dataset)
-	not count(input.dataset.onward) == 0
+	given.dataset
+	not input.dataset.onward == []
 }
 
 # METADATA
@@ -43,7 +45,7 @@ findings contains {"code": "TDZ-PURPOSE", "effect": "review", "fields": ["reques
 #   cite: House rule; raw rows never leave their jurisdiction in a computation
 #   remedy: Ask for an aggregate or a model update
 findings contains {"code": "TDZ-ROWS", "effect": "deny", "fields": ["job.output_kind"]} if {
-	not is_null(input.job)
+	given.job
 	input.job.output_kind == "rows"
 }
 
@@ -55,7 +57,7 @@ findings contains {"code": "TDZ-ROWS", "effect": "deny", "fields": ["job.output_
 #   cite: House rule; a model trained on rows may repeat them, so a person looks before it leaves
 #   remedy: Ask for model updates, or publish the model with its memorisation test
 findings contains {"code": "TDZ-JOB-MODEL", "effect": "review", "fields": ["job.output_kind"]} if {
-	not is_null(input.job)
+	given.job
 	input.job.output_kind == "model"
 }
 
@@ -72,7 +74,7 @@ findings contains {"code": "TDZ-GROUP", "effect": "deny", "fields": ["job.min_gr
 }
 
 findings contains {"code": "TDZ-GROUP", "effect": "deny", "fields": ["job.min_group", "release.smallest_group"]} if {
-	not is_null(input.release)
+	given.release
 	not input.release.smallest_group >= input.job.min_group
 }
 
@@ -88,7 +90,7 @@ findings contains {
 	"effect": "deny",
 	"fields": ["job.dp.epsilon_milli", "job.dp.remaining_milli"],
 } if {
-	not is_null(input.job)
+	given.job
 	not input.job.dp.epsilon_milli <= input.job.dp.remaining_milli
 }
 
@@ -100,7 +102,7 @@ findings contains {
 #   cite: House rule; unknown provenance is reviewed, never allowed
 #   remedy: Publish the model with provenance signed by a key that was trusted then
 findings contains {"code": "TDZ-PROVENANCE", "effect": "review", "fields": ["model.provenance"]} if {
-	not is_null(input.model)
+	given.model
 	not input.model.provenance == "verified"
 }
 
@@ -112,7 +114,7 @@ findings contains {"code": "TDZ-PROVENANCE", "effect": "review", "fields": ["mod
 #   cite: House rule; weights that failed a memorisation test carry personal data with them
 #   remedy: Train again with clipping and noise, and test again
 findings contains {"code": "TDZ-MEMORISATION", "effect": "deny", "fields": ["model.memorisation_test"]} if {
-	not is_null(input.model)
+	given.model
 	input.model.memorisation_test == "failed"
 }
 
@@ -121,7 +123,9 @@ obligations contains {"kind": "aggregate_only", "params": {"min_group": input.jo
 	input.job.min_group > 0
 }
 
+default aggregated := false
+
 aggregated if {
-	not is_null(input.job)
+	given.job
 	input.job.output_kind == "aggregate"
 }

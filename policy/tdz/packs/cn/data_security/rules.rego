@@ -6,6 +6,7 @@
 package tdz.packs.cn.data_security
 
 import data.tdz.lib.flow
+import data.tdz.lib.given
 import data.tdz.lib.mechanism
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
@@ -22,9 +23,11 @@ verdict := judged.of(findings) if {
 	flow.leaves("CN")
 }
 
+default in_scope := false
+
 in_scope if {
 	flow.leaves("CN")
-	not is_null(input.dataset)
+	given.dataset
 }
 
 # METADATA
@@ -77,6 +80,8 @@ harmless if {
 
 harmless if input.dataset.cn.class == "core"
 
+default assessable := false
+
 assessable if {
 	input.dataset.cn.class in {"important", "unknown"}
 	input.dataset.cn.notified_important in {"yes", "unknown"}
@@ -110,6 +115,8 @@ needs contains {"security_assessment"} if stale_assessment
 
 needs contains {"dsl36_approval"} if foreign_body
 
+default stale_assessment := false
+
 stale_assessment if {
 	in_scope
 	important == "deny"
@@ -128,6 +135,8 @@ findings contains {"code": "CN-DSL36", "effect": "deny", "fields": ["request.pur
 	"missing" in mechanism.shortfall({"dsl36_approval"})
 }
 
+default foreign_body := false
+
 foreign_body if {
 	flow.leaves("CN")
 	input.request.purpose in {"judicial", "law_enforcement"}
@@ -142,7 +151,7 @@ foreign_body if {
 #   remedy: Have the release approved; name the class of every training dataset
 findings contains {"code": "CN-MODEL", "effect": weights, "fields": ["model.training.data"]} if {
 	flow.leaves("CN")
-	not is_null(input.model)
+	given.model
 }
 
 weights := "deny" if {

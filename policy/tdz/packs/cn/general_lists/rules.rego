@@ -7,6 +7,7 @@
 package tdz.packs.cn.general_lists
 
 import data.tdz.lib.flow
+import data.tdz.lib.given
 import data.tdz.lib.mechanism
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
@@ -23,9 +24,11 @@ verdict := judged.of(findings) if {
 	flow.leaves("CN")
 }
 
+default claimed := false
+
 claimed if {
 	flow.leaves("CN")
-	not is_null(input.dataset)
+	given.dataset
 	not flow.exports_no_persons
 	not input.dataset.cn.list_item_id == ""
 }
@@ -33,6 +36,8 @@ claimed if {
 list_id := split(input.dataset.cn.list_item_id, "/")[0]
 
 list := data.tdz.lists.cn[list_id]
+
+default in_date := false
 
 in_date if input.request.now < list.valid_until
 
@@ -58,7 +63,7 @@ findings contains {"code": "LIST-EXPIRED", "effect": "review", "fields": ["datas
 findings contains {"code": "CN-LG-COND", "effect": "deny", "fields": sort(unmet)} if {
 	claimed
 	in_date
-	not count(unmet) == 0
+	not unmet == set()
 }
 
 unmet contains "exporter.ftz_registered" if not input.exporter.ftz_registered == "yes"
@@ -84,10 +89,12 @@ list_is_other if {
 
 tags := {tag | tag := input.dataset.columns[_].tags[_]}
 
+default exempts := false
+
 exempts if {
 	claimed
 	in_date
-	count(unmet) == 0
+	unmet == set()
 }
 
 # The vehicle number must not lead back to a person.

@@ -7,6 +7,7 @@
 package tdz.packs.cn.genetic_resources
 
 import data.tdz.lib.flow
+import data.tdz.lib.given
 import data.tdz.lib.mechanism
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
@@ -23,9 +24,11 @@ verdict := judged.of(findings) if {
 	flow.leaves("CN")
 }
 
+default in_scope := false
+
 in_scope if {
 	flow.leaves("CN")
-	not is_null(input.dataset)
+	given.dataset
 	not flow.exports_no_persons
 }
 
@@ -63,6 +66,8 @@ needs contains {"hgr_security_review"} if {
 	concerned
 	not ordinary
 }
+
+default concerned := false
 
 concerned if {
 	in_scope

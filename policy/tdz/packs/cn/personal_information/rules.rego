@@ -7,6 +7,7 @@
 package tdz.packs.cn.personal_information
 
 import data.tdz.lib.flow
+import data.tdz.lib.given
 import data.tdz.lib.mechanism
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
@@ -25,23 +26,29 @@ verdict := judged.of(findings) if {
 }
 
 # Persons are exported unless that is proven not so: no personal category, nobody counted, no sensitive type.
+default exported := false
+
 exported if {
 	flow.leaves("CN")
-	not is_null(input.dataset)
+	given.dataset
 	not flow.exports_no_persons
 	not impersonal
 }
+
+default impersonal := false
 
 impersonal if {
 	input.dataset.category in {"none", "vehicle", "geo", "financial", "industrial"}
 	input.dataset.cn.subjects_non_sensitive == 0
 	input.dataset.cn.subjects_sensitive == 0
-	count(input.dataset.cn.spi_types) == 0
+	input.dataset.cn.spi_types == []
 }
 
 year := input.usage.cn
 
 # Order 16: transit (art 4 [U]), necessity (art 5(1)-(3) [U]), few persons (art 5(4)); general lists (art 6 [U]).
+default exempt := false
+
 exempt if {
 	input.dataset.cn.exemption == "transit"
 	input.dataset.origin == "foreign_in_transit"

@@ -6,6 +6,7 @@
 package tdz.packs.my.personal_data
 
 import data.tdz.lib.flow
+import data.tdz.lib.given
 import data.tdz.lib.mechanism
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
@@ -23,12 +24,16 @@ verdict := judged.of(findings) if {
 }
 
 # Persons are exported unless that is proven not so.
+default exported := false
+
 exported if {
 	flow.leaves("MY")
-	not is_null(input.dataset)
+	given.dataset
 	not flow.exports_no_persons
 	not impersonal
 }
+
+default impersonal := false
 
 impersonal if {
 	input.dataset.category in {"none", "vehicle", "geo", "financial", "industrial"}

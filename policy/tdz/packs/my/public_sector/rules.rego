@@ -6,6 +6,7 @@
 package tdz.packs.my.public_sector
 
 import data.tdz.lib.flow
+import data.tdz.lib.given
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
 
@@ -30,7 +31,7 @@ verdict := judged.of(findings) if {
 #   remedy: Publish the dataset as open data, or have the statutory body's export approved
 findings contains {"code": "MY-GOV", "effect": effect, "fields": ["dataset.gov_source"]} if {
 	flow.leaves("MY")
-	not is_null(input.dataset)
+	given.dataset
 	not input.dataset.gov_source in {"none", "open"}
 }
 

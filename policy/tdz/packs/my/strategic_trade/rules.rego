@@ -6,6 +6,7 @@
 package tdz.packs.my.strategic_trade
 
 import data.tdz.lib.flow
+import data.tdz.lib.given
 import data.tdz.lib.mechanism
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
@@ -22,9 +23,11 @@ verdict := judged.of(findings) if {
 	flow.leaves("MY")
 }
 
+default weights := false
+
 weights if {
 	flow.leaves("MY")
-	not is_null(input.model)
+	given.model
 }
 
 # METADATA
@@ -50,6 +53,8 @@ findings contains {"code": "MY-STA", "effect": "review", "fields": ["model.train
 	controlled
 	not mechanism.held({"sta_permit"})
 }
+
+default controlled := false
 
 controlled if {
 	device := input.model.training.runs[_].devices[_]
