@@ -154,6 +154,11 @@ class Journal:
         return self.writer.published.checkpoint.size
 
     @property
+    def committed_size(self) -> int:
+        """Entries that cannot be undone any more; those past `size` are published in a moment."""
+        return self.writer.committed.checkpoint.size
+
+    @property
     def witnessed_size(self) -> int:
         """Entries covered by a checkpoint that satisfies the witness policy."""
         witnessed = self.writer.witnessed
@@ -239,25 +244,20 @@ class Journal:
                 remedy="check the link between the gateways, then try again",
             ) from error
 
-    async def newer(self, size: int, *, same: bool = False) -> tuple[int, str, bytes]:
-        """Wait for a published checkpoint past `size`: its size, its text and the signed note.
-
-        Args:
-            size: what the other side has.
-            same: take the newest at once, also where it is not past `size`.
+    async def newer(self, size: int) -> None:
+        """Wait until more than `size` entries are committed.
 
         Raises:
             LedgerError: the log has ended.
         """
         with _refusals("the log cannot be read"):
-            published = self.writer.published if same else await self.writer.changed(size)
-        return published.checkpoint.size, published.checkpoint.text, published.note
+            await self.writer.changed(size)
 
     async def since(self, size: int, max_bytes: int) -> Batch:
         """What a mirror that holds `size` entries needs next."""
         with _refusals("the log cannot be read"):
-            published, proof, entries = await self.writer.since(size, max_bytes)
-        return Batch(published.checkpoint.size, published.checkpoint.text, published.note, proof, entries)
+            newest, proof, entries = await self.writer.since(size, max_bytes)
+        return Batch(newest.checkpoint.size, newest.checkpoint.text, newest.note, proof, entries)
 
     async def entries(self, start: int, stop: int, max_bytes: int) -> list[bytes]:
         """Published entries as bytes, at least one where there is one."""

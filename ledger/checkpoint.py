@@ -11,7 +11,7 @@ from typing import Final
 from ledger.errors import NoteError
 from ledger.merkle import EMPTY_ROOT, HASH_SIZE
 
-__all__ = ["MAX_SIZE", "Checkpoint", "Published"]
+__all__ = ["MAX_SIZE", "Checkpoint", "Growth", "Published"]
 
 MAX_SIZE: Final = 2**63 - 1
 _SIZE: Final = re.compile(r"(?:0|[1-9][0-9]{0,18})", re.ASCII)
@@ -66,3 +66,13 @@ class Published:
 
     checkpoint: Checkpoint
     note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a mirror of the size before a commit needs: the new checkpoint, its proof, and the entries between."""
+
+    old_size: int
+    committed: Published
+    proof: tuple[bytes, ...]
+    entries: tuple[bytes, ...]

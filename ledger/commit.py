@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ledger.checkpoint import Checkpoint, Published
+from ledger.checkpoint import Checkpoint, Growth, Published
 from ledger.edge import TileEdge
 from ledger.entry import Draft, format_time
 from ledger.errors import ClockError, LedgerError
 from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
-from ledger.merkle import leaf_hash
+from ledger.merkle import consistency_proof, leaf_hash
 from ledger.note import Note, NoteSigner, Signature
 from ledger.staging import Batch
 from ledger.storage import Storage
@@ -50,6 +50,7 @@ class Staged:
     time_us: int
     appended: list[Appended]
     rows: list[Row]
+    growth: Growth
 
 
 class Committer:
@@ -129,13 +130,15 @@ class Committer:
         time = format_time(time_us)
         edge = self._edge.copy()
         size = old.size + len(drafts)
+        nodes = edge.subtrees()
         entries: list[bytes] = []
         appended: list[Appended] = []
         rows: list[Row] = []
         for seq, draft in enumerate(drafts, old.size):
             entry = draft.place(seq, edge.prev, time)
             leaf = leaf_hash(entry)
-            edge.append(entry, leaf)
+            for height, each in enumerate(edge.append(entry, leaf)):
+                nodes[height, (edge.size >> height) - 1] = each
             entries.append(entry)
             appended.append(Appended(seq, leaf, size, time))
             rows.append(Row(draft.id, seq, size, draft.content))
@@ -143,7 +146,10 @@ class Committer:
         line = self._signer.sign(checkpoint.text)
         note = Note(checkpoint.text, (Signature.parse(line),)).encode()
         batch = Batch(old.size, old.root, size, checkpoint.root, note, tuple(entries))
-        return Staged(batch, edge, time_us, appended, rows)
+        # Every subtree of the proof was complete before or is completed by this batch.
+        proof = consistency_proof(lambda height, index: nodes[height, index], old.size, size) if old.size else []
+        growth = Growth(old.size, Published(checkpoint, note), tuple(proof), batch.entries)
+        return Staged(batch, edge, time_us, appended, rows, growth)
 
     def commit(self, staged: Staged) -> None:
         """Steps 2 and 3, the commit point: staged batch and compare-and-swap in one transaction of the lock database.
@@ -173,7 +179,7 @@ class Committer:
         self._files.replace("checkpoint", batch.note)
         self._edge = edge
         self._time_us = staged.time_us
-        self.published = Published(Checkpoint(self.published.checkpoint.origin, batch.size, batch.root), batch.note)
+        self.published = staged.growth.committed
         return [path for path, _ in full]
 
     def clean(self, full: Sequence[str]) -> None:

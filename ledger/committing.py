@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from ledger.checkpoint import Published
+from ledger.checkpoint import Growth, Published
 from ledger.commit import Appended, Committer
 from ledger.entry import Draft
 from ledger.errors import AppendError, ConflictingEntryError, StoppedError, StorageFullError
@@ -49,6 +49,7 @@ class CommittingThread:
 
     Args:
         recorded: makes the result of an id that is recorded already.
+        committed: called on this thread once a batch is committed, before it is published.
         settle: called on this thread with the outcome of items, and the new checkpoint where there is one.
         refuse: called before each batch; its error, if any, fails the batch.
         fail: called on this thread when the log must end; returns when every waiter was told or time is up.
@@ -60,6 +61,7 @@ class CommittingThread:
         committer: Committer,
         *,
         recorded: Callable[[Row], Appended],
+        committed: Callable[[Growth], None],
         settle: Callable[[list[tuple[Item, Outcome]], Published | None], None],
         refuse: Callable[[], AppendError | None],
         fail: Callable[[BaseException], None],
@@ -67,6 +69,7 @@ class CommittingThread:
     ) -> None:
         self._committer = committer
         self._recorded = recorded
+        self._committed = committed
         self._settle = settle
         self._refuse = refuse
         self._fail = fail
@@ -132,6 +135,7 @@ class CommittingThread:
         try:
             staged = self._committer.stage([item.draft for item in fresh])
             self._committer.commit(staged)
+            self._committed(staged.growth)
         except AppendError as error:  # before the commit point: the batch fails, the log lives
             self._settle([*outcomes, *((item, error) for item in fresh)], None)
             return

@@ -57,8 +57,12 @@ class TileEdge:
         other._range = self._range.copy()
         return other
 
-    def append(self, entry: bytes, leaf: bytes) -> None:
-        """Add one entry by its bytes and its leaf hash."""
+    def subtrees(self) -> dict[tuple[int, int], bytes]:
+        """The largest complete subtrees by height and index."""
+        return self._range.subtrees()
+
+    def append(self, entry: bytes, leaf: bytes) -> list[bytes]:
+        """Add one entry by its bytes and its leaf hash; the subtrees that it completes, from height 0 upwards."""
         completed = self._range.append(leaf)
         size = self._range.size
         self.prev = leaf
@@ -75,6 +79,7 @@ class TileEdge:
                 if level == 0:
                     self._full.append((entries_path(index), encode_bundle(self._bundle)))
                     self._bundle.clear()
+        return completed
 
     def take_full(self) -> list[tuple[str, bytes]]:
         """The tiles and bundles that became full since the last call, by path."""

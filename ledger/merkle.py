@@ -78,6 +78,16 @@ class CompactRange:
         """The edge, largest subtree first: with the size all that is needed to go on."""
         return tuple(self._hashes)
 
+    def subtrees(self) -> dict[tuple[int, int], bytes]:
+        """The edge's hashes by height and index, as a `NodeGetter` names them."""
+        found: dict[tuple[int, int], bytes] = {}
+        start = 0
+        for height in range(self._size.bit_length() - 1, -1, -1):
+            if self._size >> height & 1:
+                found[height, start >> height] = self._hashes[len(found)]
+                start += 1 << height
+        return found
+
     def copy(self) -> CompactRange:
         """An independent copy."""
         other = CompactRange()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from ledger.checkpoint import Published
 from ledger.commit import Appended
@@ -28,6 +28,7 @@ class Waiters:
         self._bytes = 0
         self._room: list[asyncio.Future[None]] = []
         self._watchers: list[tuple[int, asyncio.Future[Published]]] = []
+        self._publishings: list[asyncio.Future[None]] = []
         self.pending: dict[str, Item] = {}
 
     def has_room(self) -> bool:
@@ -51,31 +52,44 @@ class Waiters:
         item.waiters.append(waiter)
         return await waiter
 
-    async def published_after(self, size: int) -> Published:
-        """Wait for a checkpoint larger than a size."""
+    async def committed_after(self, size: int) -> Published:
+        """Wait for a committed checkpoint larger than a size."""
         watcher: asyncio.Future[Published] = self._loop.create_future()
         self._watchers.append((size, watcher))
         return await watcher
 
+    async def published(self) -> None:
+        """Wait until another batch is published."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._publishings.append(waiter)
+        await waiter
+
+    def grown(self, committed: Published) -> None:
+        """Tell those who wait for a checkpoint that is committed."""
+        watchers, self._watchers = self._watchers, []
+        for after, watcher in watchers:
+            if after >= committed.checkpoint.size:
+                self._watchers.append((after, watcher))
+            elif not watcher.done():
+                watcher.set_result(committed)
+
     def settle(self, outcomes: Sequence[tuple[Item, Outcome]], published: Published | None) -> None:
-        """Answer the callers of a batch, and those who wait for its checkpoint."""
+        """Answer the callers of a batch, and those who wait for one to be published."""
         if published is not None:
-            watchers, self._watchers = self._watchers, []
-            for after, watcher in watchers:
-                if after >= published.checkpoint.size:
-                    self._watchers.append((after, watcher))
-                elif not watcher.done():
-                    watcher.set_result(published)
+            publishings, self._publishings = self._publishings, []
+            for waiter in publishings:
+                if not waiter.done():
+                    waiter.set_result(None)
         for item, outcome in outcomes:
             if self.pending.pop(item.draft.id, None) is not None:
                 self._bytes -= item.draft.size
-            for waiter in item.waiters:
-                if waiter.done():
+            for caller in item.waiters:
+                if caller.done():
                     continue
                 if isinstance(outcome, Appended):
-                    waiter.set_result(outcome)
+                    caller.set_result(outcome)
                 else:
-                    waiter.set_exception(outcome)
+                    caller.set_exception(outcome)
         self._wake_room()
 
     def stop(self, error: StoppedError) -> None:
@@ -86,9 +100,11 @@ class Waiters:
         for waiter in (each for item in pending.values() for each in item.waiters):
             if not waiter.done():
                 waiter.set_exception(error)
-        for _, watcher in watchers:
-            if not watcher.done():
-                watcher.set_exception(error)
+        publishings, self._publishings = self._publishings, []
+        waiting: list[asyncio.Future[Any]] = [*(watcher for _, watcher in watchers), *publishings]
+        for one in waiting:
+            if not one.done():
+                one.set_exception(error)
         self._wake_room()
 
     def _wake_room(self) -> None:

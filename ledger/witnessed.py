@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from typing import Final
 
-from ledger.checkpoint import Checkpoint, Published
+from ledger.checkpoint import MAX_SIZE, Checkpoint, Published
 from ledger.errors import LedgerError, NoteError, OperationalError, SignatureError
 from ledger.files import FileWriter
 from ledger.note import MAX_NOTE_BYTES, Note, NoteSigner, Signature, Verified, check_note, open_note, verifier
@@ -38,15 +38,19 @@ class CosignatureStore:
         self._files.sweep()
         self._gathered: OrderedDict[int, dict[str, Verified]] = OrderedDict()
         self._unkept: dict[int, bytes] = {}
-        self._unwitnessed: int | None = None
+        self._served = 0  # the size of checkpoint.witnessed on disk
         try:
             self.policy = TrustPolicy(read_regular_file(f"{directory}/policy.tlog", MAX_NOTE_BYTES).decode("utf-8"))
         except (LedgerError, UnicodeDecodeError) as error:
             raise OperationalError(f"policy.tlog: {error}", remedy="write a tlog-policy") from error
         self.witnessed = self._load()
 
-    def set_policy(self, text: str) -> Published | None:
+    def set_policy(self, text: str, published: int) -> Published | None:
         """Put another policy in force, durably.
+
+        Args:
+            text: the policy.
+            published: as for :meth:`keep`.
 
         Returns:
             The newest witnessed checkpoint under it; None where none that is at hand satisfies it.
@@ -54,7 +58,7 @@ class CosignatureStore:
         Raises:
             NoteError: not a policy, or one of other logs.
         """
-        self.keep()
+        self.keep(published)
         policy = TrustPolicy(text)
         if policy.logs and self._signer.vkey not in {str(each.vkey) for each in policy.logs}:
             raise NoteError("the policy's log lines do not name this log's key")
@@ -100,23 +104,31 @@ class CosignatureStore:
             self._witness(checkpoint, gathered)
         return cosignature, self.witnessed
 
-    def keep(self) -> None:
-        """Bring ``checkpoints/<size>`` and ``checkpoint.witnessed`` up to what was cosigned, durably."""
-        if not self._unkept:
-            return
-        notes = sorted(self._unkept.items())
-        self._files.add(((f"checkpoints/{size}", note) for size, note in notes), existing="replace")
-        if self._unwitnessed is not None:
-            self._files.repeat("checkpoint.witnessed", f"checkpoints/{self._unwitnessed}")
-        self._unkept.clear()
-        self._unwitnessed = None
+    def keep(self, published: int) -> bool:
+        """Bring ``checkpoints/<size>`` and ``checkpoint.witnessed`` up to what was cosigned, durably.
+
+        Args:
+            published: the size up to which the log's own checkpoint is on disk; later ones wait for it.
+
+        Returns:
+            Whether any waits.
+        """
+        sizes = sorted(size for size in self._unkept if size <= published)
+        if sizes:
+            self._files.add(((f"checkpoints/{size}", self._unkept[size]) for size in sizes), existing="replace")
+            if sizes[-1] >= self._served:
+                self._files.repeat("checkpoint.witnessed", f"checkpoints/{sizes[-1]}")
+                self._served = sizes[-1]
+            for size in sizes:
+                del self._unkept[size]
+        return bool(self._unkept)
 
     def _gather(self, size: int) -> dict[str, Verified]:
         if size not in self._gathered:
             if len(self._gathered) >= _GATHERED:
                 self._gathered.popitem(last=False)
             if size in self._unkept:  # left the memory before it was written
-                self.keep()
+                self.keep(MAX_SIZE)
             kept = self._read(f"checkpoints/{size}")
             self._gathered[size] = {each.vkey: each for each in kept[1]} if kept else {}
         return self._gathered[size]
@@ -127,11 +139,11 @@ class CosignatureStore:
         note = Note(checkpoint.text, tuple(Signature.parse(each) for each in lines)).encode()
         self._unkept[checkpoint.size] = note
         if self.witnessed is None or checkpoint.size >= self.witnessed.checkpoint.size:
-            self._unwitnessed = checkpoint.size
             self.witnessed = Published(checkpoint, note)
 
     def _load(self) -> Published | None:
         found = self._read("checkpoint.witnessed")
+        self._served = found[0].checkpoint.size if found else 0
         return found[0] if found and self.policy.satisfied(found[1]) else None
 
     def _read(self, path: str) -> tuple[Published, list[Verified]] | None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
 from ledger.behind import WriteBehind
 from ledger.canonical import JsonValue
-from ledger.checkpoint import Checkpoint, Published
+from ledger.checkpoint import Checkpoint, Growth, Published
 from ledger.commit import RESERVE_PATH, Appended, Committer
 from ledger.committing import CommittingThread, Fatal, Item, Outcome, conflict, end_process, stopped, tell_waiters
 from ledger.create import DEFAULT_RESERVE_BYTES, create_log
@@ -22,19 +22,18 @@ from ledger.errors import (
     AppendError,
     ClockError,
     OperationalError,
-    ProofError,
     RolledBackError,
     TamperedError,
 )
 from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
-from ledger.merkle import consistency_proof, inclusion_proof, leaf_hash
+from ledger.merkle import leaf_hash
 from ledger.note import NoteSigner, open_note, verifier
+from ledger.reads import LogReads
 from ledger.recover import Recovered, recover
 from ledger.staging import TEMPORARY
 from ledger.storage import DiskStorage, Storage, lock_directory, refuse_remote_filesystem
-from ledger.tiles import TileReader, read_entries
-from ledger.waiters import Waiters
+from ledger.tiles import TileReader
 from ledger.witnessed import CosignatureStore
 
 __all__ = ["Appended", "LogWriter", "Published"]
@@ -49,7 +48,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("ledger")
 
 
-class LogWriter:
+class LogWriter(LogReads):
     """Appends to one log directory, which no other process may have open.
 
     An append is acknowledged when it is published: its tiles and a checkpoint over it are durable here. Any
@@ -62,19 +61,13 @@ class LogWriter:
     def __init__(
         self, directory: Path, signer: NoteSigner, clock: Callable[[], int], storage: Storage, fatal: Fatal
     ) -> None:
-        self._directory = os.path.abspath(directory)
+        super().__init__(os.path.abspath(directory))
         self._signer = signer
         self._clock = clock
         self._storage = storage
         self._fatal = fatal
-        self._loop = asyncio.get_running_loop()
-        self._waiters = Waiters(self._loop)
-        self._ended: BaseException | None = None
-        self._closed = False
         self._doubt: tuple[int, float] | None = None
         self._rolled_back: RolledBackError | None = None
-        # Reads and cosignatures: a thread of their own, so that they never wait for a commit.
-        self._side = ThreadPoolExecutor(1, "ledger-read")
         self._behind = WriteBehind(self._side, self._keep, KEEP_AFTER_SECONDS)
 
     @staticmethod
@@ -149,11 +142,12 @@ class LogWriter:
         except BaseException:
             os.close(self._flock)
             raise
-        self._published = found.published
+        self._published = self._committed = found.published
         self._lock = lock
         self._thread = CommittingThread(
             self._committer(found, lock, files),
             recorded=self._recorded,
+            committed=self._committed_from_thread,
             settle=self._settle_from_thread,
             refuse=self._refusal,
             fail=self._fail_from_thread,
@@ -182,11 +176,6 @@ class LogWriter:
     def origin(self) -> str:
         """The log's origin."""
         return self._signer.name
-
-    @property
-    def published(self) -> Published:
-        """The newest checkpoint that is durable here: the operator's head."""
-        return self._published
 
     @property
     def witnessed(self) -> Published | None:
@@ -242,59 +231,6 @@ class LogWriter:
 
         return await self._run(look)
 
-    async def read(self, start: int, stop: int, max_bytes: int) -> list[bytes]:
-        """Published entries as bytes, from ``start`` up to ``stop`` exclusive, at least one where there is one.
-
-        Args:
-            max_bytes: where to end early; the caller goes on from there.
-        """
-        size = self._published.checkpoint.size
-        return await self._run(lambda: read_entries(self._directory, start, min(stop, size), size, max_bytes))
-
-    async def changed(self, after_size: int) -> Published:
-        """Wait until more than ``after_size`` entries are published; StoppedError where the writer has ended."""
-        if self._published.checkpoint.size > after_size:
-            return self._published
-        if self._closed or self._ended is not None:
-            raise stopped(self._ended)
-        return await self._waiters.published_after(after_size)
-
-    async def consistency_proof(self, old: int, new: int) -> list[bytes]:
-        """The proof between two published sizes; empty from 0 and between equal ones, as tlog-witness has it."""
-        self._check_published(old, new)
-        if old in (0, new):
-            return []
-        nodes = TileReader(self._directory).nodes(self._published.checkpoint.size)
-        return await self._run(lambda: consistency_proof(nodes, old, new))
-
-    async def since(self, size: int, max_bytes: int) -> tuple[Published, list[bytes], list[bytes]]:
-        """What a mirror that holds `size` entries needs next: newest checkpoint, proof, entries of about `max_bytes`.
-
-        Raises:
-            ProofError: fewer entries are published than it holds.
-        """
-        published = self._published
-        target = published.checkpoint.size
-        self._check_published(size, target)
-        nodes = TileReader(self._directory).nodes(target)
-
-        def look() -> tuple[list[bytes], list[bytes]]:
-            proof = [] if size in (0, target) else consistency_proof(nodes, size, target)
-            entries = read_entries(self._directory, size, target, target, max_bytes) if size < target else []
-            return proof, entries
-
-        return published, *await self._run(look)
-
-    async def inclusion_proof(self, seq: int, size: int) -> list[bytes]:
-        """The audit path of an entry at a published size.
-
-        Raises:
-            ProofError: the entry is not in a tree of that size, or the size is not published yet.
-        """
-        self._check_published(0, size)
-        nodes = TileReader(self._directory).nodes(self._published.checkpoint.size)
-        return await self._run(lambda: inclusion_proof(nodes, seq, size))
-
     async def add_cosignature(self, note_text: str, line: str) -> Published | None:
         """Take a cosignature that was just received on one of our checkpoints.
 
@@ -312,8 +248,8 @@ class LogWriter:
         Raises:
             NoteError, SignatureError: no cosignature of a known witness over a checkpoint of ours.
         """
-        published = self._published.checkpoint
-        cosignature, witnessed = await self._run(lambda: self._cosignatures.add(note_text, line, published))
+        committed = self._committed.checkpoint
+        cosignature, witnessed = await self._run(lambda: self._cosignatures.add(note_text, line, committed))
         if cosignature.time is not None:
             self._doubt = (cosignature.time, time.monotonic())
         self._behind.ask()
@@ -329,7 +265,8 @@ class LogWriter:
 
     def _keep(self) -> None:
         try:
-            self._cosignatures.keep()
+            if self._cosignatures.keep(self._published.checkpoint.size):  # not before the checkpoint itself
+                self._loop.call_soon_threadsafe(self._behind.ask)
         except OSError as error:  # the next cosignature tries again
             _log.warning("cosignatures are not kept yet: %s", error.strerror)
         except BaseException as error:
@@ -342,7 +279,7 @@ class LogWriter:
         Raises:
             NoteError: not a policy, or one of other logs.
         """
-        return await self._run(lambda: self._cosignatures.set_policy(text))
+        return await self._run(lambda: self._cosignatures.set_policy(text, self._published.checkpoint.size))
 
     async def check_held(self, note: bytes) -> None:
         """Compare what a peer or witness holds of ours; after a contradiction nothing is signed any more.
@@ -375,15 +312,6 @@ class LogWriter:
         self._lock.close()
         os.close(self._flock)
 
-    async def _run(self, work: Callable[[], _T]) -> _T:
-        if self._closed:
-            raise stopped(self._ended)
-        return await self._loop.run_in_executor(self._side, work)
-
-    def _check_published(self, old: int, new: int) -> None:
-        if not 0 <= old <= new <= self._published.checkpoint.size:
-            raise ProofError(f"sizes {old} and {new} are not published, or not in order")
-
     def _recorded(self, row: Row) -> Appended:
         """The first result of an id that is recorded, read back from its bundle."""
         size = max(self._published.checkpoint.size, row.seq + 1)
@@ -406,6 +334,14 @@ class LogWriter:
         return ClockError(
             f"our clock is {apart:+.0f} s from that of a cosigner", remedy="set the clock right, here or there"
         )
+
+    def _committed_from_thread(self, growth: Growth) -> None:
+        with contextlib.suppress(RuntimeError):  # a closed loop has nobody who waits
+            self._loop.call_soon_threadsafe(self._grow, growth)
+
+    def _grow(self, growth: Growth) -> None:
+        self._growth, self._committed = growth, growth.committed
+        self._waiters.grown(growth.committed)
 
     def _settle_from_thread(self, outcomes: list[tuple[Item, Outcome]], published: Published | None) -> None:
         try:

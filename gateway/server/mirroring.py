@@ -92,12 +92,14 @@ class MirrorPusher:
         state = (await self._answer(stream)).state
         size = state.size
         self.connected = True
-        fresh = self._journal.witnessed_size < self._journal.size  # ask for a cosignature even at an equal size
+        fresh = (
+            self._journal.witnessed_size < self._journal.committed_size
+        )  # ask for a cosignature even at an equal size
         while True:
             if not fresh:
                 await self._journal.newer(size)
             fresh = False
-            if self._journal.size < size:
+            if self._journal.committed_size < size:
                 raise PeerError(f"the mirror in {self._zone} holds {size} entries of ours, we have fewer")
             batch = await self._journal.since(size, _BATCH_BYTES)
             request = ledger_pb2.PushRequest(
