@@ -33,6 +33,7 @@ ROWS_MAX: Final = (1 << 53) - 1
 ID_MAX_CHARS: Final = 63
 DESCRIPTION_MAX_CHARS: Final = 4_000
 REQUEST_ID_MAX_CHARS: Final = 128
+REASON_MAX_CHARS: Final = 300  # of what another wrote, in a row or the log
 LIST_PAGE_MAX: Final = 500
 MECHANISMS_PER_REQUEST: Final = 32
 

@@ -260,7 +260,8 @@ async def test_pulls_that_are_used_up_are_refused_and_recorded(shared):
         await pull.to_arrow()
     assert caught.value.remedy == "request access again"
     aborted = await recorded(shared.a, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"))
-    assert "allows 2 pulls" in aborted["body"]["reason"]
+    assert aborted["body"]["reason"] == "TDZ-LIMIT"
+    assert "allows 2 pulls" in (await um.transfer(pull.transfer)).reason
     assert (await (await (await um.request(name, purpose="research")).pull()).to_arrow()).num_rows > 0
 
 
