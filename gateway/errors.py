@@ -21,6 +21,7 @@
     ├── IntegrityError           bytes, signatures or digests do not match
     ├── TicketError              unknown, spent, expired, or another's
     ├── LimitError               a named limit was exceeded
+    │   └── PaceError            more of a kind than one caller may have in a time; it passes
     ├── StorageError             disk full, a chunk missing, an fsync that failed
     ├── LedgerError              the journal could not make an entry durable
     ├── PeerError                the other gateway refused or broke the protocol
@@ -184,6 +185,12 @@ class LimitError(TdzError):
     reason = "TDZ-LIMIT"
 
 
+class PaceError(LimitError):
+    """More of a kind than one caller may have in a time; the remedy says how long to wait."""
+
+    reason = "TDZ-PACE"
+
+
 class StorageError(TdzError):
     """The disk is full, a chunk is missing, or a sync failed."""
 
@@ -240,6 +247,7 @@ REASON_STATUS: Final[dict[str, str]] = {
     "TDZ-INTEGRITY": "DATA_LOSS",
     "TDZ-TICKET": "PERMISSION_DENIED",
     "TDZ-LIMIT": "RESOURCE_EXHAUSTED",
+    "TDZ-PACE": "RESOURCE_EXHAUSTED",
     "TDZ-STORAGE": "RESOURCE_EXHAUSTED",
     "TDZ-LEDGER": "UNAVAILABLE",
     "TDZ-PEER": "FAILED_PRECONDITION",

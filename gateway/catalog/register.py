@@ -48,6 +48,17 @@ class Published:
         """Version digest."""
         return self.manifest.version
 
+    def known_to(self, participant: str, *, zone: str, now: int) -> bool:
+        """Whether an institution of this zone may know of it: its owner, and to whom its terms offer it.
+
+        Args:
+            participant: the institution's URI.
+            zone: its zone.
+            now: Unix seconds UTC.
+        """
+        offered = self.terms is not None and self.terms.offers(zone=zone, participant=participant, now=now)
+        return self.owner == participant or offered
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCard:

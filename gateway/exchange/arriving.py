@@ -25,8 +25,9 @@ from gateway.exchange.locks import both
 from gateway.exchange.outbox import Outbox
 from gateway.exchange.steps import Step
 from gateway.journal import Recorded
-from gateway.model import canonical
+from gateway.model import canonical, limits
 from gateway.model.statements import Agreement, Receipt, card_of
+from gateway.model.transfer import AbortReason, abort_reason
 from gateway.model.transfer import TransferEvent as Event
 from gateway.model.transfer import TransferState as State
 from gateway.state.schema import agreements
@@ -64,10 +65,10 @@ class Arriving:
                 await self._suspend(arrival, str(error), 0)
                 raise
             except TdzError as error:
-                reason = (
-                    "policy" if error.reason in {"TDZ-DENIED", "TDZ-REVIEW"} else f"{error.reason}: {error.message}"
-                )
-                await self.abort(arrival.transfer_id, arrival.agreement.id, reason)
+                refused = error.reason in {"TDZ-DENIED", "TDZ-REVIEW"}
+                reason = AbortReason.POLICY if refused else error.reason
+                told = "" if refused else f"{error.reason}: {error.message}"
+                await self.abort(arrival.transfer_id, arrival.agreement.id, reason, told=told)
                 raise
             await asyncio.sleep(wait)
             wait = min(2 * wait, _RETRY_MAX_S)
@@ -213,7 +214,7 @@ class Arriving:
                 connection,
                 arrival.transfer_id,
                 Event.CUT,
-                reason=reason[:300],
+                reason=reason[: limits.REASON_MAX_CHARS],
                 deadline=deadline,
                 updated_at=now,
             )
@@ -268,9 +269,20 @@ class Arriving:
         )
         self._outbox.wake()
 
-    async def abort(self, transfer_id: str, agreement_id: str, reason: str, *, due: int | None = None) -> None:
-        """Give a transfer up that has not ended, on the ledger; with `due` only if its deadline is before."""
+    async def abort(
+        self, transfer_id: str, agreement_id: str, reason: str, *, told: str = "", due: int | None = None
+    ) -> None:
+        """Give a transfer up that has not ended, on the ledger.
+
+        Args:
+            transfer_id: the transfer.
+            agreement_id: its agreement.
+            reason: one of `gateway.model.transfer.ABORT_REASONS`, for both ledgers.
+            told: for this zone's partner and log, where there is more to say; it may hold what the peer wrote.
+            due: only if its deadline is before.
+        """
         house = self._house
+        reason = abort_reason(reason)
         async with house.transfers.hold(transfer_id):
             row = await rows.known_transfer(self._house.state, transfer_id)
             if row is None or not row.open or (due is not None and row.deadline >= due):
@@ -279,12 +291,12 @@ class Arriving:
                 Step(
                     kind="transfer.aborted",
                     subject=f"transfers/{transfer_id}",
-                    body={"agreement": agreement_id, "reason": reason[:300], "version": row.version},
+                    body={"agreement": agreement_id, "reason": reason, "version": row.version},
                     effect="consumer.aborted",
                     arguments={
                         "id": transfer_id,
-                        "reason": reason[:300],
-                        "mail": self._outbox.mail("abort", row.peer_zone, transfer_id, reason[:300]),
+                        "reason": (told or reason)[: limits.REASON_MAX_CHARS],
+                        "mail": self._outbox.mail("abort", row.peer_zone, transfer_id, reason),
                         "now": house.clock(),
                     },
                     closing=True,

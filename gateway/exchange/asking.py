@@ -110,11 +110,7 @@ class Asking:
             published = await self._house.datasets.get(row.resource)
         except NotFoundError:
             return False
-        terms = published.terms
-        return published.owner == row.participant or (
-            terms is not None
-            and terms.offers(zone=self._house.zone, participant=row.participant, now=self._house.clock())
-        )
+        return published.known_to(row.participant, zone=self._house.zone, now=self._house.clock())
 
     async def _decision(self, row: rows.NegotiationRow, offered: Offered, refs: tuple[str, ...]) -> KeptDecision:
         house = self._house

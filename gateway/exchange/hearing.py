@@ -170,6 +170,9 @@ class Hearing:
     ) -> None:
         house = self._house
         now = house.clock()
+        # An entry names it if the review expires, so it is one of those who can review at all, never a free text.
+        reviewers = {f"{row.peer_zone}/owner", f"{row.peer_zone}/admin", f"{house.zone}/admin"}
+        held_by = theirs.held_by if theirs.held_by in reviewers else f"{row.peer_zone}/admin"
         await house.steps.run(
             Step(
                 kind="decision",
@@ -180,7 +183,7 @@ class Hearing:
                     "id": row.id,
                     "effect": "review",
                     "event": Event.HOLD.value,
-                    "held_by": theirs.held_by or f"{row.peer_zone}/admin",
+                    "held_by": held_by,
                     "deadline": min(theirs.deadline, now + house.timing.review),
                     "peer_zone": row.peer_zone,
                     "document": _heard(row, decision, outcome),

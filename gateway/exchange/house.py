@@ -17,6 +17,7 @@ from gateway.decisions.point import DecisionPoint
 from gateway.errors import ClockError, NotFoundError, PeerError
 from gateway.exchange import findings, negotiation_effects, transfer_effects
 from gateway.exchange.locks import KeyedLocks
+from gateway.exchange.pace import Paces
 from gateway.exchange.peer import Peers
 from gateway.exchange.steps import Steps
 from gateway.identity.card import ZoneCard
@@ -101,6 +102,7 @@ class House:
         self.clock = clock
         self.steps = Steps(state, journal, {**negotiation_effects.EFFECTS, **transfer_effects.EFFECTS})
         self.transfers = KeyedLocks()  # whoever records something of a transfer holds its lock
+        self.paces = Paces()  # whoever lets a caller add to the ledger takes a token of it first
         self._gateway_id = gateway_id
         self._signer = signer
         self._decisions = decisions

@@ -17,9 +17,8 @@ from gateway.errors import (
     StorageError,
     TdzError,
 )
-from gateway.exchange.house import House
+from gateway.exchange.house import House, parse_envelope
 from gateway.exchange.steps import Step
-from gateway.model import canonical
 from gateway.model.ids import uuid7
 from gateway.model.statements import Receipt
 from gateway.state.schema import outbox
@@ -116,7 +115,7 @@ class Outbox:
             Step(
                 kind="receipt",
                 subject=f"transfers/{mail.subject}",
-                body={"receipt": canonical.decode(envelope.encode())},
+                body={"receipt": parse_envelope(envelope).to_json()},
                 effect="consumer.receipt",
                 arguments={"id": mail.subject, "mail": mail.id, "receipt": envelope, "now": house.clock()},
             )

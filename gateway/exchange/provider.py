@@ -110,7 +110,7 @@ class Provider:
         deadline = now + (house.timing.review if held_by else house.timing.confirm)
         said = kept.decision.for_peer()
         if outcome.effect != kept.decision.effect and outcome.effect == "deny":
-            said = findings.tighten(said, *(f for f in outcome.findings if f.code == "TDZ-OBLIGATION"))
+            said = findings.tighten(said, *(f.for_peer() for f in outcome.findings if f.code == "TDZ-OBLIGATION"))
         decision = house.sign(
             ZoneDecision(
                 negotiation=request.id,

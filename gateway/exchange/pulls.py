@@ -31,6 +31,7 @@ from gateway.model.ids import uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.participant import Identity
 from gateway.model.statements import DatasetCard, card_of
+from gateway.model.transfer import AbortReason
 from gateway.model.transfer import TransferState as State
 
 _log = structlog.get_logger()
@@ -164,7 +165,7 @@ class Pulls:
         due = await rows.list_transfers(
             self._house.state, side="consumer", where_state=[State.STARTED, State.SUSPENDED], due=now, size=None
         )
-        reason = "no progress before the lease ended"
+        reason = AbortReason.NO_PROGRESS
         for row in due:
             await self._stop(row.id, TransferAbortedError(f"the transfer was aborted: {reason}", remedy="pull again"))
             await self._arriving.abort(row.id, row.agreement_id, reason, due=now)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gateway.errors import IntegrityError, LimitError, NotFoundError
 from gateway.exchange import rows
-from gateway.exchange.house import House
+from gateway.exchange.house import House, parse_envelope
 from gateway.exchange.steps import Step
-from gateway.model import canonical, limits
+from gateway.model import limits
 from gateway.model.dataset import DatasetManifest
 from gateway.model.statements import Receipt
 
@@ -59,7 +59,7 @@ class Receipts:
                         "rows": ours.rows,
                         "bytes": ours.bytes,
                         "root": ours.root,
-                        "receipts": [canonical.decode(envelope.encode()), canonical.decode(signed.encode())],
+                        "receipts": [parse_envelope(envelope).to_json(), parse_envelope(signed).to_json()],
                     },
                     effect="provider.completed",
                     arguments={

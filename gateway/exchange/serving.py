@@ -7,13 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from gateway.decisions.inputs import KeptDecision, transfer_input
-from gateway.errors import (
-    ConflictError,
-    LimitError,
-    NotFoundError,
-    PeerUnavailableError,
-)
+from gateway.errors import ConflictError, LimitError, NotFoundError, PeerUnavailableError
 from gateway.exchange import findings, rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
@@ -23,17 +20,20 @@ from gateway.exchange.provider import Provider
 from gateway.exchange.steps import Step
 from gateway.exchange.tickets import Tickets
 from gateway.journal import Recorded
+from gateway.model import limits
 from gateway.model.dataset import Description
 from gateway.model.ids import parse_uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.policy_facts import Recipient
 from gateway.model.statements import Agreement, StreamEnd
+from gateway.model.transfer import AbortReason, abort_reason
 from gateway.model.transfer import TransferEvent as Event
 from gateway.model.transfer import TransferState as State
 from gateway.storage.arrow_chunks import split_messages
 from gateway.storage.ipc_frames import PREFIX_BYTES
 from gateway.storage.versions import Version
 
+_log = structlog.get_logger()
 _LIST_FRAME: Final = 16_384  # digests in a frame of the chunk list: 512 KiB
 _RENEW_S: Final = 5.0
 _RENEWALS: Final = 4  # at least so many in a lease
@@ -132,7 +132,7 @@ class Serving:
             version.chunks.close()
 
     async def abort(self, zone: str, transfer_id: str, reason: str) -> None:
-        """The consumer gives a transfer up; recorded once.
+        """The consumer gives a transfer up; recorded once, with a reason of ours whatever the consumer wrote.
 
         Raises:
             NotFoundError: it is not this peer's.
@@ -140,14 +140,15 @@ class Serving:
         row = await rows.known_transfer(self._house.state, transfer_id)
         if row is None or row.side != "provider" or row.peer_zone != zone:
             raise NotFoundError("no such transfer")
-        await self.end(transfer_id, f"consumer: {reason[:250]}")
+        _log.info("the consumer gives a transfer up", transfer=transfer_id, said=reason[: limits.REASON_MAX_CHARS])
+        await self.end(transfer_id, abort_reason(reason, by="consumer"))
 
     async def end(self, transfer_id: str, reason: str, *, due: int | None = None) -> None:
         """Abort an own side of a transfer, on the ledger, unless it has ended.
 
         Args:
             transfer_id: the transfer.
-            reason: said on the ledger.
+            reason: said on the ledger, so nothing that another wrote; see `gateway.model.transfer.abort_reason`.
             due: only if its deadline is before.
         """
         house = self._house
@@ -183,7 +184,7 @@ class Serving:
             self._house.state, side="provider", where_state=[State.STARTED, State.SUSPENDED], due=now, size=None
         )
         for row in due:
-            await self.end(row.id, "no receipt", due=now)
+            await self.end(row.id, AbortReason.NO_RECEIPT.value, due=now)
         return len(due)
 
     # --- the steps of read ------------------------------------------------------------------------------
@@ -240,15 +241,14 @@ class Serving:
         self, transfer_id: str, standing: rows.TransferRow | None, agreement: rows.AgreementRow, kept: KeptDecision
     ) -> None:
         decision = kept.decision
+        ended = {"id": transfer_id, "reason": AbortReason.POLICY.value, "now": self._house.clock()}
         await self._house.steps.run(
             Step(
                 kind="decision" if standing is None else "transfer.aborted",
                 subject=f"transfers/{transfer_id}",
-                body={**kept.entry(), "agreement": agreement.id, "reason": "policy", "effect": "deny"},
+                body={**kept.entry(), "agreement": agreement.id, "reason": AbortReason.POLICY.value, "effect": "deny"},
                 effect="" if standing is None else "provider.aborted",
-                arguments={}
-                if standing is None
-                else {"id": transfer_id, "reason": "policy", "now": self._house.clock()},
+                arguments={} if standing is None else ended,
                 kept=kept,
                 closing=True,
             )

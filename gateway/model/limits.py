@@ -34,6 +34,7 @@ ROWS_MAX: Final = (1 << 53) - 1
 ID_MAX_CHARS: Final = 63
 DESCRIPTION_MAX_CHARS: Final = 4_000
 REQUEST_ID_MAX_CHARS: Final = 128
+REASON_MAX_CHARS: Final = 300  # of what another wrote, in a row or the log
 LIST_PAGE_MAX: Final = 500
 MECHANISMS_PER_REQUEST: Final = 32
 
@@ -48,6 +49,15 @@ STATEMENT_TTL_S: Final = 300
 CARD_TTL_S: Final = 300  # how long a dataset card may be used without asking again
 PEER_ANSWER_S: Final = 10.0  # how long a peer that does not answer a request is asked again, before it is denied
 MIRROR_WAIT_S: Final = 10.0  # how long a receiver waits for its mirror to reach the sender's size
+
+# what one caller may have recorded: a bucket of so many, and so many more in each second
+REQUESTS_BURST: Final = 200  # RequestAccess, by one participant
+REQUESTS_PER_S: Final = 20
+TICKETS_BURST: Final = 200  # tickets presented by one participant: each opens a transfer, resumes one, or is refused
+TICKETS_PER_S: Final = 20
+PEER_CALLS_BURST: Final = 2_000  # Negotiate, Confirm, IssueTicket and Read, by one paired zone
+PEER_CALLS_PER_S: Final = 200
+PACE_CALLERS_MAX: Final = 10_000  # buckets kept in memory, of each kind
 
 # statements (DSSE)
 STATEMENT_MAX: Final = 48 * KIB  # fits a ledger entry, whose limit is 65,535 bytes

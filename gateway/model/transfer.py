@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from gateway.errors import ConflictError
+from gateway.errors import REASON_STATUS, ConflictError
 
 
 class TransferState(StrEnum):
@@ -27,6 +27,30 @@ class TransferEvent(StrEnum):
     COMPLETE = "complete"
     ABORT = "abort"
     LATE_RECEIPT = "late receipt"  # the consumer's receipt after the provider gave up: it prevails
+
+
+class AbortReason(StrEnum):
+    """Why a transfer was given up, where no error's own reason (`TdzError.reason`) says it."""
+
+    POLICY = "policy"
+    NO_PROGRESS = "no progress before the lease ended"
+    NO_RECEIPT = "no receipt"
+    OTHER = "other"
+
+
+# All that a ledger entry may say: what another wrote could be anything, also about a person, and stands for ever.
+ABORT_REASONS: Final = frozenset({*(reason.value for reason in AbortReason), *REASON_STATUS})
+
+
+def abort_reason(said: str, *, by: str = "") -> str:
+    """A reason as an entry may say it; what is none of `ABORT_REASONS` is `other`.
+
+    Args:
+        said: by whoever gives the transfer up.
+        by: `consumer`, where the provider's ledger records what its peer said.
+    """
+    known = said if said in ABORT_REASONS else AbortReason.OTHER.value
+    return f"{by}: {known}" if by else known
 
 
 _S, _E = TransferState, TransferEvent

@@ -53,9 +53,9 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     async def GetDataset(self, request: catalog_pb2.GetDatasetRequest, context: Any) -> catalog_pb2.Dataset:
         """Show one; hidden and unknown answer alike."""
         who = caller(context).identity
-        async for message in self._own(who):
-            if message.name == request.name:
-                return message
+        published = await self._known(who, request.name)
+        if published is not None:
+            return self._message(published)
         if who.role is Role.PARTNER:
             try:
                 return _offered(await self._offers.find(request.name, who.uri))
@@ -108,23 +108,30 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         return published
 
     async def _own(self, who: Identity) -> AsyncIterator[catalog_pb2.Dataset]:
-        """Own datasets: the owner sees its own, oversight sees all, others what is offered to them."""
-        house = self._house
+        """Own datasets, page by page."""
         after = ""
-        while page := await house.datasets.page(after):
+        while page := await self._house.datasets.page(after):
             for published in page:
-                terms = published.terms
-                offered = terms is not None and terms.offers(zone=house.zone, participant=who.uri, now=house.clock())
-                if who.role is not Role.PARTNER or published.owner == who.uri or offered:
-                    yield _dataset(
-                        house.zone,
-                        published.owner,
-                        published.manifest,
-                        published.description,
-                        terms,
-                        published.published_at,
-                    )
+                if self._sees(who, published):
+                    yield self._message(published)
             after = page[-1].description.id
+
+    async def _known(self, who: Identity, name: str) -> Published | None:
+        """One own dataset by its full name; None where it is hidden as where there is none."""
+        try:
+            published = await self._house.datasets.get(name)
+        except NotFoundError:
+            return None
+        return published if published.resource == name and self._sees(who, published) else None
+
+    def _sees(self, who: Identity, published: Published) -> bool:
+        """The owner sees its own, oversight sees all, others what is offered to them."""
+        house = self._house
+        return who.role is not Role.PARTNER or published.known_to(who.uri, zone=house.zone, now=house.clock())
+
+    def _message(self, published: Published) -> catalog_pb2.Dataset:
+        p = published
+        return _dataset(self._house.zone, p.owner, p.manifest, p.description, p.terms, p.published_at)
 
     async def _theirs(self, who: Identity) -> AsyncIterator[catalog_pb2.Dataset]:
         """Peer datasets: a partner sees what is offered to it, oversight what is offered to the zone."""

@@ -11,6 +11,7 @@ import structlog
 from gateway.errors import PeerUnavailableError, TdzError
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offers
+from gateway.identity.card import ZoneCard
 from gateway.server.mirroring import MirrorPusher
 from gateway.server.peers import PeerClient
 from gateway.server.zone_service import Reachability
@@ -78,28 +79,38 @@ class Corridor:
                 if zone in self._clients:
                     continue
                 await house.journal.open_mirror(zone, card.log, mirrors)
-                client = PeerClient(card, self._identity())
-                pusher = MirrorPusher(zone, house.journal, client.mirror_channel)
-                task = asyncio.create_task(pusher.run(), name=f"mirror-{zone}")
-                self._clients[zone] = client
-                self._pushers[zone] = pusher, task
+                self._connect(card, self._identity())
             self._changed.set()
 
     async def reconnect(self) -> None:
-        """Connect anew with this gateway's present certificate; open streams are cut and taken up again."""
+        """Connect anew with this gateway's present certificate; open streams are cut and taken up again.
+
+        Mirrors stay open: what the peers push comes over their connections, and no call may find its mirror gone.
+        """
         async with self._lock:
-            mirrors = {pairing.zone: pairing.signed.card.mirror for pairing in self._house.registry.peers()}
-            for zone in list(self._clients):
-                await self._drop(zone, mirrors)
-        await self.reconcile()
+            identity = self._identity()
+            for zone, client in list(self._clients.items()):
+                await self._end_pusher(zone)
+                self._connect(client.card, identity)
+                await client.close()
+
+    def _connect(self, card: ZoneCard, identity: ClientIdentity) -> None:
+        client = PeerClient(card, identity)
+        pusher = MirrorPusher(card.zone, self._house.journal, client.mirror_channel)
+        task = asyncio.create_task(pusher.run(), name=f"mirror-{card.zone}")
+        self._clients[card.zone] = client
+        self._pushers[card.zone] = pusher, task
 
     async def _drop(self, zone: str, mirrors: dict[str, str]) -> None:
         client = self._clients.pop(zone)
+        await self._end_pusher(zone)
+        await client.close()
+        await self._house.journal.close_mirror(zone, mirrors)
+
+    async def _end_pusher(self, zone: str) -> None:
         _, task = self._pushers.pop(zone)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await client.close()
-        await self._house.journal.close_mirror(zone, mirrors)
 
     async def follow_cards(self, offers: Offers) -> None:
         """Keep the paired zones' dataset cards fresh until cancelled, so that a request need not ask for them."""

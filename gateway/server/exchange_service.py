@@ -39,7 +39,9 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         self, request: exchange_pb2.RequestAccessRequest, context: Any
     ) -> exchange_pb2.AccessRequest:
         """Ask for access."""
-        return _request(await self._consumer.request(caller(context).identity, _ask(request)))
+        who, ask = caller(context).identity, _ask(request)
+        self._house.paces.requests.take(who.uri)
+        return _request(await self._consumer.request(who, ask))
 
     async def GetRequest(self, request: exchange_pb2.GetRequestRequest, context: Any) -> exchange_pb2.AccessRequest:
         """Show one request."""

@@ -103,6 +103,7 @@ class FlightService:
         """Verified chunks as they land, then the signed end."""
         ticket = _parse(flight_pb2.Ticket, request).ticket
         who = caller(context)
+        self._house.paces.tickets.take(who.identity.uri)
         plain = _wants_plain(context)
         arrival, redeemed = await self._pulls.redeem(who.identity, who.fingerprint, ticket.decode(errors="replace"))
         try:

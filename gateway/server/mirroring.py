@@ -14,6 +14,7 @@ from gateway.journal import Journal, PeerMirror
 from gateway.model import limits
 from gateway.server.access import caller
 from gateway.v1 import ledger_pb2, ledger_pb2_grpc
+from gateway.wire.channel import end_of
 from gateway.wire.status import from_rpc
 
 _log = structlog.get_logger()
@@ -54,27 +55,19 @@ class MirrorPusher:
     async def _push(self) -> TdzError:
         """One stream until it breaks; returns why it did, whatever it was: the next one must be opened."""
         stream = self._stub.Push()
+        ended = end_of(stream)
         session = asyncio.create_task(self._session(stream), name=f"mirror-session-{self._zone}")
-        ended = asyncio.create_task(stream.code(), name=f"mirror-stream-{self._zone}")
         try:
             # The stream's end is watched too: with nothing to push, nobody else would notice it.
             await asyncio.wait({session, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not session.done():
-                error = grpc.aio.AioRpcError(
-                    await ended,
-                    await stream.initial_metadata(),
-                    await stream.trailing_metadata(),
-                    await stream.details(),
-                )
-                return from_rpc(error)
+                return await self._why(ended)
             session.result()
-            return PeerUnavailableError(f"the mirror in {self._zone} closed the stream")
-        except grpc.aio.AioRpcError as error:
-            return from_rpc(error)
+            return self._closed()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return await self._why(ended)
         except TdzError as error:
             return error
-        except asyncio.InvalidStateError:
-            return PeerUnavailableError(f"the mirror in {self._zone} closed the stream")
         except asyncio.CancelledError:
             if not session.cancelled():
                 raise
@@ -86,7 +79,15 @@ class MirrorPusher:
             stream.cancel()
             session.cancel()
             ended.cancel()
-            await asyncio.gather(session, ended, return_exceptions=True)
+            await asyncio.gather(session, return_exceptions=True)
+
+    async def _why(self, ended: asyncio.Future[grpc.aio.AioRpcError]) -> TdzError:
+        """What the mirror ended the stream with; the write or read that failed may not say it."""
+        error = await ended
+        return self._closed() if error.code() is grpc.StatusCode.OK else from_rpc(error)
+
+    def _closed(self) -> TdzError:
+        return PeerUnavailableError(f"the mirror in {self._zone} closed the stream")
 
     async def _session(self, stream: Any) -> None:
         state = (await self._answer(stream)).state
@@ -127,7 +128,7 @@ class MirrorPusher:
         except TimeoutError as error:
             raise PeerUnavailableError(f"the mirror in {self._zone} does not answer") from error
         if answer is grpc.aio.EOF:
-            raise PeerUnavailableError(f"the mirror in {self._zone} closed the stream")
+            raise self._closed()
         found: ledger_pb2.PushResponse = answer
         return found
 

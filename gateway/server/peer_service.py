@@ -63,6 +63,16 @@ class PeerService:
             "Abort": unary(self.abort, p.AbortRequest, p.AbortResponse),
         }
 
+    def _paced(self, context: Any) -> str:
+        """The calling zone, for a call that may add to our ledger or its tickets.
+
+        Raises:
+            PaceError: it makes too many.
+        """
+        zone = caller(context).identity.zone
+        self._flows.house.paces.peers.take(zone)
+        return zone
+
     async def hello(self, request: peer_pb2.HelloRequest, context: Any) -> peer_pb2.HelloResponse:
         """Say the time."""
         return peer_pb2.HelloResponse(
@@ -81,33 +91,26 @@ class PeerService:
 
     async def negotiate(self, request: peer_pb2.NegotiateRequest, context: Any) -> peer_pb2.NegotiateResponse:
         """Decide and offer, or deny."""
-        answer = await self._flows.provider.negotiate(
-            caller(context).identity.zone, request.envelope, request.ledger_size
-        )
+        answer = await self._flows.provider.negotiate(self._paced(context), request.envelope, request.ledger_size)
         return peer_pb2.NegotiateResponse(decision=answer.decision, offer=answer.offer, ledger_size=answer.ledger_size)
 
     async def confirm(self, request: peer_pb2.ConfirmRequest, context: Any) -> peer_pb2.ConfirmResponse:
         """Put the agreement in force."""
-        granted = await self._flows.provider.confirm(
-            caller(context).identity.zone, request.agreement, request.ledger_size
-        )
+        granted = await self._flows.provider.confirm(self._paced(context), request.agreement, request.ledger_size)
         return peer_pb2.ConfirmResponse(
             ticket=granted.ticket, ticket_until=granted.until, ledger_size=granted.ledger_size
         )
 
     async def issue_ticket(self, request: peer_pb2.IssueTicketRequest, context: Any) -> peer_pb2.IssueTicketResponse:
         """A new ticket for a transfer."""
-        granted = await self._flows.serving.issue_ticket(
-            caller(context).identity.zone, request.agreement, request.transfer
-        )
+        granted = await self._flows.serving.issue_ticket(self._paced(context), request.agreement, request.transfer)
         return peer_pb2.IssueTicketResponse(ticket=granted.ticket, ticket_until=granted.until)
 
     async def read(self, request: peer_pb2.ReadRequest, context: Any) -> AsyncIterator[bytes]:
         """The stream of chunks."""
-        who = caller(context)
         stream = self._flows.serving.read(
-            who.identity.zone,
-            who.fingerprint,
+            self._paced(context),
+            caller(context).fingerprint,
             request.ticket,
             request.transfer,
             request.first_chunk,

@@ -11,7 +11,14 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from gateway import __version__
-from gateway.errors import DecisionUnavailableError, LedgerError, PeerUnavailableError, StorageError, TdzError
+from gateway.errors import (
+    DecisionUnavailableError,
+    LedgerError,
+    PaceError,
+    PeerUnavailableError,
+    StorageError,
+    TdzError,
+)
 from gateway.exchange.peer import Answer, Granted, PeerFrame, PeerTime
 from gateway.identity.card import ZoneCard
 from gateway.model import limits
@@ -129,8 +136,8 @@ class PeerClient:
 
 
 def _passing(zone: str, error: TdzError) -> TdzError:
-    """Its full disk or its internal error passes, or the deadline of what was asked for does."""
-    if isinstance(error, LedgerError | StorageError | DecisionUnavailableError) or type(error) is TdzError:
+    """Its full disk, its internal error or our too many calls pass, or the deadline of what was asked for does."""
+    if isinstance(error, LedgerError | StorageError | DecisionUnavailableError | PaceError) or type(error) is TdzError:
         return PeerUnavailableError(f"the gateway of {zone} cannot answer now: {error.message}", remedy=error.remedy)
     return error
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import grpc
 
+from gateway.errors import TdzError
 from gateway.model import limits
 from gateway.wire.status import from_rpc
 
@@ -27,6 +29,9 @@ _OPTIONS: Final = (
     ("grpc.http2.lookahead_bytes", limits.STREAM_WINDOW),
     ("grpc.enable_retries", 0),  # what may be repeated is decided by the flows, not by the transport
 )
+_WRITE_FAILED: Final = (grpc.StatusCode.INTERNAL, "Internal error from Core")  # grpc.aio's own word, no server's
+_LOOK_S: Final = 0.01
+_LOOKS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,43 @@ async def stream(messages: AsyncIterator[T]) -> AsyncIterator[T]:
             yield message
     except grpc.aio.AioRpcError as error:
         raise from_rpc(error) from error
+
+
+def end_of(written: Any) -> asyncio.Future[grpc.aio.AioRpcError]:
+    """How the server ends a grpc.aio call that is written to, OK included; to be asked before the first write.
+
+    A write that meets the call's end makes grpc.aio put an INTERNAL of its own over the server's status, or in its
+    place until that comes (`StreamStreamCall._write`). The first to be set passes the done-callbacks; the server's
+    is picked there, or looked for a while. Where it does not come the end is UNAVAILABLE: a broken stream, no answer.
+
+    Args:
+        written: a call with a streaming request.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[grpc.aio.AioRpcError] = loop.create_future()
+
+    def look(call: Any, more: int = _LOOKS) -> None:
+        if ended.done():
+            return
+        code, details = _at_once(call.code()), _at_once(call.details())
+        if (code, details) == _WRITE_FAILED:
+            if more:
+                loop.call_later(_LOOK_S, look, call, more - 1)
+                return
+            code, details = grpc.StatusCode.UNAVAILABLE, "the call ended while it was written to"
+        metadata = _at_once(call.initial_metadata()), _at_once(call.trailing_metadata())
+        ended.set_result(grpc.aio.AioRpcError(code, *metadata, details))
+
+    written.add_done_callback(look)
+    return ended
+
+
+def _at_once(asked: Coroutine[Any, Any, T]) -> T:
+    """What a call that has ended answers; it does so without waiting, and a callback could not wait."""
+    try:
+        asked.send(None)
+    except StopIteration as answer:
+        found: T = answer.value
+        return found
+    asked.close()
+    raise TdzError("a call that has ended does not say how")

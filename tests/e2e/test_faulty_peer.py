@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import pytest_asyncio
 
-from gateway.errors import DeniedError, NotFoundError, PeerUnavailableError, TdzError
+from gateway.errors import ConflictError, DeniedError, NotFoundError, PeerUnavailableError, ReviewError, TdzError
 from gateway.exchange.house import parse_envelope, text
 from gateway.exchange.peer import Answer, ChunkMark, PeerFrame
 from gateway.identity.dsse import Envelope
@@ -19,7 +19,7 @@ from gateway.identity.keys import new_statement_key
 from gateway.identity.statements import StatementSigner, read_unverified
 from gateway.model import limits
 from gateway.model.ids import uuid7
-from gateway.model.statements import Agreement, DatasetCard, StreamEnd
+from gateway.model.statements import Agreement, DatasetCard, StreamEnd, ZoneDecision
 from gateway.storage.ipc_frames import PREFIX_BYTES
 from tests.e2e.faulty_peer import Faults, answer_lost, gone
 from tests.e2e.material import CYBERJAYA, LINGANG, measurements, next_id, open_dataset
@@ -215,7 +215,8 @@ async def test_a_stream_that_is_not_what_was_agreed_on_is_aborted_on_both_ledger
     # A provider whose stream nobody began has nothing to abort.
     for gateway in (shared.a, shared.b) if tamper is not nothing else (shared.a,):
         entry = await recorded(gateway, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"))
-        assert caught.value.reason in entry["body"]["reason"]
+        said_by = "" if gateway is shared.a else "consumer: "
+        assert entry["body"]["reason"] == said_by + caught.value.reason
     assert not await landed(shared, version)
     faults.heal()
     again = await access.pull()
@@ -275,8 +276,73 @@ async def test_an_end_that_the_peer_signed_itself_yet_says_something_else_is_abo
     with pytest.raises(TdzError, match="something else than the manifest"):
         await pull.to_arrow()
     entry = await recorded(shared.a, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"))
-    assert "TDZ-INTEGRITY" in entry["body"]["reason"]
+    assert entry["body"]["reason"] == "TDZ-INTEGRITY"
     assert not await landed(shared, version)
+
+
+# --- what a peer writes, and no ledger may say --------------------------------------------------------------
+
+PERSON = "Zhang San, 1979-03-01"
+
+
+async def test_what_a_peer_writes_in_a_refusal_is_told_to_the_partner_and_stands_on_no_ledger(shared, faults):
+    access, _ = await agreed(shared)
+
+    before = len(await entries(shared.a)), len(await entries(shared.b))
+    pull = await access.pull()
+
+    async def cut(frames):
+        async for frame in frames:
+            yield frame
+            raise ConflictError(f"we do not like {PERSON}")
+
+    faults.frames = cut
+    with pytest.raises(ConflictError, match=PERSON):
+        await pull.to_arrow()
+    for gateway, start, said in (
+        (shared.a, before[0], "TDZ-CONFLICT"),
+        (shared.b, before[1], "consumer: TDZ-CONFLICT"),
+    ):
+        aborted = await recorded(gateway, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"), start=start)
+        assert aborted["body"]["reason"] == said
+        assert PERSON not in json.dumps(await entries(gateway, start))
+    assert PERSON in (await (await shared.um()).transfer(pull.transfer)).reason
+
+
+async def test_a_reason_that_a_peer_made_up_is_recorded_as_other(shared, faults):
+    access, _ = await agreed(shared)
+
+    async def cut(frames):
+        async for frame in frames:
+            yield frame
+            raise ConflictError("no")
+
+    async def made_up(real, transfer, reason, size):
+        await real.abort(transfer, f"policy of {PERSON}", size)
+
+    faults.frames = cut
+    faults.stand_ins["abort"] = made_up
+    pull = await access.pull()
+    with pytest.raises(ConflictError):
+        await pull.to_arrow()
+    aborted = await recorded(shared.b, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"))
+    assert aborted["body"]["reason"] == "consumer: other"
+
+
+async def test_a_reviewer_that_a_peer_made_up_is_its_administrator(shared, faults):
+    async def negotiate(real, envelope, size):
+        answer = await real.negotiate(envelope, size)
+        body = ZoneDecision.parse(read_unverified(parse_envelope(answer.decision)).body)
+        changed = body.model_copy(update={"held_by": PERSON})
+        signed = shared.b.house.sign(changed, to=CYBERJAYA, process=body.negotiation)
+        return dataclasses.replace(answer, decision=signed)
+
+    name = await shared.offered(approval="owner")
+    faults.stand_ins["negotiate"] = negotiate
+    um = await shared.um()
+    with pytest.raises(ReviewError) as caught:
+        await um.request(name, purpose="research")
+    assert (await um.show_request(caught.value.request_id)).held_by == "lingang/admin"
 
 
 # --- answers that are not what was asked for ----------------------------------------------------------------
@@ -556,7 +622,8 @@ async def test_a_peer_that_stays_away_while_streaming_is_aborted_when_the_lease_
         await eventually(ended, every=0.3)
         for gateway in (shared.a, shared.b):
             entry = await recorded(gateway, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"))
-            assert entry["body"]["reason"]
+            given = "no progress before the lease ended"  # the provider gives up by itself, or hears it first
+            assert entry["body"]["reason"] in ({given} if gateway is shared.a else {f"consumer: {given}", "no receipt"})
         with pytest.raises(TdzError):
             await reading
     finally:

@@ -96,6 +96,21 @@ async def test_the_gateway_renews_its_own_certificate_and_stays_reachable(
         assert any(f"{after.serial_number:040x}".encode() in entry for entry in recorded)
 
 
+async def test_a_renewed_certificate_makes_new_connections_and_leaves_the_mirrors_open(small: Any) -> None:
+    opened: AbstractAsyncContextManager[Small] = small()
+    async with opened as corridor:
+        gateway, journal = corridor.a, corridor.a.house.journal
+        mirror, client = journal.mirror(LINGANG), gateway.corridor.get(LINGANG)
+        resource = await corridor.offered()
+        await gateway.corridor.reconnect()
+        assert gateway.corridor.get(LINGANG) is not client
+        assert journal.mirror(LINGANG) is mirror
+        access = await (await corridor.um()).request(resource, purpose="research")  # needs both mirrors
+        assert (await (await access.pull()).to_arrow()).num_rows > 0
+        await journal.wait_witnessed(journal.size, 10)
+        assert (await gateway.corridor.reach(LINGANG)).detail == "our ledger is mirrored there"
+
+
 async def test_a_gateway_whose_state_is_gone_refuses_to_start(small: Any) -> None:
     opened: AbstractAsyncContextManager[Small] = small()
     async with opened as corridor:

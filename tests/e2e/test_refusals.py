@@ -127,6 +127,25 @@ async def test_unknown_hidden_and_anothers_datasets_answer_alike_and_are_recorde
             assert {finding.code for finding in request.findings} <= {"TDZ-TERMS"}
 
 
+async def test_one_dataset_is_shown_exactly_to_whom_the_listing_shows_it(shared):
+    near = open_dataset(next_id("near"), offered_to={"zones": [CYBERJAYA]})
+    hidden = await published(shared, hidden_dataset(next_id("hidden")), by="hospital", zone=CYBERJAYA)
+    names = [hidden, await published(shared, near, by="hospital", zone=CYBERJAYA), await shared.offered()]
+    for who, sees in (("um", names[1:]), ("hospital", names)):
+        partner = await shared.partner(CYBERJAYA, who)
+        assert set(sees) == {dataset.name for dataset in await partner.datasets()} & set(names)
+        for name in names:
+            if name in sees:
+                assert (await partner.dataset(name)).name == name
+            else:
+                texts = set()
+                for asked in (name, "datasets/there-is-none"):
+                    with pytest.raises(NotFoundError) as caught:
+                        await partner.dataset(asked)
+                    texts.add(str(caught.value).replace(asked, "NAME"))
+                assert len(texts) == 1
+
+
 async def test_an_institution_that_no_register_knows_is_denied_as_incomplete(shared):
     await shared.enrol(CYBERJAYA, "ghost")
     ghost = await shared.partner(CYBERJAYA, "ghost")
@@ -260,7 +279,8 @@ async def test_pulls_that_are_used_up_are_refused_and_recorded(shared):
         await pull.to_arrow()
     assert caught.value.remedy == "request access again"
     aborted = await recorded(shared.a, of_subject(f"transfers/{pull.transfer}", "transfer.aborted"))
-    assert "allows 2 pulls" in aborted["body"]["reason"]
+    assert aborted["body"]["reason"] == "TDZ-LIMIT"
+    assert "allows 2 pulls" in (await um.transfer(pull.transfer)).reason
     assert (await (await (await um.request(name, purpose="research")).pull()).to_arrow()).num_rows > 0
 
 

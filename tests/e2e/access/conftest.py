@@ -23,6 +23,7 @@ from gateway.identity.authority import ZoneAuthority
 from gateway.identity.keys import new_tls_key
 from gateway.model.participant import Identity, Role
 from gateway.server.access import METHOD_ROLES
+from gateway.wire.channel import end_of
 
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 
@@ -116,8 +117,9 @@ def mill() -> Mill:
 
 
 async def raw_call(channel: grpc.aio.Channel, method: str, *messages: bytes) -> tuple[grpc.StatusCode, str]:
-    """Call any method of any arity with raw messages; its status code and details."""
+    """Call any method of any arity with raw messages; the status code and details that the server ended it with."""
     call = channel.stream_stream(method)()
+    ended = end_of(call)
     try:
         for message in messages or (b"",):
             await call.write(message)
@@ -126,7 +128,8 @@ async def raw_call(channel: grpc.aio.Channel, method: str, *messages: bytes) -> 
             pass
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         pass
-    return await call.code(), await call.details()
+    status = await ended
+    return status.code(), status.details() or ""
 
 
 @dataclass(frozen=True)

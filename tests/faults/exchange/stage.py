@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -64,14 +65,16 @@ class Forks:
             stdout=subprocess.PIPE,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # threads do not survive a fork
         )
+        self._one = threading.Lock()  # of two threads in one readline, the second throws the first's read-ahead away
         self._read()
 
     def fork(self, zone: Path, timing: Timing) -> int:
         """Fork a gateway; its process id."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"zone": str(zone), "timing": asdict(timing)}).encode() + b"\n")
-        self._process.stdin.flush()
-        return int(self._read()["pid"])
+        with self._one:
+            self._process.stdin.write(json.dumps({"zone": str(zone), "timing": asdict(timing)}).encode() + b"\n")
+            self._process.stdin.flush()
+            return int(self._read()["pid"])
 
     def close(self) -> None:
         assert self._process.stdin is not None

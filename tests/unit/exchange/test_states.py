@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from gateway.errors import ConflictError
+from gateway.errors import REASON_STATUS, ConflictError
 from gateway.model import negotiation, transfer
 from gateway.model.negotiation import NegotiationEvent, NegotiationState
-from gateway.model.transfer import TransferEvent, TransferState
+from gateway.model.transfer import ABORT_REASONS, AbortReason, TransferEvent, TransferState, abort_reason
 
 MACHINES = [
     (negotiation, NegotiationState, NegotiationEvent),
@@ -52,3 +52,12 @@ def test_every_open_state_that_is_reached_can_be_ended(module, start):
         edge = {to.value for (state, _), to in module.TRANSITIONS.items() if state.value in reached} - reached
     ends = {state.value for (state, _), to in module.TRANSITIONS.items() if to.value == "TERMINATED"}
     assert reached - {state.value for state in module.FINAL} <= ends
+
+
+def test_a_transfer_is_given_up_for_a_reason_of_ours_whatever_is_said():
+    assert {reason.value for reason in AbortReason} | REASON_STATUS.keys() == ABORT_REASONS
+    assert all(abort_reason(reason) == reason for reason in ABORT_REASONS)
+    assert abort_reason("TDZ-LIMIT", by="consumer") == "consumer: TDZ-LIMIT"
+    for said in ("", "Policy", "policy of Zhang San", "TDZ-LIMIT\n", "TDZ-LIMIT: Zhang San"):
+        assert abort_reason(said) == "other"
+        assert abort_reason(said, by="consumer") == "consumer: other"

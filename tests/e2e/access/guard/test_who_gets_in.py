@@ -166,6 +166,13 @@ async def test_a_refusal_tells_reason_and_remedy(gate):
     assert (error.reason, error.remedy) == ("TDZ-PERMISSION", "call it as admin")
 
 
+async def test_who_goes_on_writing_when_refused_hears_the_refusal(gate):
+    async with gate.connect(gate.one(Role.PARTNER, "one", PEER)) as channel:
+        for _ in range(20):
+            code, details = await gate.raw_call(channel, "/tdz.test.Probe/Echoes", *[b"more"] * 50)
+            assert code in {UNAUTHENTICATED, UNAVAILABLE}, details
+
+
 async def test_an_unexpected_exception_tells_the_client_an_incident_and_no_text(gate, capsys):
     async with gate.connect(gate.one(Role.PARTNER)) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
