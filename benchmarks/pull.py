@@ -54,8 +54,10 @@ def raw_pull(port: int, certs: Path, out: Path) -> float:
 
 
 def governed_pull(made: Bench, resource: str) -> float:
-    """Seconds from DoGet until COMPLETED: landed, verified, fsynced, recorded. The partner reads one batch only."""
-    made.forget_landed()
+    """Seconds from DoGet until COMPLETED: landed, verified, fsynced, recorded. The partner reads one batch only.
+
+    What has landed goes at once, as the raw pull's file does: each finds the pages that the other has just freed.
+    """
     client = flight_client(made)
     with tdz.connect(str(made.um)) as zone:
         access = zone.request(resource, purpose="research")
@@ -72,16 +74,17 @@ def governed_pull(made: Bench, resource: str) -> float:
 
         seconds, _ = timed(work)
     client.close()
+    made.forget_landed()
     return seconds
 
 
 def governed_pull_with_reader(made: Bench, resource: str, out: Path) -> float:
     """The same while the partner reads everything and writes a file of its own."""
-    made.forget_landed()
     with tdz.connect(str(made.um)) as zone:
         access = zone.request(resource, purpose="research")
         seconds, _ = timed(lambda: access.pull().to_file(out))
     out.unlink()
+    made.forget_landed()
     return seconds
 
 

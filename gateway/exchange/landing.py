@@ -81,6 +81,14 @@ class Arrival:
         except TimeoutError:
             return
 
+    async def ended(self, within: float) -> None:
+        """Wait until the transfer ends, at most so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self._ended.wait()
+        except TimeoutError:
+            return
+
     @property
     def settled(self) -> bool:
         """Whether it has ended: who comes now needs another one."""

@@ -22,6 +22,7 @@ from gateway.v1 import common_pb2, exchange_pb2, exchange_pb2_grpc
 
 _PURPOSES: Final = frozenset(get_args(Purpose))
 _WATCH_S: Final = 0.2
+_LOOK_EVERY_S: Final = 0.1  # a chunk may come every few milliseconds; its end is told at once
 _RESOURCE_MAX_CHARS: Final = 100
 
 
@@ -152,6 +153,7 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
                 await asyncio.sleep(_WATCH_S)
             else:
                 await arrival.moved(_WATCH_S)
+                await arrival.ended(_LOOK_EVERY_S)
 
     async def _transfer(self, who: Identity, identifier: str) -> exchange_pb2.Transfer:
         row = await rows.get_transfer(self._house.state, identifier)
