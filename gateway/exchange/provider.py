@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from gateway.catalog.register import Published
 from gateway.decisions.inputs import KeptDecision, Persons, own_persons, transfer_input
@@ -36,6 +37,15 @@ from gateway.model.statements import (
 from gateway.state.schema import agreements
 
 _DAY_S = 86_400
+_EXPORTED: Final = select(
+    agreements.c.created_at, agreements.c.persons_non_sensitive, agreements.c.persons_sensitive
+).where(
+    agreements.c.side == "provider",
+    agreements.c.provider == bindparam("owner"),
+    agreements.c.state == State.FINALIZED,
+    agreements.c.created_at > bindparam("since"),
+    agreements.c.persons_non_sensitive + agreements.c.persons_sensitive > 0,
+)
 
 
 class Provider:
@@ -182,16 +192,21 @@ class Provider:
         if published.version != request.version:
             return None, house.refuse(asked, findings.STALE)
         facts = published.description.facts(published.version)
+        exporter, mechanisms, persons = await asyncio.gather(
+            house.exporter(published.owner),
+            house.mechanisms.serving(request.mechanisms),
+            self.persons(published.owner, facts),
+        )
         document = transfer_input(
             now=house.clock(),
             purpose=request.purpose,
             leaves=house.site(),
             enters=house.peer_site(zone),
-            exporter=await house.exporter(published.owner),
+            exporter=exporter,
             recipient=request.recipient,
             dataset=facts,
-            mechanisms=await house.mechanisms.serving(request.mechanisms),
-            persons=await self.persons(published.owner, facts),
+            mechanisms=mechanisms,
+            persons=persons,
         )
         return published, await house.decide(
             document,
@@ -212,18 +227,11 @@ class Provider:
         """
         now = self._house.clock()
         year = china_year(now)
-        table = agreements
 
         def work(connection: Connection) -> tuple[int, int]:
-            query = select(table.c.created_at, table.c.persons_non_sensitive, table.c.persons_sensitive).where(
-                table.c.side == "provider",
-                table.c.provider == owner,
-                table.c.state == State.FINALIZED,
-                table.c.created_at > now - 367 * _DAY_S,
-                table.c.persons_non_sensitive + table.c.persons_sensitive > 0,
-            )
             plain = sensitive = 0
-            for created_at, plain_part, sensitive_part in connection.execute(query):
+            since = {"owner": owner, "since": now - 367 * _DAY_S}
+            for created_at, plain_part, sensitive_part in connection.execute(_EXPORTED, since):
                 if china_year(created_at) == year:
                     plain, sensitive = plain + plain_part, sensitive + sensitive_part
             return plain, sensitive

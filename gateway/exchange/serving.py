@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import AsyncGenerator
 
 import structlog
 
 from gateway.decisions.inputs import KeptDecision, transfer_input
-from gateway.errors import ConflictError, LimitError, NotFoundError, PeerUnavailableError
+from gateway.errors import ConflictError, LimitError, NotFoundError
 from gateway.exchange import findings, rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.locks import KeyedLocks, both
-from gateway.exchange.peer import ChunkMark, Granted, PeerFrame, StreamOpening
+from gateway.exchange.peer import Granted, PeerFrame
 from gateway.exchange.provider import Provider
+from gateway.exchange.sending import Sending, Stream
 from gateway.exchange.steps import Step
 from gateway.exchange.tickets import Tickets
 from gateway.journal import Recorded
@@ -25,27 +24,12 @@ from gateway.model.dataset import Description
 from gateway.model.ids import parse_uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.policy_facts import Recipient
-from gateway.model.statements import Agreement, StreamEnd
+from gateway.model.statements import Agreement
 from gateway.model.transfer import AbortReason, abort_reason
-from gateway.model.transfer import TransferEvent as Event
 from gateway.model.transfer import TransferState as State
-from gateway.storage.arrow_chunks import split_messages
-from gateway.storage.ipc_frames import PREFIX_BYTES
 from gateway.storage.versions import Version
 
 _log = structlog.get_logger()
-_LIST_FRAME: Final = 16_384  # digests in a frame of the chunk list: 512 KiB
-_RENEW_S: Final = 5.0
-_RENEWALS: Final = 4  # at least so many in a lease
-
-
-@dataclass(slots=True)
-class _Stream:
-    """One open stream; a newer one of the same transfer takes its place."""
-
-    transfer: str
-    superseded: bool = False
-    whole: bool = False  # all but the signed end is sent; the consumer may hang up once it has that
 
 
 class Serving:
@@ -56,7 +40,8 @@ class Serving:
         self._provider = provider
         self._tickets = tickets
         self._locks = KeyedLocks()
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, Stream] = {}
+        self._sending = Sending(house)
 
     async def issue_ticket(self, zone: str, agreement_id: str, transfer_id: str) -> Granted:
         """A new ticket for a transfer of an agreement in force.
@@ -103,9 +88,9 @@ class Serving:
         async with self._locks.hold(redeemed.agreement), house.transfers.hold(transfer_id):
             agreement = await self._in_force(zone, redeemed.agreement)  # 2
             body = agreement_body(agreement.envelope)
+            standing = await rows.known_transfer(house.state, transfer_id)
             version = await house.chunks.run(lambda: house.versions.open(agreement.version))
             try:
-                standing = await rows.known_transfer(self._house.state, transfer_id)
                 self._check(standing, agreement, body, version, first_chunk)
                 _, kept = await both(
                     house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
@@ -117,18 +102,18 @@ class Serving:
             except BaseException:
                 version.chunks.close()
                 raise
-        stream = _Stream(transfer_id)
+        stream = Stream(transfer_id)
         if (older := self._streams.get(transfer_id)) is not None:
             older.superseded = True
         self._streams[transfer_id] = stream
         try:
-            async for frame in self._frames(stream, version, body, zone, first_chunk, recorded):  # 6
+            async for frame in self._sending.frames(stream, version, body, zone, first_chunk, recorded):  # 6
                 yield frame
         finally:
             if self._streams.get(transfer_id) is stream:
                 del self._streams[transfer_id]
                 if not stream.whole:
-                    await self._cut(transfer_id)
+                    await self._sending.cut(transfer_id)
             version.chunks.close()
 
     async def abort(self, zone: str, transfer_id: str, reason: str) -> None:
@@ -175,7 +160,7 @@ class Serving:
         """After a restart: streams that were open are cut."""
         started = await rows.list_transfers(self._house.state, side="provider", where_state=[State.STARTED], size=None)
         for row in started:
-            await self._cut(row.id)
+            await self._sending.cut(row.id)
 
     async def expire(self) -> int:
         """Abort transfers without progress or receipt; the count of them."""
@@ -222,18 +207,23 @@ class Serving:
 
     async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement, version: Version) -> KeptDecision:
         house = self._house
-        negotiation = await rows.get_negotiation(house.state, agreement.negotiation_id)
         facts = Description.parse(version.description_bytes).facts(version.version)
+        negotiation, exporter, mechanisms, persons = await asyncio.gather(
+            rows.get_negotiation(house.state, agreement.negotiation_id),
+            house.exporter(agreement.provider),
+            house.mechanisms.serving(body.mechanisms),
+            self._provider.persons(agreement.provider, facts, counted=True),
+        )
         document = transfer_input(
             now=house.clock(),
             purpose=body.purpose,
             leaves=house.site(),
             enters=house.peer_site(agreement.peer_zone),
-            exporter=await house.exporter(agreement.provider),
+            exporter=exporter,
             recipient=Recipient.model_validate(negotiation.document["recipient"]),
             dataset=facts,
-            mechanisms=await house.mechanisms.serving(body.mechanisms),
-            persons=await self._provider.persons(agreement.provider, facts, counted=True),
+            mechanisms=mechanisms,
+            persons=persons,
         )
         return await house.decide(document)
 
@@ -304,97 +294,3 @@ class Serving:
                 kept=kept,
             )
         )
-
-    # --- frames -----------------------------------------------------------------------------------------
-
-    async def _frames(
-        self,
-        stream: _Stream,
-        version: Version,
-        body: Agreement,
-        zone: str,
-        first_chunk: int,
-        recorded: Recorded,
-    ) -> AsyncIterator[PeerFrame]:
-        house, manifest = self._house, version.manifest
-        yield PeerFrame(
-            header=memoryview(version.schema_message)[PREFIX_BYTES:],
-            metadata=StreamOpening(recorded.size).encode(),
-        )
-        if first_chunk == 0:
-            for start in range(0, manifest.chunks, _LIST_FRAME):
-                yield PeerFrame(metadata=version.chunks.raw(start, start + _LIST_FRAME))
-        witness = asyncio.create_task(
-            house.journal.wait_witnessed(recorded.size, house.timing.mirror), name=f"witness-{stream.transfer}"
-        )
-        renewed = asyncio.get_running_loop().time()
-        every = min(_RENEW_S, house.timing.lease / _RENEWALS)
-        following: asyncio.Future[bytes] | None = None
-        try:
-            for index in range(first_chunk, manifest.chunks):
-                if stream.superseded:
-                    raise ConflictError("the stream was ended", remedy="a newer one may be open; else start again")
-                if witness.done():
-                    witness.result()  # no cosignature: stop
-                reading = following or _ahead(house, version, index)
-                following = _ahead(house, version, index + 1) if index + 1 < manifest.chunks else None
-                digest = version.chunks[index]
-                chunk = await reading
-                *dictionaries, (header, part) = split_messages(chunk)
-                for metadata, data in dictionaries:
-                    yield PeerFrame(header=metadata, body=data)
-                yield PeerFrame(header=header, body=part, metadata=ChunkMark(index, digest.hex()).encode())
-                if (now := asyncio.get_running_loop().time()) - renewed > every:
-                    renewed = now
-                    await self._renew(stream.transfer, index + 1)
-            await witness
-        except PeerUnavailableError:
-            await self._renew(stream.transfer, first_chunk)
-            raise
-        finally:
-            if following is not None:
-                following.cancel()
-            witness.cancel()
-            await asyncio.gather(witness, *([following] if following is not None else []), return_exceptions=True)
-        end = StreamEnd(
-            transfer=stream.transfer,
-            version=body.version,
-            chunks=manifest.chunks,
-            rows=manifest.rows,
-            bytes=manifest.bytes,
-            root=manifest.root,
-        )
-        await self._renew(stream.transfer, manifest.chunks)
-        stream.whole = True
-        yield PeerFrame(metadata=house.sign(end, to=zone, process=stream.transfer).encode())
-
-    async def _renew(self, transfer_id: str, chunks: int) -> None:
-        """Progress renews the lease."""
-        now = self._house.clock()
-        await self._house.state.write(
-            lambda connection: rows.change_transfer(
-                connection,
-                transfer_id,
-                [State.STARTED],
-                chunks=chunks,
-                deadline=now + self._house.timing.lease,
-                updated_at=now,
-            )
-        )
-
-    async def _cut(self, transfer_id: str) -> None:
-        now = self._house.clock()
-        await self._house.state.write(
-            lambda connection: rows.advance_transfer(
-                connection,
-                transfer_id,
-                Event.CUT,
-                reason="the stream was cut",
-                deadline=now + self._house.timing.lease,
-                updated_at=now,
-            )
-        )
-
-
-def _ahead(house: House, version: Version, index: int) -> asyncio.Future[bytes]:
-    return asyncio.ensure_future(house.chunks.aread(version.chunks[index]))
