@@ -245,13 +245,13 @@ class Journal:
             ) from error
 
     async def newer(self, size: int) -> None:
-        """Wait until more than `size` entries are committed.
+        """Wait until more than `size` entries are committed: a mirror may have them.
 
         Raises:
             LedgerError: the log has ended.
         """
         with _refusals("the log cannot be read"):
-            await self.writer.changed(size)
+            await self.writer.grown(size)
 
     async def since(self, size: int, max_bytes: int) -> Batch:
         """What a mirror that holds `size` entries needs next."""

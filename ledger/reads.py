@@ -59,12 +59,22 @@ class LogReads:
         return await self._run(lambda: read_entries(self._directory, start, min(stop, size), size, max_bytes))
 
     async def changed(self, after_size: int) -> Published:
+        """Wait until more than ``after_size`` entries are published; StoppedError where the writer has ended."""
+        if self._published.checkpoint.size > after_size:
+            return self._published
+        self._require_running()
+        return await self._waiters.published_after(after_size)
+
+    async def grown(self, after_size: int) -> Published:
         """Wait until more than ``after_size`` entries are committed; StoppedError where the writer has ended."""
         if self._committed.checkpoint.size > after_size:
             return self._committed
+        self._require_running()
+        return await self._waiters.committed_after(after_size)
+
+    def _require_running(self) -> None:
         if self._closed or self._ended is not None:
             raise stopped(self._ended)
-        return await self._waiters.committed_after(after_size)
 
     async def consistency_proof(self, old: int, new: int) -> list[bytes]:
         """The proof between two published sizes; empty from 0 and between equal ones, as tlog-witness has it."""
@@ -85,8 +95,7 @@ class LogReads:
         growth = self._growth
         if growth is not None and growth.old_size == size and sum(map(len, growth.entries)) <= max_bytes:
             return growth.committed, list(growth.proof), list(growth.entries)
-        while self._published.checkpoint.size < self._committed.checkpoint.size:  # the tiles are being written
-            await self._waiters.published()
+        await self.changed(self._committed.checkpoint.size - 1)  # its tiles may be being written
         published = self._published
         target = published.checkpoint.size
         self._check_published(size, target)

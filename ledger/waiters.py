@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from ledger.checkpoint import Published
 from ledger.commit import Appended
@@ -15,6 +15,8 @@ __all__ = ["Waiters"]
 
 MAX_QUEUED_ENTRIES: Final = 16_384
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
+
+_Watcher: TypeAlias = "tuple[int, asyncio.Future[Published]]"
 
 
 class Waiters:
@@ -27,8 +29,8 @@ class Waiters:
         self._loop = loop
         self._bytes = 0
         self._room: list[asyncio.Future[None]] = []
-        self._watchers: list[tuple[int, asyncio.Future[Published]]] = []
-        self._publishings: list[asyncio.Future[None]] = []
+        self._watchers: list[_Watcher] = []
+        self._growing: list[_Watcher] = []
         self.pending: dict[str, Item] = {}
 
     def has_room(self) -> bool:
@@ -52,34 +54,27 @@ class Waiters:
         item.waiters.append(waiter)
         return await waiter
 
+    async def published_after(self, size: int) -> Published:
+        """Wait for a published checkpoint larger than a size."""
+        return await self._watch(self._watchers, size)
+
     async def committed_after(self, size: int) -> Published:
         """Wait for a committed checkpoint larger than a size."""
-        watcher: asyncio.Future[Published] = self._loop.create_future()
-        self._watchers.append((size, watcher))
-        return await watcher
+        return await self._watch(self._growing, size)
 
-    async def published(self) -> None:
-        """Wait until another batch is published."""
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._publishings.append(waiter)
-        await waiter
+    async def _watch(self, watchers: list[_Watcher], size: int) -> Published:
+        watcher: asyncio.Future[Published] = self._loop.create_future()
+        watchers.append((size, watcher))
+        return await watcher
 
     def grown(self, committed: Published) -> None:
         """Tell those who wait for a checkpoint that is committed."""
-        watchers, self._watchers = self._watchers, []
-        for after, watcher in watchers:
-            if after >= committed.checkpoint.size:
-                self._watchers.append((after, watcher))
-            elif not watcher.done():
-                watcher.set_result(committed)
+        _tell(self._growing, committed)
 
     def settle(self, outcomes: Sequence[tuple[Item, Outcome]], published: Published | None) -> None:
         """Answer the callers of a batch, and those who wait for one to be published."""
         if published is not None:
-            publishings, self._publishings = self._publishings, []
-            for waiter in publishings:
-                if not waiter.done():
-                    waiter.set_result(None)
+            _tell(self._watchers, published)
         for item, outcome in outcomes:
             if self.pending.pop(item.draft.id, None) is not None:
                 self._bytes -= item.draft.size
@@ -96,15 +91,15 @@ class Waiters:
         """Fail everyone who still waits."""
         pending, self.pending = self.pending, {}
         self._bytes = 0
-        watchers, self._watchers = self._watchers, []
+        watching = [*self._watchers, *self._growing]
+        self._watchers.clear()
+        self._growing.clear()
         for waiter in (each for item in pending.values() for each in item.waiters):
             if not waiter.done():
                 waiter.set_exception(error)
-        publishings, self._publishings = self._publishings, []
-        waiting: list[asyncio.Future[Any]] = [*(watcher for _, watcher in watchers), *publishings]
-        for one in waiting:
-            if not one.done():
-                one.set_exception(error)
+        for _, watcher in watching:
+            if not watcher.done():
+                watcher.set_exception(error)
         self._wake_room()
 
     def _wake_room(self) -> None:
@@ -112,3 +107,14 @@ class Waiters:
         for space in room:
             if not space.done():
                 space.set_result(None)
+
+
+def _tell(watchers: list[_Watcher], newest: Published) -> None:
+    """Answer those who wait for less, and keep the others."""
+    waiting = watchers.copy()
+    watchers.clear()
+    for after, watcher in waiting:
+        if after >= newest.checkpoint.size:
+            watchers.append((after, watcher))
+        elif not watcher.done():
+            watcher.set_result(newest)

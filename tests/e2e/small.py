@@ -193,7 +193,7 @@ async def recorded(gateway: Gateway, wanted: Callable[[Entry], Any], *, start: i
                 if wanted(entry):
                     return entry
             start += len(found)
-            await gateway.house.journal.newer(start)
+            await gateway.house.journal.writer.changed(start)
 
 
 async def eventually(look: Callable[[], Awaitable[Any]], *, every: float = 0.02) -> Any:
