@@ -106,6 +106,11 @@ def _print(figures: dict[str, Any]) -> None:
                 "p50 under 150 ms",
             )
             table.add_row(
+                "  back to back",
+                f"p50 {found['back_to_back_p50_ms']:.0f} ms, p99 {found['back_to_back_p99_ms']:.0f} ms",
+                "",
+            )
+            table.add_row(
                 "  of it to the agreement",
                 f"p50 {found['agreement_p50_ms']:.0f} ms, p99 {found['agreement_p99_ms']:.0f} ms",
                 "",

@@ -96,8 +96,12 @@ async def test_each_decision_waits_for_the_others_entry_and_each_start_too(share
     access, _ = await one_transfer(shared, await shared.offered())
     (a1,) = [e for e in await entries(shared.a) if e["subject"] == f"negotiations/{access.request.id}"]
     (b1,) = [e for e in await entries(shared.b) if e["subject"] == f"negotiations/{access.request.id}"]
-    assert a1 in mirror_of(shared, LINGANG, CYBERJAYA)
-    assert b1 in mirror_of(shared, CYBERJAYA, LINGANG)
+    for holder, of, entry in ((LINGANG, CYBERJAYA, a1), (CYBERJAYA, LINGANG, b1)):
+
+        async def filed(holder=holder, of=of, entry=entry):
+            return entry in mirror_of(shared, holder, of)
+
+        assert await eventually(filed)
     shown = await (await shared.um()).show_request(access.request.id)
     own = next(decision for decision in shown.decisions if decision.zone == CYBERJAYA)
     assert own.ledger_seq == a1["seq"]
@@ -124,6 +128,7 @@ async def test_both_directories_verify_and_the_witnessed_checkpoint_covers_the_r
     for zone, entry in last.items():
         journal = shared.gateways[zone].house.journal
         await journal.wait_witnessed(entry["seq"] + 1, 10)
+        await journal.writer.keep()
         note = (ledger(shared, zone) / "checkpoint.witnessed").read_text()
         assert int(note.splitlines()[1]) > entry["seq"]
         other = shared.gateways[LINGANG if zone == CYBERJAYA else CYBERJAYA]
