@@ -83,7 +83,7 @@ class StateStore:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a connection for reading and return its result, after all that was `begun` before."""
-        while self._ahead:
+        if self._ahead:  # of now: what is begun while this waits need not be seen
             await asyncio.wait(set(self._ahead))
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._run, self._engine, work)
 
