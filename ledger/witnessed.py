@@ -64,10 +64,13 @@ class CosignatureStore:
             raise NoteError("the policy's log lines do not name this log's key")
         self._files.replace("policy.tlog", text.encode())
         self.policy = policy
+        # What still waits was judged by the policy before; whoever cosigned it is asked again.
+        self._unkept.clear()
         self._gathered.clear()
         self.witnessed = self._load()
         if self.witnessed is None and os.path.lexists(f"{self._directory}/checkpoint.witnessed"):
             self._files.remove("checkpoint.witnessed")
+            self._served = 0
         return self.witnessed
 
     def add(self, text: str, line: str, published: Checkpoint) -> tuple[Verified, Published | None]:

@@ -27,17 +27,18 @@ def _with_seq(document: dict[str, Any], recorded: Recorded) -> dict[str, Any]:
     return document
 
 
+def _decision(arguments: Mapping[str, Any], recorded: Recorded) -> dict[str, Any]:
+    """What `consumer.decided` sets."""
+    set_as_given = {name: arguments[name] for name in ("effect", "held_by", "deadline", "peer_zone")}
+    return {**set_as_given, "document": _with_seq(arguments["document"], recorded), "updated_at": arguments["now"]}
+
+
 def decided(row: rows.NegotiationRow, arguments: Mapping[str, Any], recorded: Recorded) -> rows.NegotiationRow:
     """The row as `consumer.decided` leaves it, so that its driver goes on without reading it again."""
     return rows.advanced(
         row,
         Event(arguments["event"]),
-        document=_with_seq(arguments["document"], recorded),
-        effect=arguments["effect"],
-        held_by=arguments["held_by"],
-        deadline=arguments["deadline"],
-        peer_zone=arguments["peer_zone"],
-        updated_at=arguments["now"],
+        **_decision(arguments, recorded),
     )
 
 
@@ -57,12 +58,7 @@ def _consumer_decided(connection: Connection, arguments: Mapping[str, Any], reco
         connection,
         arguments["id"],
         Event(arguments["event"]),
-        document=_with_seq(arguments["document"], recorded),
-        effect=arguments["effect"],
-        held_by=arguments["held_by"],
-        deadline=arguments["deadline"],
-        peer_zone=arguments["peer_zone"],
-        updated_at=arguments["now"],
+        **_decision(arguments, recorded),
     )
 
 

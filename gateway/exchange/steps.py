@@ -110,8 +110,9 @@ class Steps:
         """
         owed = sorted(self._owed)
         for entry_id in owed:
-            await self._finish(self._owed[entry_id])
-            del self._owed[entry_id]
+            if (step := self._owed.get(entry_id)) is not None:  # another caller may be at it too
+                await self._finish(step)
+                self._owed.pop(entry_id, None)
         return len(owed)
 
     async def close(self) -> None:

@@ -93,3 +93,21 @@ def test_a_compact_range_names_its_subtrees_as_a_tree_does() -> None:
             each == tree_hash_of_leaf_hashes(leaves[index << height : (index + 1) << height])
             for (height, index), each in found.items()
         )
+
+
+async def test_another_policy_drops_what_waits_to_be_kept_under_the_one_before(
+    writer: LogWriter, zone: Any, helpers: Any
+) -> None:
+    before, after = (CosignatureSigner(name, Ed25519PrivateKey.generate()) for name in ("before", "after"))
+    await writer.set_policy(f"witness a {before.vkey}\nquorum a\n")
+    await helpers.append(writer)
+    head = writer.published.checkpoint
+    store = writer._cosignatures
+    store.add(head.text, before.cosign(head.text, 1), head)
+    store.set_policy(f"witness a {after.vkey}\nquorum a\n", head.size - 1)  # as if it were not published yet
+    assert store.keep(head.size) is False
+    assert not (zone.directory / "checkpoint.witnessed").exists()
+    store.add(head.text, after.cosign(head.text, 1), head)
+    assert store.keep(head.size) is False
+    assert store.witnessed is not None
+    assert (zone.directory / "checkpoint.witnessed").read_bytes() == store.witnessed.note
