@@ -1,8 +1,9 @@
 """The one way from a flow to the ledger.
 
-Durability: `record` returns when the entry is published, that is durable on this machine with its tiles and a
-signed checkpoint (ledger.md, section 4). Retry: the entry's id is chosen before the append; recording an id again
-with the same content returns the first entry. A caller that is cancelled does not undo its entry.
+Durability: `record` returns when the entry is committed, that is durable on this machine under a signed checkpoint
+and never undone; tiles and the file `checkpoint` follow within milliseconds, or at the next start (ledger.md,
+section 4). Retry: the entry's id is chosen before the append; recording an id again with the same content returns
+the first entry. A caller that is cancelled does not undo its entry.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["Journal", "Recorded"]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An entry that is durable: its place, and the log's published size that covers it."""
+    """An entry that is durable: its place, and the log's size that covers it."""
 
     entry_id: str
     seq: int
@@ -186,7 +187,7 @@ class Journal:
         """
         try:
             appended = await self.writer.append(
-                id=entry_id, kind=kind, subject=subject, body=dict(body), closing=closing
+                id=entry_id, kind=kind, subject=subject, body=dict(body), closing=closing, committed=True
             )
         except LedgerFailure as error:
             raise LedgerError(f"the ledger refused an entry: {error}", remedy="see the gateway's log") from error

@@ -29,7 +29,7 @@ _OVERHEAD_BYTES: Final = 64 * 1024
 
 
 class Appended(NamedTuple):
-    """An entry that is published: its tiles and a checkpoint over it are durable here.
+    """An entry that is committed; where the append was acknowledged, published: tiles and checkpoint are durable here.
 
     ``seq`` is its place in the log, ``leaf_hash`` serves the chain and the tree, ``size`` is that of the
     checkpoint that first covered it, ``time`` is the entry's.

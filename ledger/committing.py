@@ -31,11 +31,16 @@ _log = logging.getLogger("ledger")
 
 @dataclass(slots=True)
 class Item:
-    """An entry that waits for its batch, with the callers that wait for it."""
+    """An entry that waits for its batch, with the callers that wait for it.
+
+    ``early`` are content once it is committed, which is what ``committed`` then says.
+    """
 
     draft: Draft
     closing: bool
     waiters: list[asyncio.Future[Appended]] = field(default_factory=list)
+    early: list[asyncio.Future[Appended]] = field(default_factory=list)
+    committed: Appended | None = None
 
 
 def end_process(error: BaseException) -> None:
@@ -49,7 +54,7 @@ class CommittingThread:
 
     Args:
         recorded: makes the result of an id that is recorded already.
-        committed: called on this thread once a batch is committed, before it is published.
+        committed: called on this thread once a batch is committed, before it is published, with its items.
         settle: called on this thread with the outcome of items, and the new checkpoint where there is one.
         refuse: called before each batch; its error, if any, fails the batch.
         fail: called on this thread when the log must end; returns when every waiter was told or time is up.
@@ -61,7 +66,7 @@ class CommittingThread:
         committer: Committer,
         *,
         recorded: Callable[[Row], Appended],
-        committed: Callable[[Growth], None],
+        committed: Callable[[Growth, list[tuple[Item, Appended]]], None],
         settle: Callable[[list[tuple[Item, Outcome]], Published | None], None],
         refuse: Callable[[], AppendError | None],
         fail: Callable[[BaseException], None],
@@ -135,13 +140,13 @@ class CommittingThread:
         try:
             staged = self._committer.stage([item.draft for item in fresh])
             self._committer.commit(staged)
-            self._committed(staged.growth)
+            placed = list(zip(fresh, staged.appended, strict=True))
+            self._committed(staged.growth, placed)
         except AppendError as error:  # before the commit point: the batch fails, the log lives
             self._settle([*outcomes, *((item, error) for item in fresh)], None)
             return
         full = self._committer.publish(staged)
-        outcomes += zip(fresh, staged.appended, strict=True)
-        self._settle(outcomes, self._committer.published)
+        self._settle([*outcomes, *placed], self._committer.published)
         self._committer.clean(full)
 
     def _without_recorded(self, batch: list[Item], outcomes: list[tuple[Item, Outcome]]) -> list[Item]:

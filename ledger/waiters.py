@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from ledger.checkpoint import Published
 from ledger.commit import Appended
 from ledger.committing import Item, Outcome
-from ledger.errors import StoppedError
+from ledger.errors import LedgerError, StoppedError
 
 __all__ = ["Waiters"]
 
@@ -48,10 +48,16 @@ class Waiters:
         self.pending[item.draft.id] = item
         self._bytes += item.draft.size
 
-    async def outcome(self, item: Item) -> Appended:
-        """Wait for an item's result or error."""
+    async def outcome(self, item: Item, *, committed: bool = False) -> Appended:
+        """Wait for an item's result or error.
+
+        Args:
+            committed: not longer than until it is committed.
+        """
+        if committed and item.committed is not None:
+            return item.committed
         waiter: asyncio.Future[Appended] = self._loop.create_future()
-        item.waiters.append(waiter)
+        (item.early if committed else item.waiters).append(waiter)
         return await waiter
 
     async def published_after(self, size: int) -> Published:
@@ -67,9 +73,12 @@ class Waiters:
         watchers.append((size, watcher))
         return await watcher
 
-    def grown(self, committed: Published) -> None:
-        """Tell those who wait for a checkpoint that is committed."""
+    def grown(self, committed: Published, placed: Sequence[tuple[Item, Appended]]) -> None:
+        """Tell those who wait for a checkpoint, or for their entry, to be committed."""
         _tell(self._growing, committed)
+        for item, appended in placed:
+            item.committed = appended
+            _answer(item.early, appended)
 
     def settle(self, outcomes: Sequence[tuple[Item, Outcome]], published: Published | None) -> None:
         """Answer the callers of a batch, and those who wait for one to be published."""
@@ -78,13 +87,8 @@ class Waiters:
         for item, outcome in outcomes:
             if self.pending.pop(item.draft.id, None) is not None:
                 self._bytes -= item.draft.size
-            for caller in item.waiters:
-                if caller.done():
-                    continue
-                if isinstance(outcome, Appended):
-                    caller.set_result(outcome)
-                else:
-                    caller.set_exception(outcome)
+            _answer(item.early, outcome)
+            _answer(item.waiters, outcome)
         self._wake_room()
 
     def stop(self, error: StoppedError) -> None:
@@ -94,9 +98,9 @@ class Waiters:
         watching = [*self._watchers, *self._growing]
         self._watchers.clear()
         self._growing.clear()
-        for waiter in (each for item in pending.values() for each in item.waiters):
-            if not waiter.done():
-                waiter.set_exception(error)
+        for item in pending.values():
+            _answer(item.early, error)
+            _answer(item.waiters, error)
         for _, watcher in watching:
             if not watcher.done():
                 watcher.set_exception(error)
@@ -107,6 +111,18 @@ class Waiters:
         for space in room:
             if not space.done():
                 space.set_result(None)
+
+
+def _answer(callers: list[asyncio.Future[Appended]], outcome: Appended | LedgerError) -> None:
+    """Answer those that wait for an entry; each once."""
+    for caller in callers:
+        if caller.done():
+            continue
+        if isinstance(outcome, Appended):
+            caller.set_result(outcome)
+        else:
+            caller.set_exception(outcome)
+    callers.clear()
 
 
 def _tell(watchers: list[_Watcher], newest: Published) -> None:

@@ -51,9 +51,9 @@ _log = logging.getLogger("ledger")
 class LogWriter(LogReads):
     """Appends to one log directory, which no other process may have open.
 
-    An append is acknowledged when it is published: its tiles and a checkpoint over it are durable here. Any
-    error after a batch is staged fails every waiting caller and ends the process through ``fatal``; the next
-    start finishes what was committed, and a retry by id finds it.
+    An append is acknowledged when it is published: its tiles and a checkpoint over it are durable here; a caller
+    may ask to go on once it is committed. Any error after a batch is staged fails every waiting caller and ends
+    the process through ``fatal``; the next start finishes what was committed, and a retry by id finds it.
 
     Made by :meth:`create` (once) and :meth:`open`.
     """
@@ -190,6 +190,7 @@ class LogWriter(LogReads):
         subject: str,
         body: dict[str, JsonValue],
         closing: bool = False,
+        committed: bool = False,
     ) -> Appended:
         """Append one entry and wait until it is published.
 
@@ -198,6 +199,7 @@ class LogWriter(LogReads):
         Args:
             id: UUIDv7 of the event, chosen before.
             closing: it ends something; such entries may use the disk's reserve.
+            committed: go on once it is committed, that is durable and never undone, while it is being published.
 
         Raises:
             EntryError: it is not an entry.
@@ -220,7 +222,7 @@ class LogWriter(LogReads):
                 self._thread.put(item)
                 break
             await self._waiters.room()
-        return await self._waiters.outcome(item)
+        return await self._waiters.outcome(item, committed=committed)
 
     async def find(self, id: str) -> Appended | None:  # noqa: A002
         """The published entry of an id, or None."""
@@ -335,13 +337,13 @@ class LogWriter(LogReads):
             f"our clock is {apart:+.0f} s from that of a cosigner", remedy="set the clock right, here or there"
         )
 
-    def _committed_from_thread(self, growth: Growth) -> None:
+    def _committed_from_thread(self, growth: Growth, placed: list[tuple[Item, Appended]]) -> None:
         with contextlib.suppress(RuntimeError):  # a closed loop has nobody who waits
-            self._loop.call_soon_threadsafe(self._grow, growth)
+            self._loop.call_soon_threadsafe(self._grow, growth, placed)
 
-    def _grow(self, growth: Growth) -> None:
+    def _grow(self, growth: Growth, placed: list[tuple[Item, Appended]]) -> None:
         self._growth, self._committed = growth, growth.committed
-        self._waiters.grown(growth.committed)
+        self._waiters.grown(growth.committed, placed)
 
     def _settle_from_thread(self, outcomes: list[tuple[Item, Outcome]], published: Published | None) -> None:
         try:

@@ -90,7 +90,7 @@ class Hearing:
 
     async def _answered(self, row: rows.NegotiationRow, envelope: str) -> Answer:
         house = self._house
-        answer = await house.peers.get(row.peer_zone).negotiate(envelope, house.journal.size)
+        answer = await house.peers.get(row.peer_zone).negotiate(envelope, house.journal.committed_size)
         await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)
         return answer
 
@@ -248,7 +248,7 @@ class Hearing:
         wait = house.timing.retry
         while True:
             try:
-                granted = await house.peers.get(row.peer_zone).confirm(agreement.envelope, house.journal.size)
+                granted = await house.peers.get(row.peer_zone).confirm(agreement.envelope, house.journal.committed_size)
                 await house.journal.wait_mirrored(row.peer_zone, granted.ledger_size, house.timing.mirror)
                 break
             except (PeerUnavailableError, LedgerError, StorageError):  # the peer's: it may be able to yet

@@ -245,7 +245,7 @@ class House:
         at, apart = self._skews.get(zone, (float("-inf"), 0.0))
         if time.monotonic() - at > _CLOCK_CHECK_S:
             before = time.time()
-            told = await self.peers.get(zone).hello(self.journal.size)
+            told = await self.peers.get(zone).hello(self.journal.committed_size)
             apart = abs(told.time_ms / 1000 - (before + time.time()) / 2)
             self._skews[zone] = time.monotonic(), apart
         if apart > limits.CLOCK_LEEWAY_S:

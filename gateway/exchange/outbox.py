@@ -75,7 +75,8 @@ class Outbox:
             if mail.kind == "receipt":
                 await self._send_receipt(mail)
             else:
-                await self._house.peers.get(mail.peer_zone).abort(mail.subject, mail.payload, self._house.journal.size)
+                peer = self._house.peers.get(mail.peer_zone)
+                await peer.abort(mail.subject, mail.payload, self._house.journal.committed_size)
         except (PeerUnavailableError, LedgerError, StorageError, ClockError) as error:  # it passes, here or there
             _log.debug("not delivered yet", mail=mail.kind, transfer=mail.subject, error=str(error))
             await self._later(mail, _BACKOFF_S[min(mail.attempts, len(_BACKOFF_S) - 1)])
@@ -105,7 +106,8 @@ class Outbox:
     async def _send_receipt(self, mail: Any) -> None:
         """A5: the provider's receipt, verified, on our ledger."""
         house = self._house
-        envelope, size = await house.peers.get(mail.peer_zone).deliver_receipt(mail.payload, house.journal.size)
+        peer = house.peers.get(mail.peer_zone)
+        envelope, size = await peer.deliver_receipt(mail.payload, house.journal.committed_size)
         theirs = house.read(Receipt, envelope, of=mail.peer_zone, process=mail.subject)
         ours = house.read(Receipt, mail.payload, of=house.zone, to=mail.peer_zone, process=mail.subject)
         if theirs.side != "provider" or not theirs.same_outcome(ours):

@@ -351,7 +351,7 @@ class Provider:
             if row.state != State.FINALIZED:
                 raise ConflictError(f"the agreement has ended: {row.reason}", remedy="request access again")
         granted = await self._tickets.issue(*self._first_ticket(zone, body))
-        return Granted(granted.ticket, granted.until, house.journal.size)
+        return Granted(granted.ticket, granted.until, house.journal.committed_size)
 
     def _first_ticket(self, zone: str, body: Agreement) -> tuple[Granted, dict[str, Any]]:
         """The ticket of the first pull is bound to no transfer yet: the consumer chooses the transfer's id."""

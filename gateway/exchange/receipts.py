@@ -41,7 +41,7 @@ class Receipts:
             if row.receipt and row.peer_receipt:
                 if not house.read(Receipt, row.peer_receipt, of=zone).same_outcome(theirs):
                     raise IntegrityError("another receipt for this transfer was recorded before")
-                return row.receipt, house.journal.size
+                return row.receipt, house.journal.committed_size
             ours = self._ours(row)
             if theirs.side != "consumer" or not ours.same_outcome(theirs):
                 raise IntegrityError("the receipt says something else than what was agreed on and sent")

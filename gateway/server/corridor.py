@@ -57,7 +57,7 @@ class Corridor:
         """Whether a paired gateway answers now."""
         try:
             async with asyncio.timeout(_REACH_S):
-                await self.get(zone).hello(self._house.journal.size)
+                await self.get(zone).hello(self._house.journal.committed_size)
                 await self._house.check_clock(zone)
         except TimeoutError:
             return Reachability(False, "no answer")

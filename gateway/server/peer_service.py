@@ -76,7 +76,7 @@ class PeerService:
     async def hello(self, request: peer_pb2.HelloRequest, context: Any) -> peer_pb2.HelloResponse:
         """Say the time."""
         return peer_pb2.HelloResponse(
-            time_ms=int(time.time() * 1000), ledger_size=self._flows.house.journal.size, version=__version__
+            time_ms=int(time.time() * 1000), ledger_size=self._flows.house.journal.committed_size, version=__version__
         )
 
     async def list_cards(self, request: peer_pb2.ListCardsRequest, context: Any) -> peer_pb2.ListCardsResponse:

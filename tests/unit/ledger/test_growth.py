@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
+import threading
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ledger.entry import new_id
 from ledger.merkle import CompactRange, leaf_hash, tree_hash_of_leaf_hashes
 from ledger.note import CosignatureSigner
+from ledger.storage import DiskStorage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ledger.mirror import Mirror
     from ledger.writer import LogWriter
 
@@ -111,3 +117,39 @@ async def test_another_policy_drops_what_waits_to_be_kept_under_the_one_before(
     assert store.keep(head.size) is False
     assert store.witnessed is not None
     assert (zone.directory / "checkpoint.witnessed").read_bytes() == store.witnessed.note
+
+
+class HeldDisk(DiskStorage):
+    """A disk that names no file until it is released."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def link(self, source: str, target: str) -> None:
+        assert self.released.wait(30)
+        super().link(source, target)
+
+
+async def test_what_is_committed_is_told_before_it_is_published_and_survives_a_crash(zone: Any, tmp_path: Path) -> None:
+    disk = HeldDisk()
+    writer = await zone.open(storage=disk)
+    entry_id, arguments = new_id(), {"kind": "decision", "subject": "transfers/1", "body": {"n": 1}}
+    try:
+        published = asyncio.create_task(writer.append(id=entry_id, **arguments))
+        first = await writer.append(id=entry_id, **arguments, committed=True)
+        assert (first.seq, first.size, writer.committed.checkpoint.size) == (1, 2, 2)
+        assert await writer.append(id=entry_id, **arguments, committed=True) == first
+        assert (published.done(), writer.published.checkpoint.size) == (False, 1)
+        assert await writer.find(entry_id) is None
+        shutil.copytree(zone.directory, tmp_path / "crashed")  # as a crash would leave it
+    finally:
+        disk.released.set()
+    assert await published == first
+    assert await writer.find(entry_id) == first
+    head = writer.published.checkpoint
+    await writer.close()
+    zone.directory = tmp_path / "crashed"
+    again = await zone.open()
+    assert again.published.checkpoint == head
+    assert await again.append(id=entry_id, **arguments) == first
+    await again.close()
