@@ -194,8 +194,13 @@ class Journal:
         return _recorded(entry_id, appended)
 
     async def find(self, entry_id: str) -> Recorded | None:
-        """The entry of an id, if it was appended."""
-        appended = await self.writer.find(entry_id)
+        """The entry of an id, if it was appended.
+
+        Raises:
+            LedgerError: the log has ended, so nobody knows before the next start.
+        """
+        with _refusals("the log cannot be read"):
+            appended = await self.writer.find(entry_id)
         return None if appended is None else _recorded(entry_id, appended)
 
     async def open_mirror(self, zone: str, vkey: str, mirror_vkeys: Mapping[str, str]) -> None:

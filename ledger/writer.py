@@ -225,7 +225,13 @@ class LogWriter(LogReads):
         return await self._waiters.outcome(item, committed=committed)
 
     async def find(self, id: str) -> Appended | None:  # noqa: A002
-        """The published entry of an id, or None."""
+        """The entry of an id once it is published, None where none is committed.
+
+        Raises:
+            StoppedError: the writer has ended: whether it is recorded shows after the next start.
+        """
+        self._require_running()
+        await self.changed(self._committed.checkpoint.size - 1)
 
         def look() -> Appended | None:
             row = self._rows.find([id]).get(id)

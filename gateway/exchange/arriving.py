@@ -18,12 +18,13 @@ from gateway.errors import (
     TicketError,
     TransferAbortedError,
 )
-from gateway.exchange import findings, rows
+from gateway.exchange import rows
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.landing import Arrival
-from gateway.exchange.locks import both
 from gateway.exchange.outbox import Outbox
-from gateway.exchange.steps import Step
+from gateway.flow import findings
+from gateway.flow.locks import both
+from gateway.flow.steps import Step
 from gateway.journal import Recorded
 from gateway.model import canonical, limits
 from gateway.model.statements import Agreement, Receipt, card_of

@@ -16,10 +16,11 @@ from gateway.errors import (
     PeerError,
     PeerUnavailableError,
 )
-from gateway.exchange import findings, negotiation_effects, rows
+from gateway.exchange import negotiation_effects, rows
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offered, Offers
-from gateway.exchange.steps import Step
+from gateway.flow import findings
+from gateway.flow.steps import Step
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.statements import NegotiationRequest, ZoneDecision
 

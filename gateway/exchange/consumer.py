@@ -18,12 +18,13 @@ from gateway.errors import (
     NotFoundError,
     PeerUnavailableError,
 )
-from gateway.exchange import findings, rows
+from gateway.exchange import rows
 from gateway.exchange.asking import Asking
 from gateway.exchange.hearing import Hearing
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offers
-from gateway.exchange.steps import Step
+from gateway.flow import findings
+from gateway.flow.steps import Step
 from gateway.model import canonical
 from gateway.model.decision import Finding
 from gateway.model.ids import uuid7

@@ -17,12 +17,14 @@ from gateway.errors import (
     StorageError,
     TdzError,
 )
-from gateway.exchange import findings, negotiation_effects, rows
+from gateway.exchange import negotiation_effects, rows
 from gateway.exchange.asking import patiently
-from gateway.exchange.house import House, parse_envelope
+from gateway.exchange.house import House
 from gateway.exchange.peer import Answer
-from gateway.exchange.steps import Step
 from gateway.exchange.views import view_id
+from gateway.flow import findings
+from gateway.flow.house import parse_envelope
+from gateway.flow.steps import Step
 from gateway.model import canonical
 from gateway.model.decision import Decision, Finding, Outcome, compose
 from gateway.model.negotiation import NegotiationEvent as Event

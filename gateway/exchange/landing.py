@@ -9,8 +9,8 @@ from typing import Final
 from gateway.errors import IntegrityError, PeerError, TdzError
 from gateway.exchange import rows
 from gateway.exchange.house import House
-from gateway.exchange.locks import both
 from gateway.exchange.peer import Bytes, ChunkMark, PeerFrame, StreamOpening
+from gateway.flow.locks import both
 from gateway.model import limits
 from gateway.model.statements import StreamEnd, card_of
 from gateway.model.transfer import TransferState as State

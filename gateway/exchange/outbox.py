@@ -17,8 +17,9 @@ from gateway.errors import (
     StorageError,
     TdzError,
 )
-from gateway.exchange.house import House, parse_envelope
-from gateway.exchange.steps import Step
+from gateway.exchange.house import House
+from gateway.flow.house import parse_envelope
+from gateway.flow.steps import Step
 from gateway.model.ids import uuid7
 from gateway.model.statements import Receipt
 from gateway.state.schema import outbox

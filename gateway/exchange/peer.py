@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.errors import PeerError
+from gateway.flow.house import PeerTime
 from gateway.model import canonical
 from gateway.model.canonical import CanonicalError, JsonValue
 
@@ -35,14 +36,6 @@ class Granted:
     ticket: str
     until: int
     ledger_size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PeerTime:
-    """The other gateway's clock (Unix milliseconds) and ledger size."""
-
-    time_ms: int
-    ledger_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +147,3 @@ class PeerGateway(Protocol):
 
     async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
         """Tell it that the transfer is given up."""
-
-
-class Peers(Protocol):
-    """The paired zones."""
-
-    def get(self, zone: str) -> PeerGateway:
-        """One of them.
-
-        Raises:
-            PeerUnavailableError: the zone is not paired.
-        """
-
-    def zones(self) -> list[str]:
-        """All of them."""

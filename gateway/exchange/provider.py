@@ -10,13 +10,15 @@ from sqlalchemy import Connection, bindparam, select
 from gateway.catalog.register import Published
 from gateway.decisions.inputs import KeptDecision, Persons, own_persons, transfer_input
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
-from gateway.exchange import findings, rows
-from gateway.exchange.house import House, parse_envelope
-from gateway.exchange.locks import KeyedLocks, both
+from gateway.exchange import rows
+from gateway.exchange.house import House
 from gateway.exchange.peer import Answer, Granted
-from gateway.exchange.steps import Step
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.views import view_id
+from gateway.flow import findings
+from gateway.flow.house import parse_envelope
+from gateway.flow.locks import KeyedLocks, both
+from gateway.flow.steps import Step
 from gateway.model import canonical, limits
 from gateway.model.decision import Decision, Outcome, compose
 from gateway.model.ids import uuid7

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gateway.errors import IntegrityError, LimitError, NotFoundError
 from gateway.exchange import rows
-from gateway.exchange.house import House, parse_envelope
-from gateway.exchange.steps import Step
+from gateway.exchange.house import House
+from gateway.flow.house import parse_envelope
+from gateway.flow.steps import Step
 from gateway.model import limits
 from gateway.model.dataset import DatasetManifest
 from gateway.model.statements import Receipt

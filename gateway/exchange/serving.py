@@ -9,15 +9,16 @@ import structlog
 
 from gateway.decisions.inputs import KeptDecision, transfer_input
 from gateway.errors import ConflictError, LimitError, NotFoundError
-from gateway.exchange import findings, rows
+from gateway.exchange import rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
-from gateway.exchange.locks import KeyedLocks, both
 from gateway.exchange.peer import Granted, PeerFrame
 from gateway.exchange.provider import Provider
 from gateway.exchange.sending import Sending, Stream
-from gateway.exchange.steps import Step
 from gateway.exchange.tickets import Tickets
+from gateway.flow import findings
+from gateway.flow.locks import KeyedLocks, both
+from gateway.flow.steps import Step
 from gateway.journal import Recorded
 from gateway.model import limits
 from gateway.model.dataset import Description

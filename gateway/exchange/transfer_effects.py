@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, insert, update
 
 from gateway.errors import NotFoundError
 from gateway.exchange import rows
-from gateway.exchange.steps import Effect
+from gateway.flow.steps import Effect
 from gateway.journal import Recorded
 from gateway.model.transfer import TransferEvent as Event
 from gateway.model.transfer import TransferState

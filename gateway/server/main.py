@@ -24,7 +24,7 @@ from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet
 from gateway.errors import ConfigError, TdzError
 from gateway.exchange.consumer import Consumer
-from gateway.exchange.house import House, Timing
+from gateway.exchange.house import EFFECTS, House
 from gateway.exchange.offers import Offers
 from gateway.exchange.outbox import Outbox
 from gateway.exchange.provider import Provider
@@ -33,6 +33,7 @@ from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
+from gateway.flow.house import Timing
 from gateway.identity.authority import ZoneAuthority
 from gateway.identity.card import SignedCard, read_card
 from gateway.identity.enrolment import Enrolment
@@ -147,6 +148,7 @@ class Gateway:
             versions=versions,
             landings=landings,
             jurisdiction=settings.jurisdiction,
+            effects=EFFECTS,
             timing=self._timing,
         )
         stack.push_async_callback(self.house.steps.close)

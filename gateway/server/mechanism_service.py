@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.decisions.mechanisms import MechanismRegister, RegisteredMechanism
 from gateway.errors import InputError
 from gateway.exchange.house import House
-from gateway.exchange.steps import Step
+from gateway.flow.steps import Step
 from gateway.model import canonical, limits
 from gateway.server.access import caller
 from gateway.server.paging import page_size

@@ -19,7 +19,8 @@ from gateway.errors import (
     StorageError,
     TdzError,
 )
-from gateway.exchange.peer import Answer, Granted, PeerFrame, PeerTime
+from gateway.exchange.peer import Answer, Granted, PeerFrame
+from gateway.flow.house import PeerTime
 from gateway.identity.card import ZoneCard
 from gateway.model import limits
 from gateway.v1 import peer_pb2, peer_pb2_grpc

@@ -20,7 +20,7 @@ import pytest_asyncio
 
 import gateway.sdk as tdz
 from gateway.cli.demo.corridor import Corridor, ZoneProcess
-from gateway.exchange.house import Timing
+from gateway.flow.house import Timing
 from tests.e2e.material import (
     CYBERJAYA,
     LINGANG,

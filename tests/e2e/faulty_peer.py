@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.errors import PeerUnavailableError
-from gateway.exchange.peer import Answer, Granted, PeerFrame, PeerGateway, Peers, PeerTime
+from gateway.exchange.peer import Answer, Granted, PeerFrame, PeerGateway
+from gateway.flow.house import Peers, PeerTime
 
 Frames = AsyncIterator[PeerFrame]
 

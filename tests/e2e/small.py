@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.cli.demo.corridor import ADMIN, Corridor
 from gateway.config import Profile, load_settings, write_file, write_profile
-from gateway.exchange.house import Timing
+from gateway.flow.house import Timing
 from gateway.identity.authority import make_request
 from gateway.identity.card import read_card
 from gateway.identity.keys import key_fingerprint, write_private_key
@@ -179,6 +179,7 @@ async def entries(gateway: Gateway, start: int = 0) -> list[Entry]:
     """The gateway's own ledger from an entry on."""
     found: list[Entry] = []
     journal = gateway.house.journal
+    await journal.writer.changed(journal.committed_size - 1)  # what was told is published in a moment
     while start + len(found) < journal.size:
         found += [json.loads(e) for e in await journal.entries(start + len(found), journal.size, 1 << 20)]
     return found

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.errors import ConflictError, DeniedError, NotFoundError, PeerUnavailableError, ReviewError, TdzError
-from gateway.exchange.house import parse_envelope, text
 from gateway.exchange.peer import Answer, ChunkMark, PeerFrame
+from gateway.flow.house import parse_envelope, text
 from gateway.identity.dsse import Envelope
 from gateway.identity.keys import new_statement_key
 from gateway.identity.statements import StatementSigner, read_unverified

@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import load_settings
-from gateway.exchange.house import Timing
-from gateway.exchange.steps import Step, Steps
+from gateway.flow.house import Timing
+from gateway.flow.steps import Step, Steps
 from gateway.journal import Journal, PeerMirror
 from gateway.server.logging import configure_logging
 from gateway.server.main import Gateway

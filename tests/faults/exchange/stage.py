@@ -23,7 +23,7 @@ from typing import Any, Self
 from gateway.cli.demo.corridor import Corridor, ZoneProcess
 from gateway.config import ZoneLayout
 from gateway.errors import PeerUnavailableError
-from gateway.exchange.house import Timing
+from gateway.flow.house import Timing
 from gateway.sdk import AsyncZone, connect_async
 from gateway.sdk.zone import AsyncAccess
 from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset

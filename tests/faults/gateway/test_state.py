@@ -17,7 +17,7 @@ import pytest_asyncio
 from sqlalchemy import Connection, text
 
 from gateway.errors import LedgerError, StorageError
-from gateway.exchange.steps import Step, Steps
+from gateway.flow.steps import Step, Steps
 from gateway.journal import Journal, Recorded
 from gateway.model.ids import uuid7
 from gateway.state import StateStore

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from gateway.errors import DeniedError, ReviewError
-from gateway.exchange import findings
+from gateway.flow import findings
 from gateway.model.decision import EFFECTS, Decision, Finding, PackVerdict
 from gateway.model.ids import uuid7
 from gateway.model.terms import Terms

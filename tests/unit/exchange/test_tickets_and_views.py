@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select
 
 from gateway.errors import TicketError
-from gateway.exchange.house import Timing
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.views import view_id
+from gateway.flow.house import Timing
 from gateway.model.dataset import DatasetManifest
 from gateway.model.obligation import Obligation
 from gateway.state.schema import tickets
@@ -43,7 +43,9 @@ async def issued(zone, **members):
 
 
 async def refusals(zone):
-    raw = await zone.journal.entries(0, zone.journal.size, 1 << 20)
+    size = zone.journal.committed_size
+    await zone.journal.writer.changed(size - 1)
+    raw = await zone.journal.entries(0, size, 1 << 20)
     found = [json.loads(entry) for entry in raw]
     return [entry["body"]["why"] for entry in found if entry["kind"] == "ticket.refused"]
 

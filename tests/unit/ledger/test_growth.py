@@ -140,12 +140,12 @@ async def test_what_is_committed_is_told_before_it_is_published_and_survives_a_c
         assert (first.seq, first.size, writer.committed.checkpoint.size) == (1, 2, 2)
         assert await writer.append(id=entry_id, **arguments, committed=True) == first
         assert (published.done(), writer.published.checkpoint.size) == (False, 1)
-        assert await writer.find(entry_id) is None
+        found = asyncio.create_task(writer.find(entry_id))
         shutil.copytree(zone.directory, tmp_path / "crashed")  # as a crash would leave it
     finally:
         disk.released.set()
     assert await published == first
-    assert await writer.find(entry_id) == first
+    assert await found == first
     head = writer.published.checkpoint
     await writer.close()
     zone.directory = tmp_path / "crashed"

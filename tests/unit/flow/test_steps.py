@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from gateway.errors import LedgerError
-from gateway.exchange.steps import Step, Steps
+from gateway.flow.steps import Step, Steps
 from gateway.model.ids import uuid7
 from gateway.state.schema import pending, tickets
 
@@ -61,7 +61,7 @@ async def test_a_step_leaves_its_entry_and_its_effect_and_no_intent(rooms):
 
 
 async def test_a_crash_before_the_entry_is_finished_at_the_next_start(rooms, monkeypatch):
-    wanted, size = step(), rooms.journal.size
+    wanted, size = step(), rooms.journal.committed_size
 
     async def dies(*_arguments, **_named):
         raise Crash
@@ -71,9 +71,9 @@ async def test_a_crash_before_the_entry_is_finished_at_the_next_start(rooms, mon
         await steps_of(rooms).run(wanted)
     assert (await intents(rooms), await effects(rooms)) == ([wanted.entry_id], {})
     await rooms.restart()
-    assert rooms.journal.size == size
+    assert rooms.journal.committed_size == size
     assert await steps_of(rooms).recover() == 1
-    assert rooms.journal.size == size + 1
+    assert rooms.journal.committed_size == size + 1
     assert await effects(rooms) == {"one": (wanted.entry_id, size)}
     assert await intents(rooms) == []
 
@@ -91,13 +91,13 @@ async def run_in_vain(rooms, *wanted):
 
 
 async def test_a_crash_between_entry_and_effect_doubles_no_entry(rooms):
-    wanted, size = step(), rooms.journal.size
+    wanted, size = step(), rooms.journal.committed_size
     await run_in_vain(rooms, wanted)
-    assert rooms.journal.size == size + 1
+    assert rooms.journal.committed_size == size + 1
     assert await effects(rooms) == {}
     await rooms.restart()
     assert await steps_of(rooms).recover() == 1
-    assert rooms.journal.size == size + 1
+    assert rooms.journal.committed_size == size + 1
     assert await effects(rooms) == {"one": (wanted.entry_id, size)}
     assert await steps_of(rooms).recover() == 0
 
@@ -113,11 +113,11 @@ async def test_steps_are_finished_oldest_first(rooms):
 
 
 async def test_an_entry_that_the_ledger_refuses_takes_its_intent_back_and_has_no_effect(rooms):
-    size = rooms.journal.size
+    size = rooms.journal.committed_size
     odd = Step(kind="no such kind of this length" * 20, subject="x" * 70_000, body={}, effect="test.effect")
     with pytest.raises(LedgerError):
         await steps_of(rooms).run(odd)
-    assert (await intents(rooms), await effects(rooms), rooms.journal.size) == ([], {}, size)
+    assert (await intents(rooms), await effects(rooms), rooms.journal.committed_size) == ([], {}, size)
 
 
 async def test_an_effect_that_the_database_refuses_is_done_at_the_next_start(rooms):
@@ -157,16 +157,16 @@ async def test_nothing_is_opened_while_an_effect_is_owed_and_what_closes_goes_on
         effect(connection, arguments, recorded)
 
     steps = steps_of(rooms, effects_once_mended)
-    first, size = step("first"), rooms.journal.size
+    first, size = step("first"), rooms.journal.committed_size
     await steps.run(first)
     while await effects(rooms) == {} and not steps._owed:
         await steps.close()
     with pytest.raises(OSError, match="gone"):
         await steps.run(step("second"))
-    assert rooms.journal.size == size + 1
+    assert rooms.journal.committed_size == size + 1
     await steps.run(replace(step("third"), closing=True))
     await steps.close()
-    assert rooms.journal.size == size + 2
+    assert rooms.journal.committed_size == size + 2
     working.append(True)
     await steps.run(step("fourth"))
     await steps.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import LimitError, PaceError
-from gateway.exchange.pace import Pace, Paces
+from gateway.flow.pace import Pace, Paces
 
 
 class Clock:

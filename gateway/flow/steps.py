@@ -146,6 +146,7 @@ class Steps:
                 step.kind, step.subject, step.body, entry_id=step.entry_id, closing=step.closing
             )
         except LedgerError:
+            # A log that has ended raises here too: the intent stays, and the next start asks the log again.
             if await self._journal.find(step.entry_id) is None:
                 await self._state.write(lambda connection: connection.execute(_STRIKE, {"of": step.entry_id}))
             else:
