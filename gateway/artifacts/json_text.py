@@ -11,7 +11,7 @@ from typing import Final
 
 DEPTH_MAX: Final = 64
 STRING_MAX: Final = 1 << 20  # bytes of one string, with its escapes
-TOKENS_MAX: Final = 16_000_000  # the largest published tokenizers have 5 million
+TOKENS_MAX: Final = 2_000_000  # read one by one; vocabularies are read many members at a time
 
 STRING: Final = "s"
 NUMBER: Final = "n"
@@ -68,8 +68,9 @@ class Tokens:
             if found is None:
                 break
             kind = found.lastgroup or ""
-            # A number may go on in the next piece.
-            if kind == NUMBER and found.end() == len(self._text) and not last:
+            # A number may go on in the next piece: its point or exponent too.
+            behind = self._text[found.end() : found.end() + 3] if kind == NUMBER and not last else b"..."
+            if len(behind) < 3 and not behind.strip(_NUMBER_CHARS):
                 break
             self._at = found.end()
             self.count += 1
