@@ -16,8 +16,12 @@ from gateway.errors import PeerUnavailableError
 
 
 def pull(
-    what: Annotated[str, typer.Argument(metavar="NAME|AGREEMENT", help="datasets/ID, models/ID, agreements/ID or an id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to: .parquet, .arrow or .csv; a new directory for a model.")],
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|AGREEMENT", help="datasets/ID, models/ID, agreements/ID or an id.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where to: .parquet, .arrow or .csv; a new directory for a model.")
+    ],
     format_: Annotated[
         str, typer.Option("--format", "-f", help="parquet, arrow or csv, where the suffix does not say.")
     ] = "",

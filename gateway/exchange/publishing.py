@@ -103,10 +103,9 @@ class _ModelRows:
             raise DataFileError("a model is sent as one column `data` of large_binary", remedy="tdz model publish DIR")
 
     def write(self, batch: Any) -> None:
-        """Take some chunks."""
+        """Take the next chunk."""
         batch.validate(full=True)
-        for value in batch.column(0):
-            self._session.write(memoryview(value.as_buffer()))
+        self._session.write(read_model_batch(batch))
 
     def finish(self) -> Published:
         """Make the version visible."""

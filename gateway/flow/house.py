@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -29,9 +29,9 @@ from gateway.identity.registry import Registry
 from gateway.identity.statements import Party, StatementSigner, verify_statement
 from gateway.journal import Journal
 from gateway.model import canonical, limits
-from gateway.model.described import AnyDescription
 from gateway.model.dataset import Description
 from gateway.model.decision import Finding
+from gateway.model.described import AnyDescription
 from gateway.model.obligation import Obligation
 from gateway.model.participant import Identity, Participant
 from gateway.model.policy_facts import Exporter, Recipient, Site
