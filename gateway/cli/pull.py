@@ -29,7 +29,7 @@ def pull(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pull a dataset or model under an agreement in force; a cut connection is taken up again by itself.
+    """Pull a dataset or model under an agreement in force; a cut connection is taken up again.
 
     File or directory appear under their name only when everything was verified. Stopped half way (exit code 3), the same
     command goes on: chunks that your zone has verified do not cross the border again.
