@@ -31,8 +31,8 @@ def pull(
 ) -> None:
     """Pull a dataset or model under an agreement in force; a cut connection is taken up again.
 
-    File or directory appear under their name only when everything was verified. Stopped half way (exit code 3), the same
-    command goes on: chunks that your zone has verified do not cross the border again.
+    File or directory appear under their name only when everything was verified. Stopped half way (exit code 3), the
+    same command goes on: chunks that your zone has verified do not cross the border again.
 
     Example: tdz pull datasets/nyc-flights -o flights.parquet
     """
