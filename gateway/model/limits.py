@@ -86,5 +86,6 @@ MODEL_HEADER_MAX: Final = 16 * MIB  # a safetensors header; the format itself al
 MODEL_TENSORS_MAX: Final = 65_536
 MODEL_SIGNATURE_MAX: Final = 384 * KIB  # the Sigstore bundle; it names every file
 MODEL_SUBMISSION_MAX: Final = 768 * KIB  # what a publisher sends: the descriptive part, terms and some room
+MODEL_SIGNERS_MAX: Final = 1_000  # outside keys that a zone trusts
 PROVENANCE_STATEMENTS_MAX: Final = 8
 PROVENANCE_ENVELOPE_MAX: Final = 64 * KIB

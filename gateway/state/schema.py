@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 metadata = MetaData()
 
@@ -214,6 +214,18 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_at", BigInteger, nullable=False),
     Index("outbox_due", "next_at"),
+)
+
+# --- artifacts ------------------------------------------------------------------------------------------
+
+model_signers = Table(
+    "model_signers",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),  # SHA-256 of the SubjectPublicKeyInfo
+    Column("name", String(200), nullable=False),  # what the administrator calls its owner
+    Column("pem", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger, nullable=False, default=0),
 )
 
 # --- every flow: written before its ledger entry, resolved after it (design: crashes) -------------------
