@@ -105,4 +105,4 @@ def test_a_string_that_never_ends_is_given_up() -> None:
 
 def test_a_flood_of_empty_values_is_given_up() -> None:
     with pytest.raises(JsonError, match="more than"):
-        JsonCheck().feed(b"[" + b"{}," * 1_100_000)
+        JsonCheck().feed(b"[" + b"{}," * 600_000)
