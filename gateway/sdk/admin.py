@@ -102,7 +102,7 @@ class Pairing(Resource):
 
 @dataclass(frozen=True, slots=True)
 class Certificate(Resource):
-    """A certificate as the zone's register has it; `revoked_at` 0 while it is not revoked."""
+    """A certificate as the zone's register has it; `revoked_at` 0 while it is not revoked; `signing` or for TLS."""
 
     pem: str
     uri: str
@@ -113,6 +113,7 @@ class Certificate(Resource):
     not_after: int
     revoked_at: int
     reason: str
+    signing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ class AsyncAdmin:
         id: str,  # noqa: A002  the identity's own word
         key_fingerprint: str,
         second_key: SecondKey = SecondKey.REFUSE,
+        signing: bool = False,
     ) -> Approval:
         """Approve a certificate for a key.
 
@@ -223,7 +225,8 @@ class AsyncAdmin:
             role: partner, admin or auditor.
             id: the holder's id.
             key_fingerprint: as the holder told it over another channel.
-            second_key: what happens to live certificates of the id.
+            second_key: what happens to live certificates of the id for the same use.
+            signing: for signing models, a partner's only; else for TLS.
 
         Raises:
             InputError: an unknown role, or a malformed request.
@@ -242,6 +245,7 @@ class AsyncAdmin:
             id=id,
             key_fingerprint=key_fingerprint,
             second_key=choices[second_key],
+            signing=signing,
         )
         answer = await self.session.call(self.session.identities.Approve, request)
         if answer.WhichOneof("outcome") == "certificate":
