@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-from sqlalchemy import Connection, Row, insert, select, update
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gateway.artifacts.trust import OutsideKey, Trust
 from gateway.errors import ConflictError, InputError, LimitError, NotFoundError, StorageError
@@ -60,15 +60,11 @@ class ModelSigners:
             ConflictError: the key is trusted under another name.
             LimitError: there are too many.
         """
-        if not 0 < len(name) <= NAME_MAX or not name.isprintable():
-            raise InputError(f"a signer's name has 1 to {NAME_MAX} printable characters", remedy="give another name")
         made = OutsideKey(key_fingerprint(key), name, key, now)
 
         def work(connection: Connection) -> OutsideKey:
-            standing = _one(connection, made.fingerprint)
+            standing = _check(connection, made.fingerprint, name)
             if standing is not None and not standing.removed_at:
-                if standing.name != name:
-                    raise ConflictError(f"the key is trusted as {standing.name!r}", remedy="remove it first")
                 return standing
             if standing is not None:
                 values = {"name": name, "added_at": now, "removed_at": 0}
@@ -76,17 +72,22 @@ class ModelSigners:
                     update(model_signers).where(model_signers.c.fingerprint == made.fingerprint).values(**values)
                 )
                 return made
-            if len(connection.execute(select(model_signers.c.fingerprint)).all()) >= limits.MODEL_SIGNERS_MAX:
-                raise LimitError(f"there are {limits.MODEL_SIGNERS_MAX} signers", remedy="ask for a higher limit")
-            pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
             connection.execute(
                 insert(model_signers).values(
-                    fingerprint=made.fingerprint, name=name, pem=pem, added_at=now, removed_at=0
+                    fingerprint=made.fingerprint, name=name, pem=made.pem, added_at=now, removed_at=0
                 )
             )
             return made
 
         return await self._state.write(work)
+
+    async def check(self, key: ec.EllipticCurvePublicKey, name: str) -> None:
+        """Refuse early what `add` would refuse, before it is recorded.
+
+        Raises:
+            InputError, ConflictError, LimitError: as `add`.
+        """
+        await self._state.read(lambda connection: _check(connection, key_fingerprint(key), name))
 
     async def remove(self, fingerprint: str, now: int) -> OutsideKey:
         """Trust a key no longer; what was published before stays verified.
@@ -110,6 +111,19 @@ class ModelSigners:
         """All keys, the newest first, also those that were removed."""
         query = select(model_signers).order_by(model_signers.c.added_at.desc(), model_signers.c.fingerprint)
         return await self._state.read(lambda connection: [_row(row) for row in connection.execute(query)])
+
+
+def _check(connection: Connection, fingerprint: str, name: str) -> OutsideKey | None:
+    """What stands of a key that is to be added; raises what `ModelSigners.add` says."""
+    if not 0 < len(name) <= NAME_MAX or not name.isprintable():
+        raise InputError(f"a signer's name has 1 to {NAME_MAX} printable characters", remedy="give another name")
+    standing = _one(connection, fingerprint)
+    if standing is not None and not standing.removed_at and standing.name != name:
+        raise ConflictError(f"the key is trusted as {standing.name!r}", remedy="remove it first")
+    count = connection.execute(select(func.count()).select_from(model_signers)).scalar_one()
+    if standing is None and count >= limits.MODEL_SIGNERS_MAX:
+        raise LimitError(f"there are {limits.MODEL_SIGNERS_MAX} signers", remedy="ask for a higher limit")
+    return standing
 
 
 def _one(connection: Connection, fingerprint: str) -> OutsideKey | None:

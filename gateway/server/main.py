@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
 from gateway.decisions.mechanisms import MechanismRegister
@@ -35,7 +36,7 @@ from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
 from gateway.flow.house import Timing
 from gateway.identity.authority import ZoneAuthority
-from gateway.identity.card import SignedCard, read_card
+from gateway.identity.card import SignedCard
 from gateway.identity.enrolment import Enrolment
 from gateway.identity.keys import load_statement_key, load_tls_key
 from gateway.identity.own import load_authorities
@@ -60,6 +61,8 @@ from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
 from gateway.server.peer_service import PeerFlows, PeerService
 from gateway.server.renewal import Renewal
+from gateway.server.signer_service import SignerService
+from gateway.server.startup import own_card, require_state
 from gateway.server.tls import ServerTls
 from gateway.server.zone_service import Reachability, ZoneService
 from gateway.state import StateStore
@@ -72,6 +75,7 @@ from gateway.v1 import (
     identity_pb2_grpc,
     ledger_pb2_grpc,
     mechanism_pb2_grpc,
+    signer_pb2_grpc,
     zone_pb2_grpc,
 )
 from gateway.wire.channel import ClientIdentity
@@ -113,8 +117,8 @@ class Gateway:
 
     async def _start(self) -> None:
         settings, layout, stack = self.settings, self.settings.layout, self._stack
-        card = _own_card(settings)
-        _require_state(settings)
+        card = own_card(settings)
+        require_state(settings)
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
         journal = await Journal.open(
@@ -133,6 +137,7 @@ class Gateway:
         stack.callback(versions.close)
         landings = Landings(data, chunks, versions)
         stack.callback(landings.close)
+        self.signers = ModelSigners(state)
         self.house = House(
             zone=settings.zone,
             gateway_id=settings.identity.id,
@@ -144,6 +149,7 @@ class Gateway:
             decisions=decisions,
             mechanisms=MechanismRegister(state),
             catalog=ResourceRegister(state),
+            trust=lambda: load_trust(self.registry, self.signers),
             chunks=chunks,
             versions=versions,
             landings=landings,
@@ -237,6 +243,7 @@ class Gateway:
             target,
         )
         mechanism_pb2_grpc.add_MechanismServiceServicer_to_server(MechanismService(house), target)
+        signer_pb2_grpc.add_SignerServiceServicer_to_server(SignerService(house, self.signers), target)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(house, self.offers), target)
         exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
             ExchangeService(house, self.consumer, self.pulls), target
@@ -347,26 +354,6 @@ class Gateway:
     async def stop(self) -> None:
         """Finish what can be finished soon, then end; what is open goes on after the next start."""
         await self._stack.aclose()
-
-
-def _require_state(settings: GatewaySettings) -> None:
-    """An empty state would forget revocations and pairings: a zone's database is made by its init and never again."""
-    if not settings.layout.state.is_file():
-        raise ConfigError(
-            f"the state database {settings.layout.state} is gone",
-            remedy="restore it from the newest backup; it holds revocations, pairings, registers and open transfers",
-        )
-
-
-def _own_card(settings: GatewaySettings) -> SignedCard:
-    try:
-        data = settings.layout.card.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {settings.layout.card}", remedy="write it with `tdz zone card DIR`") from error
-    card = read_card(data)
-    if (card.card.zone, card.card.origin) != (settings.zone, settings.origin):
-        raise ConfigError(f"{settings.layout.card} is the card of another zone", remedy="write it with `tdz zone card`")
-    return card
 
 
 def serve(directory: Path, ready: Callable[[int], None] | None = None) -> None:
