@@ -268,9 +268,7 @@ def reference() -> Callable[..., None]:
 def test_the_reference_verifies_ours_and_we_verify_its(
     make_model: Make, tmp_path: Path, reference: Callable[..., None]
 ) -> None:
-    here = make_model(
-        {"a/b.txt": b"x", "a.txt": b"y", "m.gguf": b"GGUF\x03\0\0\0" + bytes(16), "config.json": b"{}"}
-    )
+    here = make_model({"a/b.txt": b"x", "a.txt": b"y", "m.gguf": b"GGUF\x03\0\0\0" + bytes(16), "config.json": b"{}"})
     (here / ".gitignore").write_text("*\n")
     now = datetime.datetime.now(datetime.UTC)
     at = int(now.timestamp())
