@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.errors import ManifestError
+from gateway.errors import IntegrityError, ManifestError
 from gateway.model import canonical, documents, limits
-from gateway.model.dataset import Description_, Slug
+from gateway.model.dataset import DatasetManifest, Description_, Slug
 from gateway.model.policy_facts import (
     Digest,
     EndUse,
@@ -219,6 +219,18 @@ class ModelDescription(_Artifact):
         """
         return documents.read_stored(cls, data, limits.MANIFEST_MAX, "descriptive part")
 
+    def require_manifest(self, manifest: DatasetManifest) -> None:
+        """Make sure that a machine manifest is one of this model: its digest alone does not say so.
+
+        Raises:
+            IntegrityError: another kind, id or encoding, or not one row and one chunk for each run of the files.
+        """
+        found = (manifest.kind, manifest.id, manifest.encoding, manifest.rows, manifest.chunks)
+        if found != ("model", self.id, "none", self.chunks, self.chunks):
+            raise IntegrityError(
+                f"the manifest is not that of the model {self.id}", remedy="ask the provider to publish it again"
+            )
+
 
 class ModelSubmission(_Artifact):
     """What a client sends to its own gateway, as canonical JSON."""
@@ -278,6 +290,8 @@ class ModelPublication(Part):
         problem = names_problem(self.provenance)
         if problem:
             raise PydanticCustomError("provenance", "provenance: {problem}", {"problem": problem})
+        if self.terms is not None and "transfer_model" not in self.terms.actions:
+            raise PydanticCustomError("terms", "terms.actions: a model is offered for transfer_model")
         return self
 
     def submit(

@@ -18,6 +18,7 @@ from gateway.model.artifact import (
     name_problem,
     names_problem,
 )
+from gateway.model.dataset import DatasetManifest
 from tests.unit.artifacts.conftest import Publisher
 
 MANIFEST = """\
@@ -71,6 +72,12 @@ def test_an_error_names_file_line_field_and_remedy(tmp_path: Path, old: str, new
         load_model_publication(write(tmp_path, MANIFEST.replace(old, new, 1)))
 
 
+def test_a_model_is_not_offered_for_what_datasets_are(tmp_path: Path) -> None:
+    text = MANIFEST.replace("  purposes: [research]", "  purposes: [research]\n  actions: [transfer_dataset]")
+    with pytest.raises(ManifestError, match=r"terms\.actions: a model is offered for transfer_model"):
+        load_model_publication(write(tmp_path, text))
+
+
 def entry(name: str = "m.safetensors", size: int = 9, chunks: int = 1) -> FileEntry:
     return FileEntry(name=name, bytes=size, digest="c" * 64, chunks=chunks)
 
@@ -82,6 +89,18 @@ def test_documents_come_back_as_they_were_written(publisher: Publisher) -> None:
     assert ModelDescription.parse(description.encode()) == description
     assert [file.name for file in description.files] == ["a/b.txt", "a.txt", "m.safetensors", "z.txt"]
     assert (description.chunks, description.bytes) == (3, 27)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"kind": "dataset"}, {"id": "other"}, {"rows": 2}, {"chunks": 2}, {"encoding": "lz4"}]
+)
+def test_a_manifest_of_something_else_is_told_apart(publisher: Publisher, changed: dict[str, Any]) -> None:
+    description = publisher.submit([entry()]).describe()
+    given = {"id": "m", "kind": "model", "chunks": 1, "rows": 1, "bytes": 200, "encoding": "none", "root": "0" * 64}
+    given |= {"schema": "1" * 64, "descriptive": "2" * 64}
+    description.require_manifest(DatasetManifest(**given))
+    with pytest.raises(IntegrityError, match="not that of the model"):
+        description.require_manifest(DatasetManifest(**{**given, **changed}))
 
 
 def mutate(document: dict[str, Any], path: str, value: object) -> None:

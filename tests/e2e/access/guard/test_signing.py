@@ -8,13 +8,17 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from gateway.errors import ConflictError, InputError
+from gateway.config import Address, GatewaySettings, ZoneLayout, write_file
+from gateway.errors import CertificateError, ConfigError, ConflictError, InputError
 from gateway.identity.authority import make_request_for
-from gateway.identity.keys import key_fingerprint, new_tls_key
-from gateway.identity.signing import require_signing_chain, signer_of
+from gateway.identity.enrolment import Actor, RevocationReason
+from gateway.identity.keys import key_fingerprint, new_tls_key, write_private_key
+from gateway.identity.signing import load_signing, require_signing_chain, signer_of
 from gateway.model.participant import Identity, Role
+from gateway.server.renewal import Renewal
 from gateway.v1 import identity_pb2
 
 HERE = "lingang"
@@ -121,3 +125,84 @@ async def test_a_revocation_and_the_list_know_both_kinds(gate, approve, desks, a
     gone = await ask(desks[0].identity.Revoke(identity_pb2.RevokeRequest(serial=one.serial, reason=reason)))
     assert [c.serial for c in gone.certificates] == [one.serial]
     assert gate.registry.revoked(HERE, one.serial)
+
+
+@pytest.fixture
+def renewal(gate, tmp_path):
+    layout = ZoneLayout(tmp_path / "zone")
+    layout.create()
+    address = Address.parse("127.0.0.1:8443")
+    settings = GatewaySettings(
+        layout=layout,
+        zone=HERE,
+        jurisdiction="CN",
+        origin=f"tdz/{HERE}/2026-abcd",
+        listen=address,
+        endpoint=address,
+        names=("127.0.0.1",),
+    )
+
+    async def reconnect():
+        raise AssertionError("a signing certificate is for no connection")
+
+    return Renewal(settings, gate.enrolment, gate.tls, reconnect, lambda: int(gate.clock())), layout
+
+
+async def test_a_zone_that_was_made_before_gets_its_signing_key_and_renews_it(gate, renewal):
+    renews, layout = renewal
+    write_file(layout.ca, gate.here.pem, mode=0o644)
+    assert await renews.renew_signing_if_due()
+    assert not await renews.renew_signing_if_due()
+
+    def own():
+        return load_signing(layout.signing_key, layout.signing_certificate, layout.ca, now=int(gate.clock()))
+
+    first = own()
+    assert first.identity == Identity(HERE, Role.GATEWAY, "gateway")
+    assert gate.ledger.entries[-1][2]["usage"] == "signing"
+    gate.clock.ahead = 61 * 86_400
+    assert await renews.renew_signing_if_due()
+    second = own()
+    assert second.key.public_key() == first.key.public_key()
+    assert second.chain[0].not_valid_after_utc > first.chain[0].not_valid_after_utc
+
+
+async def test_a_revoked_signing_key_of_the_gateway_is_not_certified_again(gate, renewal):
+    renews, layout = renewal
+    assert await renews.renew_signing_if_due()
+    (record,) = await gate.registry.of_holder(f"tdz://{HERE}/gateway/gateway")
+    by = Actor(Identity(HERE, Role.ADMIN, "ops-1"), "f" * 64, 0, 1 << 40)
+    await gate.enrolment.revoke(serial=record.serial, reason=RevocationReason.KEY_COMPROMISE, by=by)
+    gate.clock.ahead = 61 * 86_400
+    assert not await renews.renew_signing_if_due()
+    layout.signing_key.unlink()
+    layout.signing_certificate.unlink()
+    assert await renews.renew_signing_if_due()
+
+
+async def test_a_certificate_that_does_not_sign_is_told_apart_from_one_that_does(gate, tmp_path, mill):
+    key, tls = new_tls_key(), gate.one(Role.PARTNER, "ecnu")
+    now = datetime.datetime.now(datetime.UTC)
+    good = gate.here.issue_signing(PARTNER, key.public_key(), now=now)
+    write_private_key(tmp_path / "key.pem", key)
+    write_file(tmp_path / "ca.pem", gate.here.pem, mode=0o644)
+
+    def load(certificate, *, later=0):
+        write_file(tmp_path / "signing.pem", certificate, mode=0o644)
+        return load_signing(
+            tmp_path / "key.pem", tmp_path / "signing.pem", tmp_path / "ca.pem", now=int(now.timestamp()) + later
+        )
+
+    pem = good.public_bytes(Encoding.PEM)
+    assert load(pem).identity == PARTNER
+    with pytest.raises(CertificateError, match="not for signing"):
+        load(tls.certificate)
+    with pytest.raises(CertificateError, match="outside its dates") as caught:
+        load(pem, later=91 * 86_400)
+    assert "--signing" in caught.value.remedy
+    stranger = gate.stranger.issue_signing(PARTNER, key.public_key(), now=now)
+    with pytest.raises(CertificateError, match="not issued by the CA"):
+        load(stranger.public_bytes(Encoding.PEM))
+    other = gate.here.issue_signing(PARTNER, new_tls_key().public_key(), now=now)
+    with pytest.raises(ConfigError, match="is not the key of"):
+        load(other.public_bytes(Encoding.PEM))
