@@ -75,3 +75,24 @@ DECISION_INPUT_MAX: Final = 1 * MIB
 DECISION_OUTPUT_MAX: Final = 1 * MIB
 FINDINGS_MAX: Final = 64
 OBLIGATIONS_MAX: Final = 32
+
+# federated runs
+RUN_SPEC_MAX: Final = 64 * KIB
+RUN_DATASETS_MAX: Final = 16
+RUN_FEATURES_MAX: Final = 1_024
+RUN_CLASSES_MAX: Final = 256
+RUN_ROUNDS_MAX: Final = 1_000
+RUN_EPOCHS_MAX: Final = 1_000
+RUN_BATCH_MAX: Final = 1 << 20
+RUN_MIN_ROWS: Final = 10  # no agreement may set its least rows of a dataset lower
+RUN_DECISIONS_MAX: Final = 64  # datasets times recipients, in each zone
+RUN_PARAMETERS_MAX: Final = 512 * MIB  # the container of one set of parameters
+RUN_UPDATE_SLACK: Final = 4 * KIB  # an update may be longer than the initial parameters by its header alone
+RUN_SUMS_MAX: Final = 256 * KIB  # the sums of scaling, with their header
+RUN_PIECE: Final = 512 * KIB  # bytes of parameters in one message
+RUN_ROUND_DEADLINE_MIN_S: Final = 1
+RUN_ROUND_DEADLINE_MAX_S: Final = 86_400
+RUN_CONFIRM_S: Final = 60  # both zones have agreed within so long of the proposal, or nothing runs
+RUN_GRACE_S: Final = 30  # a participant waits so much longer than a round's deadline before it gives the run up
+RUN_METRICS_MAX: Final = 32
+RUNS_OPEN_MAX: Final = 16  # runs of one participant, and of one paired zone, that have not ended
