@@ -10,7 +10,7 @@ import hmac
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, insert
 
@@ -18,14 +18,20 @@ from gateway.model import canonical
 from gateway.model.decision import Decision
 from gateway.model.policy_input import (
     SCHEMA_ID,
+    Action,
     DatasetFacts,
     Exporter,
     Mechanism,
+    ModelFacts,
     Recipient,
     Site,
     china_year,
 )
 from gateway.state.schema import decision_inputs
+
+
+Subject: TypeAlias = DatasetFacts | ModelFacts
+"""What crosses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,11 @@ def transfer_input(
     enters: Site,
     exporter: Exporter | None,
     recipient: Recipient | None,
-    dataset: DatasetFacts,
+    subject: Subject,
     mechanisms: Sequence[Mechanism],
     persons: Persons,
 ) -> dict[str, Any]:
-    """The input document of a dataset's transfer. A part that nobody vouches for stays out, and so denies.
+    """The input document of a dataset's or model's transfer. A part that nobody vouches for stays out, and so denies.
 
     Args:
         now: the gateway's clock, Unix seconds.
@@ -57,7 +63,8 @@ def transfer_input(
         enters: the consumer's zone.
         exporter: from the register of the exporter's zone, or its signed card.
         recipient: from the register of the recipient's zone, or its signed request.
-        dataset: from the provider's manifest, or its signed card.
+        subject: a dataset's facts from the provider's manifest, or its signed card; a model's from its verified
+            manifest and provenance.
         mechanisms: from the register of the zone whose law they serve.
         persons: from the exporter's gateway; elsewhere the request's own count.
     """
@@ -65,11 +72,11 @@ def transfer_input(
         "request": {
             "schema": SCHEMA_ID,
             "now": now,
-            "action": "transfer_dataset",
+            "action": action_of(subject),
             "flow": {"from": leaves.document(), "to": enters.document()},
             "purpose": purpose,
         },
-        "dataset": dataset.document(),
+        "dataset": subject.document() if isinstance(subject, DatasetFacts) else None,
         "mechanisms": [mechanism.document() for mechanism in mechanisms],
         "usage": {
             "cn": {
@@ -78,7 +85,7 @@ def transfer_input(
                 "sensitive_after": persons.sensitive,
             }
         },
-        "model": None,
+        "model": subject.document() if isinstance(subject, ModelFacts) else None,
         "job": None,
         "release": None,
     }
@@ -89,9 +96,16 @@ def transfer_input(
     return document
 
 
-def own_persons(dataset: DatasetFacts) -> Persons:
-    """The request's own count."""
-    return Persons(dataset.cn.subjects_non_sensitive, dataset.cn.subjects_sensitive)
+def action_of(subject: Subject) -> Action:
+    """The action that moves a subject across the border."""
+    return "transfer_dataset" if isinstance(subject, DatasetFacts) else "transfer_model"
+
+
+def own_persons(subject: Subject) -> Persons:
+    """The request's own count; a model carries no persons."""
+    if isinstance(subject, ModelFacts):
+        return Persons(0, 0)
+    return Persons(subject.cn.subjects_non_sensitive, subject.cn.subjects_sensitive)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class Arriving:
     async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement) -> KeptDecision:
         house = self._house
         card = card_of(agreement.card)
-        facts = card.facts()
+        subject = await house.subject(card)
         document = transfer_input(
             now=house.clock(),
             purpose=body.purpose,
@@ -122,9 +122,9 @@ class Arriving:
             enters=house.site(),
             exporter=card.exporter,
             recipient=await house.recipient(agreement.consumer),
-            dataset=facts,
+            subject=subject,
             mechanisms=await house.mechanisms.serving(body.mechanisms),
-            persons=own_persons(facts),
+            persons=own_persons(subject),
         )
         return await house.decide(document)
 

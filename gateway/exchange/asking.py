@@ -61,7 +61,7 @@ class Asking:
         except ClockError:
             kept = house.refuse(asked, findings.CLOCK)
         except (IntegrityError, PeerError) as error:
-            _log.error("a dataset card does not hold", resource=row.resource, reason=error.reason, error=str(error))
+            _log.error("a card does not hold", resource=row.resource, reason=error.reason, error=str(error))
             kept = house.refuse(asked, findings.BROKEN)
         else:
             kept = await self._decision(row, offered, refs)
@@ -108,14 +108,14 @@ class Asking:
     async def _in_own_zone(self, row: rows.NegotiationRow) -> bool:
         """Whether the resource is one of this zone's that the caller may know of."""
         try:
-            published = await self._house.datasets.get(row.resource)
+            published = await self._house.catalog.get(row.resource)
         except NotFoundError:
             return False
         return published.known_to(row.participant, zone=self._house.zone, now=self._house.clock())
 
     async def _decision(self, row: rows.NegotiationRow, offered: Offered, refs: tuple[str, ...]) -> KeptDecision:
         house = self._house
-        facts = offered.card.facts()
+        subject = await house.subject(offered.card)
         document = transfer_input(
             now=house.clock(),
             purpose=row.purpose,
@@ -123,9 +123,9 @@ class Asking:
             enters=house.site(),
             exporter=offered.card.exporter,
             recipient=await house.recipient(row.participant),
-            dataset=facts,
+            subject=subject,
             mechanisms=await house.mechanisms.serving(refs),
-            persons=own_persons(facts),
+            persons=own_persons(subject),
         )
         return await house.decide(document)
 

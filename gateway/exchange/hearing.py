@@ -30,7 +30,7 @@ from gateway.model.decision import Decision, Finding, Outcome, compose
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
 from gateway.model.negotiation import advance
-from gateway.model.statements import Agreement, DatasetCard, ZoneDecision
+from gateway.model.statements import Agreement, ResourceCard, ZoneDecision
 
 _log = structlog.get_logger()
 _RETRY_MAX_S = 5.0
@@ -57,7 +57,7 @@ class Hearing:
         Returns:
             The row as it is then, and what is to be confirmed.
         """
-        card = DatasetCard.parse(row.document["card"])
+        card = ResourceCard.parse(row.document["card"])
         own = Decision.from_json(row.document["decision"])
         try:
             if (heard := await self._hear(row, card, own)) is not None:
@@ -74,7 +74,7 @@ class Hearing:
         return await rows.get_negotiation(self._house.state, row.id), None
 
     async def _hear(
-        self, row: rows.NegotiationRow, card: DatasetCard, own: Decision
+        self, row: rows.NegotiationRow, card: ResourceCard, own: Decision
     ) -> tuple[rows.NegotiationRow, Countersigned] | None:
         house = self._house
         envelope = str(row.document["asked"])
@@ -97,7 +97,7 @@ class Hearing:
         return answer
 
     async def _countersign(
-        self, row: rows.NegotiationRow, card: DatasetCard, answer: Answer, theirs: Decision, outcome: Outcome
+        self, row: rows.NegotiationRow, card: ResourceCard, answer: Answer, theirs: Decision, outcome: Outcome
     ) -> tuple[rows.NegotiationRow, Countersigned]:
         house = self._house
         offer = parse_envelope(answer.offer)
@@ -139,7 +139,7 @@ class Hearing:
         accepted = negotiation_effects.agreed(row, arguments, recorded)
         return accepted, Countersigned(body.id, envelope, body.confirm_before)
 
-    def _check_offer(self, row: rows.NegotiationRow, card: DatasetCard, body: Agreement, theirs: Decision) -> None:
+    def _check_offer(self, row: rows.NegotiationRow, card: ResourceCard, body: Agreement, theirs: Decision) -> None:
         """An offer must be what was asked for and decided; our signature stands under nothing else."""
         own = Decision.from_json(row.document["decision"])
         obligations = tuple(part.obligation() for part in body.obligations)
@@ -199,7 +199,7 @@ class Hearing:
     ) -> None:
         if any(finding.code == findings.STALE.code for finding in theirs.findings):
             # Version or terms are no longer those of the card that was kept: the next request asks for a new one.
-            await self._house.datasets.drop_card(row.peer_zone, row.resource.removeprefix("datasets/"))
+            await self._house.catalog.drop_card(row.peer_zone, row.resource)
         await self._house.steps.run(
             Step(
                 kind="decision",

@@ -1,4 +1,4 @@
-"""Dataset cards: what this zone offers to the others, and what the others' cards say they offer to us."""
+"""Resource cards: what this zone offers to the others, and what the others' cards say they offer to us."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 
 import structlog
 
-from gateway.catalog.register import Published, StoredCard
+from gateway.catalog.register import Published, StoredCard, listed
 from gateway.errors import ClockError, IntegrityError, NotFoundError, PeerError, PeerUnavailableError, TdzError
 from gateway.exchange.house import House
 from gateway.model import limits
-from gateway.model.statements import DatasetCard
+from gateway.model.statements import ResourceCard
 
 _log = structlog.get_logger()
 _PROVEN_MAX: Final = 32  # cards whose signature was verified, kept in memory until they expire or others come
@@ -22,10 +22,10 @@ _PROVEN_MAX: Final = 32  # cards whose signature was verified, kept in memory un
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """Another zone's dataset as its signed card describes it."""
+    """Another zone's dataset or model as its signed card describes it."""
 
     zone: str
-    card: DatasetCard
+    card: ResourceCard
 
 
 class Offers:
@@ -33,7 +33,7 @@ class Offers:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._proven: dict[tuple[bytes, bytes], DatasetCard] = {}
+        self._proven: dict[tuple[bytes, bytes], ResourceCard] = {}
 
     # --- out: for a paired gateway ----------------------------------------------------------------------
 
@@ -41,15 +41,15 @@ class Offers:
         """A page of signed cards of what is offered to anybody in a zone, and where the next begins."""
         cards: list[str] = []
         size = 0
-        for published in await self._house.datasets.page(after, limits.CARDS_PAGE_MAX):
-            after = published.description.id
+        for published in await self._house.catalog.page(after, limits.CARDS_PAGE_MAX):
+            after = published.resource
             card = await self._card(published, zone)
             if card is not None:
                 cards.append(card)
                 size += len(card)
             if size > limits.CARDS_PAGE_BYTES:
                 return cards, after
-        more = await self._house.datasets.page(after, 1)
+        more = await self._house.catalog.page(after, 1)
         return cards, after if more else ""
 
     async def card_for(self, zone: str, resource: str) -> str:
@@ -59,11 +59,11 @@ class Offers:
             NotFoundError: nothing of this name is offered to the zone; hidden and unknown answer alike.
         """
         try:
-            card = await self._card(await self._house.datasets.get(resource), zone)
+            card = await self._card(await self._house.catalog.get(resource), zone)
         except NotFoundError:
             card = None
         if card is None:
-            raise NotFoundError(f"no dataset {resource[:80]} is offered", remedy="tdz dataset list")
+            raise NotFoundError(f"no {resource[:80]} is offered", remedy=listed(resource))
         return card
 
     async def _card(self, published: Published, zone: str) -> str | None:
@@ -81,7 +81,7 @@ class Offers:
         audience = terms.offered_to.model_copy(
             update={"zones": tuple(z for z in terms.offered_to.zones if z == zone), "participants": tuple(inside)}
         )
-        body = DatasetCard(
+        body = ResourceCard(
             resource=published.resource,
             owner=published.owner,
             version=published.version,
@@ -106,25 +106,25 @@ class Offers:
         house = self._house
         started = house.clock()
         after = ""
-        listed = set()
+        named = set()
         for _ in range(limits.CARDS_PAGES_MAX):
             page, following = await house.peers.get(zone).list_cards(after)
             for envelope in page:
                 try:
-                    listed.add((await self._keep(zone, envelope)).card.description.id)
+                    named.add((await self._keep(zone, envelope)).card.resource)
                 except (IntegrityError, PeerError, ClockError) as error:
-                    _log.warning("a dataset card does not hold", zone=zone, reason=error.reason, error=str(error))
+                    _log.warning("a card does not hold", zone=zone, reason=error.reason, error=str(error))
             if not following:
                 break
             if following <= after:
                 raise PeerError(f"the listing of {zone} does not advance")
             after = following
-        await house.datasets.forget_cards(zone, listed, started)
+        await house.catalog.forget_cards(zone, named, started)
 
     async def visible(self, participant: str) -> AsyncIterator[Offered]:
         """Kept cards that offer something to an institution of this zone."""
         house = self._house
-        for stored in await house.datasets.cards():
+        for stored in await house.catalog.cards():
             offered = self._read(stored)
             if offered is not None and offered.card.terms.offers(
                 zone=house.zone, participant=participant, now=house.clock()
@@ -132,7 +132,7 @@ class Offers:
                 yield offered
 
     async def find(self, resource: str, participant: str) -> Offered:
-        """The valid card of a dataset that is offered to the institution, asked for anew where none is kept.
+        """The valid card of a dataset or model that is offered to the institution, asked for anew where none is kept.
 
         Raises:
             NotFoundError: no paired zone offers it to the institution.
@@ -140,7 +140,7 @@ class Offers:
         """
         house = self._house
         away: PeerUnavailableError | None = None
-        for stored in await house.datasets.cards(identifier=resource.removeprefix("datasets/")):
+        for stored in await house.catalog.cards(name=resource):
             offered = self._read(stored)
             if offered is not None and self._is_for(offered, participant):
                 return offered
@@ -148,7 +148,7 @@ class Offers:
             try:
                 offered = await self._keep(zone, await house.peers.get(zone).get_card(resource))
             except NotFoundError:
-                await house.datasets.drop_card(zone, resource.removeprefix("datasets/"))
+                await house.catalog.drop_card(zone, resource)
                 continue
             except PeerUnavailableError as error:
                 away = error
@@ -157,7 +157,7 @@ class Offers:
                 return offered
         if away is not None:
             raise away
-        raise NotFoundError(f"no dataset {resource[:80]} is offered to you", remedy="tdz dataset list")
+        raise NotFoundError(f"no {resource[:80]} is offered to you", remedy=listed(resource))
 
     def _is_for(self, offered: Offered, participant: str) -> bool:
         house = self._house
@@ -172,7 +172,7 @@ class Offers:
             key = self._house.card(stored.zone).statement_key, hashlib.sha256(stored.envelope.encode()).digest()
             card = self._proven.get(key)
             if card is None:
-                card = self._house.read(DatasetCard, stored.envelope, of=stored.zone)
+                card = self._house.read(ResourceCard, stored.envelope, of=stored.zone)
                 while len(self._proven) >= _PROVEN_MAX:
                     self._proven.pop(next(iter(self._proven)))
                 self._proven[key] = card
@@ -183,8 +183,8 @@ class Offers:
     async def _keep(self, zone: str, envelope: str) -> Offered:
         house = self._house
         if len(envelope) > limits.CARD_STATEMENT_MAX:
-            raise PeerError(f"a dataset card of {zone} has more than {limits.CARD_STATEMENT_MAX} bytes")
-        card = house.read(DatasetCard, envelope, of=zone)
+            raise PeerError(f"a card of {zone} has more than {limits.CARD_STATEMENT_MAX} bytes")
+        card = house.read(ResourceCard, envelope, of=zone)
         now = house.clock()
-        await house.datasets.keep_card(StoredCard(zone, card.description.id, envelope, now, now + house.timing.card))
+        await house.catalog.keep_card(StoredCard(zone, card.resource, envelope, now, now + house.timing.card))
         return Offered(zone, card)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
 from gateway.catalog.register import Published
-from gateway.decisions.inputs import KeptDecision, Persons, own_persons, transfer_input
+from gateway.decisions.inputs import KeptDecision, Persons, Subject, action_of, own_persons, transfer_input
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.exchange import rows
 from gateway.exchange.house import House
@@ -26,7 +26,6 @@ from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
 from gateway.model.negotiation import advance
 from gateway.model.participant import Identity
-from gateway.model.policy_facts import DatasetFacts
 from gateway.model.policy_input import china_year
 from gateway.model.statements import (
     Agreement,
@@ -48,6 +47,13 @@ _EXPORTED: Final = select(
     agreements.c.created_at > bindparam("since"),
     agreements.c.persons_non_sensitive + agreements.c.persons_sensitive > 0,
 )
+
+
+class _Asked(NamedTuple):
+    """What is asked for and offered to the one who asks, and how many persons it would export."""
+
+    published: Published
+    persons: Persons
 
 
 class Provider:
@@ -86,11 +92,11 @@ class Provider:
             standing = await self._standing(request.id, zone, digest)  # 2
             if standing is not None:
                 return standing
-            _, (published, kept) = await both(
+            _, (asked, kept) = await both(
                 house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
                 self._own_decision(zone, request),  # 4
             )
-            return await self._answer(zone, request, theirs, digest, published, kept)
+            return await self._answer(zone, request, theirs, digest, asked, kept)
 
     async def _standing(self, identifier: str, zone: str, digest: str) -> Answer | None:
         try:
@@ -108,7 +114,7 @@ class Provider:
         request: NegotiationRequest,
         theirs: Decision,
         digest: str,
-        published: Published | None,
+        asked: _Asked | None,
         kept: KeptDecision,
     ) -> Answer:
         house = self._house
@@ -135,8 +141,8 @@ class Provider:
             process=request.id,
         )
         offer, agreement_row = "", None
-        if outcome.effect == "allow" and published is not None:
-            offer, agreement_row = self._offer(zone, request, published, (theirs, kept.decision), outcome, now)
+        if outcome.effect == "allow" and asked is not None:
+            offer, agreement_row = self._offer(zone, request, asked, (theirs, kept.decision), outcome, now)
         event = Event.OFFER if offer else Event.HOLD if held_by else Event.TERMINATE
         row = {
             "id": request.id,
@@ -155,6 +161,7 @@ class Provider:
                 "answer": {"decision": decision, "offer": offer},
                 "request": request.summary(),
                 "recipient": request.recipient.document(),  # for the decision at each pull; never on a ledger
+                "published_at": 0 if asked is None else asked.published.published_at,
                 "findings": [finding.for_peer().to_json() for finding in outcome.findings],
                 "obligations": [obligation.to_json() for obligation in outcome.obligations],
                 "decisions": [[zone, theirs.effect, theirs.decision_id], [house.zone, said.effect, said.decision_id]],
@@ -181,11 +188,11 @@ class Provider:
         )
         return Answer(decision, offer, recorded.size)
 
-    async def _own_decision(self, zone: str, request: NegotiationRequest) -> tuple[Published | None, KeptDecision]:
+    async def _own_decision(self, zone: str, request: NegotiationRequest) -> tuple[_Asked | None, KeptDecision]:
         house = self._house
         asked = {"request": request.summary()}
         try:
-            published = await house.datasets.get(request.resource)
+            published = await house.catalog.get(request.resource)
         except NotFoundError:
             return None, house.refuse(asked, findings.NOT_OFFERED)
         terms = published.terms
@@ -193,11 +200,11 @@ class Provider:
             return None, house.refuse(asked, findings.NOT_OFFERED)
         if published.version != request.version:
             return None, house.refuse(asked, findings.STALE)
-        facts = published.description.facts(published.version)
+        subject = await house.subject(published)
         exporter, mechanisms, persons = await asyncio.gather(
             house.exporter(published.owner),
             house.mechanisms.serving(request.mechanisms),
-            self.persons(published.owner, facts),
+            self.persons(published.owner, subject),
         )
         document = transfer_input(
             now=house.clock(),
@@ -206,17 +213,17 @@ class Provider:
             enters=house.peer_site(zone),
             exporter=exporter,
             recipient=request.recipient,
-            dataset=facts,
+            subject=subject,
             mechanisms=mechanisms,
             persons=persons,
         )
-        return published, await house.decide(
+        return _Asked(published, own_persons(subject)), await house.decide(
             document,
-            *findings.terms_findings(terms, request.purpose),
+            *findings.terms_findings(terms, request.purpose, action_of(subject)),
             obligations=[each.obligation() for each in terms.obligations],
         )
 
-    async def persons(self, owner: str, facts: DatasetFacts, *, counted: bool = False) -> Persons:
+    async def persons(self, owner: str, subject: Subject, *, counted: bool = False) -> Persons:
         """Persons the owner exports in this calendar year, the request counted in.
 
         Without subject keys it is the sum over agreements in force (policy-facts D); one person in two agreements
@@ -224,7 +231,7 @@ class Provider:
 
         Args:
             owner: the exporter's URI.
-            facts: the dataset asked for.
+            subject: what is asked for.
             counted: whether its agreement is already among those in force.
         """
         now = self._house.clock()
@@ -239,26 +246,25 @@ class Provider:
             return plain, sensitive
 
         plain, sensitive = await self._house.state.read(work)
-        own = Persons(0, 0) if counted else own_persons(facts)
+        own = Persons(0, 0) if counted else own_persons(subject)
         return Persons(plain + own.non_sensitive, sensitive + own.sensitive)
 
     def _offer(
         self,
         zone: str,
         request: NegotiationRequest,
-        published: Published,
+        asked: _Asked,
         decisions: tuple[Decision, Decision],
         outcome: Outcome,
         now: int,
     ) -> tuple[str, dict[str, Any]]:
-        house = self._house
+        house, published = self._house, asked.published
         terms = published.terms
         if terms is None:
             raise IntegrityError("an offer needs the owner's terms")
         expiries = [now + (terms.limits.days * _DAY_S if terms.limits.days else house.timing.agreement)]
         expiries += [terms.until] if terms.until else []
         expiries += [pack.valid_until for decision in decisions for pack in decision.packs if pack.valid_until]
-        facts = published.description.facts(published.version)
         obligations = tuple(ObligationPart(kind=o.kind, params=dict(o.params)) for o in outcome.obligations)
         body = Agreement(
             id=uuid7(),
@@ -300,8 +306,8 @@ class Provider:
             "envelope": envelope,
             "confirm_before": body.confirm_before,
             "expires_at": body.limits.expires_at,
-            "persons_non_sensitive": facts.cn.subjects_non_sensitive,
-            "persons_sensitive": facts.cn.subjects_sensitive,
+            "persons_non_sensitive": asked.persons.non_sensitive,
+            "persons_sensitive": asked.persons.sensitive,
             "created_at": now,
             "updated_at": now,
         }

@@ -30,7 +30,7 @@ from gateway.exchange.tickets import ISSUE, Redeemed, Tickets
 from gateway.model.ids import uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.participant import Identity
-from gateway.model.statements import DatasetCard, card_of
+from gateway.model.statements import ResourceCard, card_of
 from gateway.model.transfer import AbortReason
 from gateway.model.transfer import TransferState as State
 
@@ -40,15 +40,11 @@ _RETRY_MAX_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A ticket for a partner and what it will deliver; rows, bytes and chunks in all."""
+    """A ticket for a partner, and the card of what it will deliver."""
 
     ticket: str
     transfer: str
-    schema_message: bytes
-    rows: int
-    bytes: int
-    chunks: int
-    version: str
+    card: ResourceCard
 
 
 class Pulls:
@@ -83,7 +79,7 @@ class Pulls:
         if transfer_id:
             await self._require_own(caller, agreement_id, transfer_id)
 
-        def work(connection: Connection) -> tuple[Granted, str, DatasetCard]:
+        def work(connection: Connection) -> tuple[Granted, str, ResourceCard]:
             agreement = self._require_in_force(caller, rows.agreement(connection, agreement_id))
             card = card_of(agreement.card)
             if not 0 <= first_chunk <= card.manifest.chunks:
@@ -101,16 +97,7 @@ class Pulls:
             return granted, transfer, card
 
         granted, transfer_id, card = await house.state.write(work)
-        manifest = card.manifest
-        return Opened(
-            granted.ticket,
-            transfer_id,
-            card.schema_bytes(),
-            manifest.rows,
-            manifest.bytes,
-            manifest.chunks,
-            manifest.version,
-        )
+        return Opened(granted.ticket, transfer_id, card)
 
     async def describe(self, caller: Identity, agreement_id: str) -> bytes:
         """The schema message of an agreement's dataset.

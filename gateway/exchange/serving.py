@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 import structlog
 
@@ -21,7 +22,7 @@ from gateway.flow.locks import KeyedLocks, both
 from gateway.flow.steps import Step
 from gateway.journal import Recorded
 from gateway.model import limits
-from gateway.model.dataset import Description
+from gateway.model.described import AnyDescription, parse_description
 from gateway.model.ids import parse_uuid7
 from gateway.model.negotiation import NegotiationState
 from gateway.model.policy_facts import Recipient
@@ -31,6 +32,15 @@ from gateway.model.transfer import TransferState as State
 from gateway.storage.versions import Version
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A stored version, as it was when the agreement was made."""
+
+    description: AnyDescription
+    version: str
+    published_at: int
 
 
 class Serving:
@@ -208,12 +218,15 @@ class Serving:
 
     async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement, version: Version) -> KeptDecision:
         house = self._house
-        facts = Description.parse(version.description_bytes).facts(version.version)
-        negotiation, exporter, mechanisms, persons = await asyncio.gather(
-            rows.get_negotiation(house.state, agreement.negotiation_id),
+        negotiation = await rows.get_negotiation(house.state, agreement.negotiation_id)
+        stored = _Stored(
+            parse_description(version.description_bytes), version.version, negotiation.document["published_at"]
+        )
+        subject = await house.subject(stored)
+        exporter, mechanisms, persons = await asyncio.gather(
             house.exporter(agreement.provider),
             house.mechanisms.serving(body.mechanisms),
-            self._provider.persons(agreement.provider, facts, counted=True),
+            self._provider.persons(agreement.provider, subject, counted=True),
         )
         document = transfer_input(
             now=house.clock(),
@@ -222,7 +235,7 @@ class Serving:
             enters=house.peer_site(agreement.peer_zone),
             exporter=exporter,
             recipient=Recipient.model_validate(negotiation.document["recipient"]),
-            dataset=facts,
+            subject=subject,
             mechanisms=mechanisms,
             persons=persons,
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.flow.house import PeerTime
-from gateway.model.statements import DatasetCard
+from gateway.model.statements import ResourceCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class FoundCard(Protocol):
         """Its home zone."""
 
     @property
-    def card(self) -> DatasetCard:
+    def card(self) -> ResourceCard:
         """The card, verified."""
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from gateway.errors import DeniedError, PolicyError, ReviewError
 from gateway.model.decision import Decision, Finding, FindingEffect, strictest
 from gateway.model.ids import uuid7
+from gateway.model.policy_facts import Action
 from gateway.model.terms import Terms
 
 NOT_OFFERED: Final = Finding(
@@ -22,14 +23,14 @@ STALE: Final = Finding(
     code="TDZ-TERMS",
     effect="deny",
     authority="house",
-    cite="the dataset has a newer version than the one asked for",
+    cite="there is a newer version than the one asked for",
     remedy="request access again: the newest version is asked for by itself",
 )
 SAME_ZONE: Final = Finding(
     code="TDZ-SAME-ZONE",
     effect="deny",
     authority="house",
-    cite="the corridor carries what crosses a border; this dataset is in your own zone",
+    cite="the corridor carries what crosses a border; this is in your own zone",
     remedy="ask its owner directly",
 )
 PEER: Final = Finding(
@@ -55,8 +56,8 @@ CLOCK: Final = Finding(
 )
 
 
-def terms_findings(terms: Terms, purpose: str) -> list[Finding]:
-    """What the owner's terms say to a purpose, once they offer the dataset to the institution at all."""
+def terms_findings(terms: Terms, purpose: str, action: Action) -> list[Finding]:
+    """What the owner's terms say to a purpose and an action, once they offer it to the institution at all."""
     found = []
     if purpose not in terms.purposes:
         found.append(
@@ -66,8 +67,8 @@ def terms_findings(terms: Terms, purpose: str) -> list[Finding]:
                 "name one of these purposes if it is yours, or ask the owner",
             )
         )
-    if "transfer_dataset" not in terms.actions:
-        found.append(_terms("deny", "the owner does not offer it for transfer", "ask the owner"))
+    if action not in terms.actions:
+        found.append(_terms("deny", f"the owner does not offer it for {action}", "ask the owner"))
     if terms.approval == "owner" or any(each.kind == "require_approval" for each in terms.obligations):
         found.append(_terms("review", "the owner approves each request", "wait for the owner's answer"))
     return found

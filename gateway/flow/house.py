@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.catalog.register import DatasetRegister
-from gateway.decisions.inputs import KeptDecision
+from gateway.artifacts.provenance import appraise
+from gateway.artifacts.trust import Trust
+from gateway.catalog.register import ResourceRegister
+from gateway.decisions.inputs import KeptDecision, Subject
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.errors import ClockError, NotFoundError, PeerError
@@ -26,6 +29,8 @@ from gateway.identity.registry import Registry
 from gateway.identity.statements import Party, StatementSigner, verify_statement
 from gateway.journal import Journal
 from gateway.model import canonical, limits
+from gateway.model.described import AnyDescription
+from gateway.model.dataset import Description
 from gateway.model.decision import Finding
 from gateway.model.obligation import Obligation
 from gateway.model.participant import Identity, Participant
@@ -72,6 +77,22 @@ class PeerTime:
     ledger_size: int
 
 
+class Described(Protocol):
+    """A version with its description: a row of the catalog, or another zone's card."""
+
+    @property
+    def description(self) -> AnyDescription:
+        """Its descriptive part."""
+
+    @property
+    def version(self) -> str:
+        """Its digest."""
+
+    @property
+    def published_at(self) -> int:
+        """When it was published, Unix seconds."""
+
+
 class Clocked(Protocol):
     """What every flow asks of a paired gateway; each flow declares what else it needs."""
 
@@ -98,6 +119,7 @@ class ZoneHouse(Generic[P]):
 
     Args:
         effects: what recorded steps do, by name, of all flows.
+        trust: whose signatures on models count here.
     """
 
     def __init__(
@@ -112,7 +134,8 @@ class ZoneHouse(Generic[P]):
         participants: Participants,
         decisions: DecisionPoint,
         mechanisms: MechanismRegister,
-        datasets: DatasetRegister,
+        catalog: ResourceRegister,
+        trust: Callable[[], Awaitable[Trust]],
         chunks: ChunkStore,
         versions: VersionStore,
         landings: Landings,
@@ -128,7 +151,8 @@ class ZoneHouse(Generic[P]):
         self.registry = registry
         self._participants = participants
         self.mechanisms = mechanisms
-        self.datasets = datasets
+        self.catalog = catalog
+        self._trust = trust
         self.chunks = chunks
         self.versions = versions
         self.landings = landings
@@ -249,6 +273,20 @@ class ZoneHouse(Generic[P]):
         return self._signer.public_key if zone == self.zone else self.card(zone).verification_key()
 
     # --- decisions --------------------------------------------------------------------------------------
+
+    async def subject(self, described: Described) -> Subject:
+        """What crosses, as the policy input has it.
+
+        A dataset's facts stand in its manifest; a model's come from its verified manifest and provenance. Each zone
+        looks for itself whose signatures it trusts.
+        """
+        description = described.description
+        if isinstance(description, Description):
+            return description.facts(described.version)
+        trust = await self._trust()
+        return await asyncio.to_thread(
+            appraise, description, version=described.version, published_at=described.published_at, trust=trust
+        )
 
     async def decide(
         self, document: Mapping[str, Any], *further: Finding, obligations: Iterable[Obligation] = ()

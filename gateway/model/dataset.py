@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
-from gateway.errors import IntegrityError, ManifestError
-from gateway.model import canonical, limits, manifest_yaml
-from gateway.model.canonical import CanonicalError
+from gateway.errors import ManifestError
+from gateway.model import canonical, documents, limits, manifest_yaml
 from gateway.model.policy_facts import (
     Category,
     CnFacts,
@@ -41,8 +40,6 @@ from gateway.model.terms import Terms
 
 _MANIFEST_BYTES_MAX: Final = 4_096
 _NO_DIGEST: Final = "0" * 64
-
-_T = TypeVar("_T", bound=Part)
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Description_ = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_MAX_CHARS)]
@@ -105,7 +102,7 @@ class Description(Part):
         Raises:
             IntegrityError: too long, not canonical, or not a descriptive part.
         """
-        return _parse(cls, data, limits.MANIFEST_MAX, "descriptive part")
+        return documents.read_stored(cls, data, limits.MANIFEST_MAX, "descriptive part")
 
     def facts(self, version: str) -> DatasetFacts:
         """The policy input's ``dataset``.
@@ -175,14 +172,7 @@ class Publication(Part):
         Raises:
             ManifestError: too long, not JSON, or wrong; the text names the first field at fault.
         """
-        if len(data) > limits.MANIFEST_MAX:
-            raise ManifestError(f"the manifest has {len(data)} bytes; the limit is {limits.MANIFEST_MAX}")
-        try:
-            publication = cls.model_validate(canonical.decode(data))
-        except CanonicalError as error:
-            raise ManifestError(f"the manifest is not canonical JSON: {error}") from error
-        except ValidationError as error:
-            raise manifest_yaml.first_error(cls, error, where="manifest") from error
+        publication = documents.read_sent(cls, data, limits.MANIFEST_MAX)
         _refuse_contradictions(publication, "manifest", {})
         return publication
 
@@ -238,7 +228,7 @@ class DatasetManifest(Part):
         Raises:
             IntegrityError: too long, not canonical, or not a manifest.
         """
-        return _parse(cls, data, _MANIFEST_BYTES_MAX, "manifest")
+        return documents.read_stored(cls, data, _MANIFEST_BYTES_MAX, "manifest")
 
 
 def load_publication(path: Path) -> Publication:
@@ -250,19 +240,7 @@ def load_publication(path: Path) -> Publication:
     Raises:
         ManifestError: file, line, field, what was found and the remedy.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(limits.MANIFEST_MAX + 1)
-    except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be read: {error.strerror}", remedy="check the path and its permissions"
-        ) from error
-    document, lines = manifest_yaml.read_yaml(data, str(path))
-    document = manifest_yaml.as_written(document, lines, str(path))
-    try:
-        publication = Publication.model_validate(document)
-    except ValidationError as error:
-        raise manifest_yaml.first_error(Publication, error, where=str(path), lines=lines) from error
+    publication, lines = documents.read_written(Publication, path)
     _refuse_contradictions(publication, str(path), lines)
     return publication
 
@@ -272,20 +250,3 @@ def _refuse_contradictions(publication: Publication, where: str, lines: manifest
         path = tuple(problem.fields[0].split("."))
         others = ", ".join(problem.fields[1:])
         raise manifest_yaml.at(where, lines, path, problem.text, f"mend it or {others}" if others else "")
-
-
-def _parse(model: type[_T], data: bytes, most: int, what: str) -> _T:
-    if len(data) > most:
-        raise IntegrityError(f"a {what} of {len(data)} bytes; the limit is {most}")
-    try:
-        parsed = model.model_validate(canonical.decode(data))
-    except CanonicalError as error:
-        raise IntegrityError(f"the {what} is not canonical JSON: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(step) for step in first["loc"])
-        raise IntegrityError(f"the {what} is malformed: {path}: {first['msg']}") from error
-    # A member left to its default would give the same document a second digest.
-    if canonical.encode(parsed.document()) != data:
-        raise IntegrityError(f"the {what} leaves out members that must be written")
-    return parsed

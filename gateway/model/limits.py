@@ -96,3 +96,15 @@ RUN_CONFIRM_S: Final = 60  # both zones have agreed within so long of the propos
 RUN_GRACE_S: Final = 30  # a participant waits so much longer than a round's deadline before it gives the run up
 RUN_METRICS_MAX: Final = 32
 RUNS_OPEN_MAX: Final = 16  # runs of one participant, and of one paired zone, that have not ended
+# model artifacts
+MODEL_CHUNK_DATA: Final = 2 * MIB  # bytes of a file in one chunk, without the Arrow framing around them
+MODEL_FILES_MAX: Final = 1_024
+MODEL_FILE_NAME_MAX: Final = 200  # bytes of a name relative to the model's directory, in UTF-8
+MODEL_FILE_DEPTH_MAX: Final = 8  # directories above a file, the model's own not counted
+MODEL_TEXT_MAX: Final = 64 * MIB  # a JSON, tokenizer or text file: the largest published tokenizers have 35 MB
+MODEL_HEADER_MAX: Final = 16 * MIB  # a safetensors header; the format itself allows 100 MB
+MODEL_TENSORS_MAX: Final = 65_536
+MODEL_SIGNATURE_MAX: Final = 384 * KIB  # the Sigstore bundle; it names every file
+MODEL_SUBMISSION_MAX: Final = 768 * KIB  # what a publisher sends: the descriptive part, terms and some room
+PROVENANCE_STATEMENTS_MAX: Final = 8
+PROVENANCE_ENVELOPE_MAX: Final = 64 * KIB

@@ -49,7 +49,7 @@ def read_yaml(data: bytes, where: str) -> tuple[Any, Lines]:
     try:
         node = loader.get_single_node()
         if node is None:
-            raise ManifestError(f"{where}:1: the manifest is empty", remedy="write at least id, title and dataset")
+            raise ManifestError(f"{where}:1: the manifest is empty", remedy="write at least id and title")
         lines: Lines = {}
         return _Reader(loader, where, lines).value(node, ()), lines
     except yaml.MarkedYAMLError as error:

@@ -67,6 +67,10 @@ MyMechanismKind = Literal[
     "sta_permit",
 ]
 MechanismKind = Literal[CnMechanismKind, MyMechanismKind]
+ModelFormat = Literal["safetensors", "onnx", "gguf"]
+Openness = Literal["closed", "gated", "published", "unknown"]
+EndUse = Literal["civil", "military", "military_intelligence", "wmd", "unknown"]
+MemorisationTest = Literal["passed", "failed", "none"]
 VerifiedBy = Literal["regulator_register", "certification_body", "zone_admin", "self", "unknown"]
 
 _T = TypeVar("_T")
@@ -334,13 +338,13 @@ class ModelFacts(Part):
 
     id: Identifier
     digest: Digest
-    format: Literal["safetensors", "onnx", "gguf"]
+    format: ModelFormat
     base: BaseWeights
-    openness: Literal["closed", "gated", "published", "unknown"]
+    openness: Openness
     provenance: Literal["verified", "unverified", "missing"]
     training: Training
-    end_use: Literal["civil", "military", "military_intelligence", "wmd", "unknown"]
-    memorisation_test: Literal["passed", "failed", "none"]
+    end_use: EndUse
+    memorisation_test: MemorisationTest
 
 
 class PrivacyBudget(Part):

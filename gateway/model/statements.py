@@ -16,11 +16,11 @@ from pydantic_core import PydanticCustomError
 
 from gateway.errors import PeerError
 from gateway.model import canonical, limits
-from gateway.model.dataset import DatasetManifest, Description
+from gateway.model.described import AnyDescription, resource_of
+from gateway.model.dataset import DatasetManifest
 from gateway.model.decision import Decision
 from gateway.model.obligation import Obligation
 from gateway.model.policy_facts import (
-    DatasetFacts,
     Digest,
     Exporter,
     Identifier,
@@ -66,25 +66,28 @@ class Statement(Part):
             raise PeerError(f"the other zone's {cls.kind} is malformed: {path}: {first['msg']}") from error
 
 
-class DatasetCard(Statement):
-    """What a provider's zone says of one dataset, so that the asking zone can list it and decide."""
+class ResourceCard(Statement):
+    """What a provider's zone says of one dataset or model, so that the asking zone can list it and decide."""
 
-    kind = "dataset-card"
+    kind = "resource-card"
 
     resource: Resource
     owner: Identifier
     version: Digest
     manifest: DatasetManifest
-    description: Description
+    description: AnyDescription
     schema_message: Annotated[str, StringConstraints(max_length=2 * limits.SCHEMA_MESSAGE_MAX)]  # base64
     published_at: UnixSeconds
     exporter: Exporter
     terms: Terms
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> DatasetCard:
-        if self.manifest.version != self.version or self.resource != f"datasets/{self.description.id}":
+    def _belongs_together(self) -> ResourceCard:
+        named = resource_of(self.description)
+        if self.manifest.version != self.version or self.resource != named:
             raise PydanticCustomError("card", "version, manifest and resource do not belong together")
+        if (self.manifest.kind, self.manifest.id) != (self.description.kind, self.description.id):
+            raise PydanticCustomError("card", "the manifest is of another kind or id than its description")
         if hashlib.sha256(self.description.encode()).hexdigest() != self.manifest.descriptive_digest:
             raise PydanticCustomError("card", "the description is not the one that the manifest names")
         if hashlib.sha256(self.schema_bytes()).hexdigest() != self.manifest.schema_digest:
@@ -95,19 +98,15 @@ class DatasetCard(Statement):
         """The Arrow IPC schema message."""
         return base64.b64decode(self.schema_message, validate=True)
 
-    def facts(self) -> DatasetFacts:
-        """The policy input's dataset part."""
-        return self.description.facts(self.version)
-
 
 @functools.lru_cache(maxsize=16)
-def card_of(text: str) -> DatasetCard:
+def card_of(text: str) -> ResourceCard:
     """The card that a row holds as canonical JSON; cards are frozen, and asked for several times in one pull.
 
     Raises:
         PeerError: it is malformed.
     """
-    return DatasetCard.parse(canonical.decode(text.encode()))
+    return ResourceCard.parse(canonical.decode(text.encode()))
 
 
 class NegotiationRequest(Statement):

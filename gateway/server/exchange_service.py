@@ -103,13 +103,16 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         opened = await self._pulls.open(
             who.identity, who.fingerprint, request.agreement, request.transfer, request.first_chunk
         )
+        card, manifest = opened.card, opened.card.manifest
         return exchange_pb2.OpenTransferResponse(
             ticket=opened.ticket.encode(),
             transfer=opened.transfer,
-            schema=opened.schema_message,
-            rows=opened.rows,
-            bytes=opened.bytes,
-            chunks=opened.chunks,
+            schema=card.schema_bytes(),
+            rows=manifest.rows,
+            bytes=manifest.bytes,
+            chunks=manifest.chunks,
+            manifest=manifest.encode(),
+            description=card.description.encode(),
         )
 
     async def GetTransfer(self, request: exchange_pb2.GetTransferRequest, context: Any) -> exchange_pb2.Transfer:

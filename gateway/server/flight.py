@@ -21,6 +21,7 @@ from gateway.exchange.peer import ChunkMark
 from gateway.exchange.publishing import Message, Publisher
 from gateway.exchange.pulls import Opened, Pulls
 from gateway.model import canonical, limits
+from gateway.model.artifact import ModelDescription
 from gateway.model.negotiation import NegotiationState
 from gateway.model.statements import StreamEnd, card_of
 from gateway.server.access import Caller, caller
@@ -74,15 +75,21 @@ class FlightService:
     async def get_flight_info(self, request: bytes, context: Any) -> bytes:
         """A ticket for an agreement."""
         opened, identifier = await self._open(request, context)
+        card, manifest = opened.card, opened.card.manifest
+        told: dict[str, canonical.JsonValue] = {
+            "transfer": opened.transfer,
+            "version": card.version,
+            "chunks": manifest.chunks,
+        }
+        if isinstance(card.description, ModelDescription):  # which chunks make which file
+            told["model"] = card.description.document()
         info = flight_pb2.FlightInfo(
-            schema=_schema(opened.schema_message, plain=_wants_plain(context)),
+            schema=_schema(card.schema_bytes(), plain=_wants_plain(context)),
             flight_descriptor=_descriptor(identifier),
-            total_records=opened.rows,
-            total_bytes=opened.bytes,
+            total_records=manifest.rows,
+            total_bytes=manifest.bytes,
             ordered=True,
-            app_metadata=canonical.encode(
-                {"transfer": opened.transfer, "version": opened.version, "chunks": opened.chunks}
-            ),
+            app_metadata=canonical.encode(told),
         )
         info.endpoint.add(ticket=flight_pb2.Ticket(ticket=opened.ticket.encode()))
         return info.SerializeToString()
@@ -158,7 +165,7 @@ class FlightService:
         published = await self._publisher.publish(who, descriptor.cmd, _messages(frame, requests))
         manifest = published.manifest
         result: dict[str, canonical.JsonValue] = {
-            "name": f"datasets/{manifest.id}",
+            "name": f"{manifest.kind}s/{manifest.id}",
             "version": published.version,
             "rows": manifest.rows,
             "chunks": manifest.chunks,

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from gateway.catalog.register import DatasetRegister
+from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
@@ -143,7 +143,7 @@ class Gateway:
             participants=Participants(settings.zone, self.registry, time.time),
             decisions=decisions,
             mechanisms=MechanismRegister(state),
-            datasets=DatasetRegister(state),
+            catalog=ResourceRegister(state),
             chunks=chunks,
             versions=versions,
             landings=landings,

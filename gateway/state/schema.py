@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 metadata = MetaData()
 
@@ -93,10 +93,10 @@ decision_inputs = Table(
 
 # --- catalog --------------------------------------------------------------------------------------------
 
-datasets = Table(
-    "datasets",
+resources = Table(
+    "resources",
     metadata,
-    Column("id", String(63), primary_key=True),
+    Column("name", String(100), primary_key=True),  # datasets/{id} or models/{id}
     Column("owner", String(300), nullable=False),  # the publishing institution's URI
     Column("version", String(64), nullable=False),  # version digest: SHA-256 of the manifest
     Column("description", Text, nullable=False),  # manifest, descriptive part and terms as JSON
@@ -107,7 +107,7 @@ peer_cards = Table(
     "peer_cards",
     metadata,
     Column("zone", String(63), primary_key=True),
-    Column("id", String(63), primary_key=True),
+    Column("name", String(100), primary_key=True),
     Column("envelope", Text, nullable=False),  # the DSSE envelope as received
     Column("fetched_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
@@ -150,7 +150,7 @@ agreements = Table(
     Column("version", String(64), nullable=False),
     Column("state", String(16), nullable=False),  # OFFERED, ACCEPTED, FINALIZED, TERMINATED
     Column("envelope", Text, nullable=False),  # DSSE, one or two signatures
-    Column("card", Text, nullable=False, default=""),  # consumer side: the dataset card's body agreed on
+    Column("card", Text, nullable=False, default=""),  # consumer side: the resource card's body agreed on
     Column("confirm_before", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("pulls", Integer, nullable=False, default=0),

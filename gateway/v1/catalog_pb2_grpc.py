@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Datasets as the caller may see them.
+    """Datasets and models as the caller may see them.
     """
 
     def __init__(self, channel):
@@ -55,10 +55,20 @@ class CatalogServiceStub:
                 request_serializer=gateway_dot_v1_dot_catalog__pb2.WithdrawDatasetRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_catalog__pb2.WithdrawDatasetResponse.FromString,
                 _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/gateway.v1.CatalogService/ListModels',
+                request_serializer=gateway_dot_v1_dot_catalog__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_catalog__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/gateway.v1.CatalogService/GetModel',
+                request_serializer=gateway_dot_v1_dot_catalog__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_catalog__pb2.Model.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
-    """Datasets as the caller may see them.
+    """Datasets and models as the caller may see them.
     """
 
     def ListDatasets(self, request, context):
@@ -76,14 +86,28 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyDataset(self, request, context):
-        """Hashes every stored chunk of an own dataset again, with progress. Callers: its owner, admin, auditor.
+        """Hashes every stored chunk of an own dataset or model again, with progress. Callers: its owner, admin, auditor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawDataset(self, request, context):
-        """Takes an own dataset out of the catalog; agreements in force stay. Callers: its owner.
+        """Takes an own dataset or model out of the catalog; agreements in force stay. Callers: its owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModels(self, request, context):
+        """Lists own and offered models. Callers: partner, admin, auditor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModel(self, request, context):
+        """Shows one model; hidden and unknown answer alike with NOT_FOUND. Callers: partner, admin, auditor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,6 +136,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=gateway_dot_v1_dot_catalog__pb2.WithdrawDatasetRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_catalog__pb2.WithdrawDatasetResponse.SerializeToString,
             ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=gateway_dot_v1_dot_catalog__pb2.ListModelsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_catalog__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=gateway_dot_v1_dot_catalog__pb2.GetModelRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_catalog__pb2.Model.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gateway.v1.CatalogService', rpc_method_handlers)
@@ -121,7 +155,7 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Datasets as the caller may see them.
+    """Datasets and models as the caller may see them.
     """
 
     @staticmethod
@@ -222,6 +256,60 @@ class CatalogService:
             '/gateway.v1.CatalogService/WithdrawDataset',
             gateway_dot_v1_dot_catalog__pb2.WithdrawDatasetRequest.SerializeToString,
             gateway_dot_v1_dot_catalog__pb2.WithdrawDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.CatalogService/ListModels',
+            gateway_dot_v1_dot_catalog__pb2.ListModelsRequest.SerializeToString,
+            gateway_dot_v1_dot_catalog__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.CatalogService/GetModel',
+            gateway_dot_v1_dot_catalog__pb2.GetModelRequest.SerializeToString,
+            gateway_dot_v1_dot_catalog__pb2.Model.FromString,
             options,
             channel_credentials,
             insecure,

@@ -152,20 +152,24 @@ class OpenTransferRequest(_message.Message):
     def __init__(self, agreement: _Optional[str] = ..., transfer: _Optional[str] = ..., first_chunk: _Optional[int] = ...) -> None: ...
 
 class OpenTransferResponse(_message.Message):
-    __slots__ = ("ticket", "transfer", "schema", "rows", "bytes", "chunks")
+    __slots__ = ("ticket", "transfer", "schema", "rows", "bytes", "chunks", "manifest", "description")
     TICKET_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     ticket: bytes
     transfer: str
     schema: bytes
     rows: int
     bytes: int
     chunks: int
-    def __init__(self, ticket: _Optional[bytes] = ..., transfer: _Optional[str] = ..., schema: _Optional[bytes] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., chunks: _Optional[int] = ...) -> None: ...
+    manifest: bytes
+    description: bytes
+    def __init__(self, ticket: _Optional[bytes] = ..., transfer: _Optional[str] = ..., schema: _Optional[bytes] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., manifest: _Optional[bytes] = ..., description: _Optional[bytes] = ...) -> None: ...
 
 class Transfer(_message.Message):
     __slots__ = ("id", "agreement", "resource", "state", "version", "chunks_done", "chunks", "rows", "bytes", "reason", "deadline", "receipt", "peer_receipt", "created_at", "participant", "side")

@@ -102,7 +102,7 @@ class PeerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCard(self, request, context):
-        """The signed card of one dataset; hidden and unknown answer alike.
+        """The signed card of one dataset or model; hidden and unknown answer alike.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

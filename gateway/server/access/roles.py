@@ -41,6 +41,8 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
     "gateway.v1.CatalogService": {
         "ListDatasets": _PEOPLE,
         "GetDataset": _PEOPLE,
+        "ListModels": _PEOPLE,
+        "GetModel": _PEOPLE,
         "VerifyDataset": _PEOPLE,
         "WithdrawDataset": _PARTNER,
     },
