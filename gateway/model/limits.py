@@ -96,6 +96,7 @@ RUN_CONFIRM_S: Final = 60  # both zones have agreed within so long of the propos
 RUN_GRACE_S: Final = 30  # a participant waits so much longer than a round's deadline before it gives the run up
 RUN_METRICS_MAX: Final = 32
 RUNS_OPEN_MAX: Final = 16  # runs of one participant, and of one paired zone, that have not ended
+
 # model artifacts
 MODEL_CHUNK_DATA: Final = 2 * MIB  # bytes of a file in one chunk, without the Arrow framing around them
 MODEL_FILES_MAX: Final = 1_024
