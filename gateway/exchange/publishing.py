@@ -1,4 +1,7 @@
-"""Publishing: a partner's stream of Arrow messages becomes a version and a row in the catalog."""
+"""Publishing: a partner's stream of Arrow messages becomes a version and a row in the catalog.
+
+A dataset's rows are cut into chunks here; a model's rows are its chunks, cut by whoever signed its files.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from gateway.catalog.register import Published as CatalogEntry
-from gateway.errors import DataFileError, InputError, LimitError, TdzError
+from gateway.errors import DataFileError, InputError, LimitError, ManifestError, TdzError
 from gateway.exchange.house import House
 from gateway.exchange.peer import Bytes
-from gateway.model import limits
-from gateway.model.dataset import Description, Publication
+from gateway.model import canonical, limits
+from gateway.model.artifact import ModelSubmission
+from gateway.model.canonical import CanonicalError
+from gateway.model.dataset import Publication
+from gateway.model.described import parse_description
 from gateway.model.participant import Identity
 from gateway.storage.ipc_frames import END_OF_STREAM, decoded_bytes, join_message, join_schema, read_batch_header
 from gateway.storage.publishing import Published, PublishSession
@@ -87,6 +93,45 @@ class _Pipe:
         self.closed = True
 
 
+class _ModelRows:
+    """Hands a model's rows on, each of them one chunk's bytes."""
+
+    def __init__(self, session: ModelPublishSession, schema: Any) -> None:
+        self._session = session
+        if not schema.equals(MODEL_SCHEMA):
+            session.abort()
+            raise DataFileError("a model is sent as one column `data` of large_binary", remedy="tdz model publish DIR")
+
+    def write(self, batch: Any) -> None:
+        """Take some chunks."""
+        batch.validate(full=True)
+        for value in batch.column(0):
+            self._session.write(memoryview(value.as_buffer()))
+
+    def finish(self) -> Published:
+        """Make the version visible."""
+        return self._session.finish()
+
+    def abort(self) -> None:
+        """End without a version; may be called at any time."""
+        self._session.abort()
+
+
+def _read(manifest: bytes) -> Publication | ModelSubmission:
+    """What is published, by its kind."""
+    try:
+        document = canonical.decode(manifest)
+    except CanonicalError as error:
+        raise ManifestError(f"the manifest is not canonical JSON: {error}") from error
+    if isinstance(document, dict) and document.get("kind") == "model":
+        return ModelSubmission.parse(manifest)
+    return Publication.parse(manifest)
+
+
+def _kind(publication: Publication | ModelSubmission) -> str:
+    return "model" if isinstance(publication, ModelSubmission) else "dataset"
+
+
 class Publisher:
     """Publishes for this zone's institutions."""
 
@@ -94,13 +139,13 @@ class Publisher:
         self._house = house
 
     async def publish(self, owner: Identity, manifest: bytes, messages: AsyncIterator[Message]) -> Published:
-        """Publish a dataset, or a new version of an own one.
+        """Publish a dataset or model, or a new version of an own one.
 
         Nothing is visible unless the whole stream was good; what is returned is durable.
 
         Args:
             owner: the publishing institution.
-            manifest: the publication as canonical JSON.
+            manifest: the publication, or a model's submission, as canonical JSON.
             messages: the schema, then dictionaries and record batches.
 
         Raises:
@@ -110,8 +155,8 @@ class Publisher:
             StorageError: the disk is full or failed.
         """
         house = self._house
-        publication = Publication.parse(manifest)
-        await house.datasets.check_owner(publication.id, owner.uri)
+        publication = _read(manifest)
+        await house.catalog.check_owner(f"{_kind(publication)}s/{publication.id}", owner.uri)
         if publication.terms is not None and await house.exporter(owner.uri) is None:
             raise InputError(
                 "the institution is not in the register, so nothing of it can be offered",
@@ -128,11 +173,11 @@ class Publisher:
             raise
         version = await house.chunks.run(lambda: house.versions.open(published.version))
         version.chunks.close()
-        await house.datasets.put(
+        await house.catalog.put(
             CatalogEntry(
                 owner=owner.uri,
                 manifest=published.manifest,
-                description=Description.parse(version.description_bytes),
+                description=parse_description(version.description_bytes),
                 terms=publication.terms,
                 published_at=house.clock(),
             )
@@ -171,12 +216,15 @@ class Publisher:
         if decoded_bytes(header, memoryview(message.body)) > _BATCH_DECODED_MAX:
             raise LimitError(f"a record batch decompresses to more than {_BATCH_DECODED_MAX} bytes")
 
-    def _write(self, pipe: _Pipe, publication: Publication) -> Published:
+    def _write(self, pipe: _Pipe, publication: Publication | ModelSubmission) -> Published:
         house = self._house
-        session: PublishSession | None = None
+        session: PublishSession | _ModelRows | None = None
         try:
             with ipc.open_stream(pa.PythonFile(pipe, mode="r")) as reader:
-                session = PublishSession(house.chunks, house.versions, reader.schema, publication)
+                if isinstance(publication, ModelSubmission):
+                    session = _ModelRows(ModelPublishSession(house.chunks, house.versions, publication), reader.schema)
+                else:
+                    session = PublishSession(house.chunks, house.versions, reader.schema, publication)
                 for batch in reader:
                     session.write(batch)
             return session.finish()

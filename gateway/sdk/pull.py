@@ -12,9 +12,12 @@ from typing import Any, Final, TypeVar
 import duckdb
 import pyarrow as pa
 
-from gateway.errors import ConflictError
+from gateway.errors import ConflictError, InputError
 from gateway.model import limits
+from gateway.model.artifact import ModelDescription
+from gateway.model.described import resource_of
 from gateway.sdk.files import format_of, write_file
+from gateway.sdk.model_files import check_target, write_model
 from gateway.sdk.resources import Progress
 from gateway.sdk.stream import ChunkStream, ProgressCallback, open_transfer
 
@@ -128,6 +131,11 @@ class AsyncPull:
         return self._stream.progress
 
     @property
+    def resource(self) -> str:
+        """What is pulled: `datasets/{id}` or `models/{id}`."""
+        return resource_of(self._stream.opened.description)
+
+    @property
     def end(self) -> str:
         """The gateway's signed end of the stream, a DSSE envelope as JSON; empty until all was read."""
         return self._stream.end_envelope
@@ -212,6 +220,24 @@ class AsyncPull:
         target = Path(path)
         chosen = format_of(target, format)
         await self._threaded(lambda reader: write_file(reader, target, chosen))
+        return target
+
+    async def to_directory(self, path: Path | str) -> Path:
+        """Write a model's files, its signature and its provenance to a directory.
+
+        The directory appears under its name only when every file has the digest that its publisher signed.
+
+        Args:
+            path: a directory that does not exist yet, or is empty.
+
+        Raises:
+            TdzError: as `batches`; InputError for a dataset, or where something stands at this name.
+        """
+        target, description = Path(path), self._stream.opened.description
+        if not isinstance(description, ModelDescription):
+            raise InputError(f"datasets/{description.id} is a dataset", remedy="write it to a file: to_file()")
+        check_target(target)
+        await self._threaded(lambda reader: write_model(reader, description, target))
         return target
 
     async def close(self) -> None:

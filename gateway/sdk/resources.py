@@ -7,6 +7,7 @@ meant as in proto/gateway/v1/catalog.proto and exchange.proto.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -61,8 +62,55 @@ class Dataset(Resource):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFile(Resource):
+    """One file of a model."""
+
+    name: str
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model(Resource):
+    """A model as it is offered to the caller.
+
+    `artifact` is its id: SHA-256 of the signed statement over its files. `facts` is the policy input's `model` part
+    as JSON text, as the caller's zone reads it from the verified manifest and provenance. A listing leaves out
+    `files` and `provenance`.
+    """
+
+    name: str
+    zone: str
+    owner: str
+    title: str
+    description: str
+    licence: str
+    version: str
+    artifact: str
+    facts: str
+    bytes: int
+    chunks: int
+    files: tuple[ModelFile, ...]
+    provenance: tuple[str, ...]
+    purposes: tuple[str, ...]
+    obligations: tuple[str, ...]
+    approval: str
+    published_at: int
+    offered_until: int
+
+    def lineage(self) -> dict[str, Any]:
+        """What it was made from, on what, by whom vouched: the facts as a document."""
+        facts: dict[str, Any] = json.loads(self.facts)
+        return facts
+
+    def document(self) -> dict[str, Any]:
+        """The model as JSON values, its facts among them as a document."""
+        return {**dataclasses.asdict(self), "facts": self.lineage()}
+
+
+@dataclass(frozen=True, slots=True)
 class Published(Resource):
-    """A dataset version that a publication made, or found already there."""
+    """A version that a publication made, or found already there."""
 
     name: str
     version: str
@@ -192,7 +240,7 @@ class Progress(Resource):
     reconnects: int = 0
 
 
-_PARTS: dict[str, type[Resource]] = {"columns": Column, "findings": Finding, "decisions": Decision}
+_PARTS: dict[str, type[Resource]] = {"columns": Column, "files": ModelFile, "findings": Finding, "decisions": Decision}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -20,10 +20,14 @@ import grpc
 
 from gateway.errors import IntegrityError, PeerError, PeerUnavailableError, TdzError
 from gateway.model import limits
+from gateway.model.artifact import ModelDescription
+from gateway.model.dataset import Description
+from gateway.model.described import parse_description
 from gateway.model.statements import StreamEnd
 from gateway.sdk.resources import Progress
 from gateway.sdk.session import FLIGHT, Session
 from gateway.storage.arrow_chunks import decode_chunk, join_message, read_schema_message
+from gateway.storage.versions import check_parts
 from gateway.v1 import exchange_pb2, flight_pb2
 from gateway.wire import frames
 from gateway.wire.status import from_rpc
@@ -52,6 +56,8 @@ class Opened:
     rows: int
     bytes: int
     chunks: int
+    description: Description | ModelDescription
+    version: str
 
 
 async def open_transfer(session: Session, agreement: str, transfer: str, first_chunk: int) -> Opened:
@@ -59,12 +65,13 @@ async def open_transfer(session: Session, agreement: str, transfer: str, first_c
 
     Raises:
         TdzError: the gateway refused; DeniedError where policy has changed since the agreement.
-        IntegrityError: the schema it sent is none.
+        IntegrityError: the schema, manifest or descriptive part that it sent is none, or they do not belong together.
     """
     response = await session.call(
         session.exchange.OpenTransfer,
         exchange_pb2.OpenTransferRequest(agreement=agreement, transfer=transfer, first_chunk=first_chunk),
     )
+    manifest = check_parts(response.manifest, response.schema, response.description)
     return Opened(
         agreement=agreement,
         transfer=response.transfer,
@@ -73,6 +80,8 @@ async def open_transfer(session: Session, agreement: str, transfer: str, first_c
         bytes=response.bytes,
         chunks=response.chunks,
         ticket=response.ticket,
+        description=parse_description(response.description),
+        version=manifest.version,
     )
 
 
@@ -148,7 +157,7 @@ class ChunkStream:
 
     async def _reopen(self) -> Opened:
         opened = await open_transfer(self._session, self.opened.agreement, self.opened.transfer, self._tree.size)
-        if opened.transfer != self.opened.transfer or not opened.schema.equals(self.opened.schema):
+        if opened.transfer != self.opened.transfer or opened.version != self.opened.version:
             raise IntegrityError("the gateway resumed another transfer than was asked for", remedy=_PULL_AGAIN)
         return opened
 

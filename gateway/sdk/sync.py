@@ -68,6 +68,7 @@ class Pull(Face[AsyncPull]):
     to_pandas = blocking(AsyncPull.to_pandas)
     to_duckdb = blocking(AsyncPull.to_duckdb)
     to_file = blocking(AsyncPull.to_file)
+    to_directory = blocking(AsyncPull.to_directory)
     close = blocking(AsyncPull.close)
 
     @property
@@ -79,6 +80,11 @@ class Pull(Face[AsyncPull]):
     def agreement(self) -> str:
         """The agreement's id."""
         return self._core.agreement
+
+    @property
+    def resource(self) -> str:
+        """What is pulled: `datasets/{id}` or `models/{id}`."""
+        return self._core.resource
 
     @property
     def schema(self) -> Any:
@@ -141,6 +147,9 @@ class Zone(Face[AsyncZone]):
 
     datasets = blocking(AsyncZone.datasets)
     dataset = blocking(AsyncZone.dataset)
+    models = blocking(AsyncZone.models)
+    model = blocking(AsyncZone.model)
+    publish_model = blocking(AsyncZone.publish_model)
     verify = blocking(AsyncZone.verify)
     withdraw = blocking(AsyncZone.withdraw)
     publish = blocking(AsyncZone.publish)

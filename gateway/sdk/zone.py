@@ -13,8 +13,10 @@ from gateway.config import Profile
 from gateway.errors import DeniedError, NotFoundError, PeerUnavailableError, ReviewError
 from gateway.model import limits
 from gateway.model.dataset import Publication
+from gateway.sdk.access import AsyncAccess, show_agreement
+from gateway.sdk.models import publish_model
 from gateway.sdk.pull import AsyncPull
-from gateway.sdk.resources import AccessRequest, Agreement, Dataset, Progress, Published, Transfer
+from gateway.sdk.resources import AccessRequest, Agreement, Dataset, Model, Progress, Published, Transfer
 from gateway.sdk.session import Session
 from gateway.sdk.sources import open_rows, read_publication
 from gateway.sdk.stream import ProgressCallback
@@ -26,54 +28,6 @@ Scope = Literal["", "own", "peer"]
 _NEGOTIATION_DEADLINE_S: Final = limits.RPC_DEADLINE_S + limits.CONFIRM_BEFORE_S
 _ATTEMPTS: Final = 3
 _RETRY_DELAY_S: Final = 0.3
-
-
-class AsyncAccess:
-    """An agreement in force, with the request that brought it.
-
-    Args:
-        session: the caller's.
-        request: the request as the gateway answered it; None where the agreement was found by its id.
-        agreement: the agreement's id.
-    """
-
-    def __init__(self, session: Session, request: AccessRequest | None, agreement: str) -> None:
-        self._session = session
-        self.request = request
-        self.agreement = agreement
-
-    def __repr__(self) -> str:
-        return f"<Access by agreement {self.agreement}>"
-
-    async def pull(
-        self,
-        *,
-        transfer: str = "",
-        progress: ProgressCallback | None = None,
-        stall_s: float = limits.LEASE_S,
-    ) -> AsyncPull:
-        """Open a transfer: a new one, or where one of this agreement is unfinished, that one.
-
-        Args:
-            transfer: id of a transfer of the caller's to read again.
-            progress: called with `Progress` after every chunk, on the SDK's event loop; it must not block.
-            stall_s: without a verified chunk for so long, reconnects included, the pull gives up.
-
-        Raises:
-            DeniedError: policy has changed since; findings say which rule.
-            TdzError: any other refusal.
-        """
-        return await AsyncPull.open(
-            self._session, self.agreement, transfer=transfer, progress=progress, stall_s=stall_s
-        )
-
-    async def show(self) -> Agreement:
-        """The agreement as the gateway has it.
-
-        Raises:
-            NotFoundError: it is none of the caller's.
-        """
-        return await _agreement(self._session, self.agreement)
 
 
 class AsyncZone:
@@ -118,8 +72,19 @@ class AsyncZone:
         request = catalog_pb2.GetDatasetRequest(name=resource_name(name))
         return Dataset.of(await self.session.call(self.session.catalog.GetDataset, request))
 
+    async def models(self, query: str = "", *, scope: Scope = "") -> list[Model]:
+        """Own and offered models, sorted by zone and name; see `datasets`."""
+        request = catalog_pb2.ListModelsRequest(query=query, scope=scope)
+        found = await self.session.pages(self.session.catalog.ListModels, request, "models")
+        return [Model.of(each) for each in found]
+
+    async def model(self, name: str) -> Model:
+        """One model, by `models/{id}` or its id, with its files and provenance."""
+        request = catalog_pb2.GetModelRequest(name=name if "/" in name else f"models/{name}")
+        return Model.of(await self.session.call(self.session.catalog.GetModel, request))
+
     async def verify(self, name: str, *, progress: ProgressCallback | None = None) -> str:
-        """Have the gateway hash every stored chunk of an own dataset again.
+        """Have the gateway hash every stored chunk of an own dataset or model again.
 
         Returns:
             The root over the chunk digests.
@@ -136,7 +101,7 @@ class AsyncZone:
         return root
 
     async def withdraw(self, name: str) -> None:
-        """Take an own dataset out of the catalog; agreements in force stay."""
+        """Take an own dataset or model out of the catalog; agreements in force stay."""
         request = catalog_pb2.WithdrawDatasetRequest(name=resource_name(name))
         await self.session.call(self.session.catalog.WithdrawDataset, request)
 
@@ -170,6 +135,27 @@ class AsyncZone:
         finally:
             await asyncio.to_thread(reader.close)
 
+    async def publish_model(
+        self,
+        directory: Path | str,
+        manifest: Path | str | Mapping[str, Any],
+        *,
+        progress: ProgressCallback | None = None,
+    ) -> Published:
+        """Sign a directory of weights and publish it; the same files again store nothing twice.
+
+        Args:
+            directory: the model's files; only weights and text.
+            manifest: a YAML file, or its content.
+            progress: called with `Progress` after every frame that was sent.
+
+        Raises:
+            ManifestError: file, line, field and remedy.
+            ArtifactError: a file that no model may hold, by name.
+            ConfigError: the profile names no signing key.
+        """
+        return await publish_model(self.session, Path(directory), manifest, progress=progress)
+
     async def request(
         self,
         resource: str,
@@ -181,7 +167,7 @@ class AsyncZone:
         """Ask for access; answers when both zones have decided and the agreement is in force.
 
         Args:
-            resource: `datasets/{id}` or its id.
+            resource: `datasets/{id}`, its id, or `models/{id}`.
             purpose: a purpose of the policy input such as research.
             mechanisms: references of registered legal mechanisms that the request relies on.
             request_id: repeating a request with the same id gives the same answer for seven days; made up
@@ -241,7 +227,7 @@ class AsyncZone:
 
     async def agreement(self, agreement: str) -> Agreement:
         """One agreement, by `agreements/{id}` or its id."""
-        return await _agreement(self.session, agreement.removeprefix("agreements/"))
+        return await show_agreement(self.session, agreement.removeprefix("agreements/"))
 
     async def transfers(self, *, agreement: str = "") -> list[Transfer]:
         """Transfers, newest first; only those of one agreement where it is given."""
@@ -290,7 +276,7 @@ class AsyncZone:
         """Pull under an agreement in force, without a new request.
 
         Args:
-            what: `agreements/{id}`, its id, or `datasets/{id}` for the newest agreement in force on it.
+            what: `agreements/{id}`, its id, or `datasets/{id}` or `models/{id}` for the newest agreement in force on it.
             transfer: see `AsyncAccess.pull`.
             progress: see `AsyncAccess.pull`.
             stall_s: see `AsyncAccess.pull`.
@@ -352,11 +338,6 @@ async def connect_async(profile: Profile | Path | str) -> AsyncZone:
 def resource_name(text: str) -> str:
     """The resource name of a dataset: `datasets/{id}` for a bare id."""
     return text if "/" in text else f"datasets/{text}"
-
-
-async def _agreement(session: Session, agreement: str) -> Agreement:
-    message = exchange_pb2.GetAgreementRequest(id=agreement)
-    return Agreement.of(await session.call(session.exchange.GetAgreement, message))
 
 
 async def _with_deadline(messages: AsyncIterator[Any], call: Any) -> AsyncIterator[Any]:

@@ -160,8 +160,8 @@ class FlightService:
             raise InputError(
                 "DoPut publishes by command", remedy="FlightDescriptor.for_command(<publication as canonical JSON>)"
             )
-        if len(descriptor.cmd) > limits.MANIFEST_MAX:
-            raise InputError(f"a publication has at most {limits.MANIFEST_MAX} bytes")
+        if len(descriptor.cmd) > limits.MODEL_SUBMISSION_MAX:  # each kind has its own bound below this
+            raise InputError(f"a publication has at most {limits.MODEL_SUBMISSION_MAX} bytes")
         published = await self._publisher.publish(who, descriptor.cmd, _messages(frame, requests))
         manifest = published.manifest
         result: dict[str, canonical.JsonValue] = {

@@ -61,13 +61,13 @@ def write_parts(descriptor: int, parts: Sequence[Bytes]) -> None:
             views[position] = views[position][written:]
 
 
-def write_new(path: Path, parts: Sequence[Bytes]) -> None:
+def write_new(path: Path, parts: Sequence[Bytes], *, mode: int = 0o600) -> None:
     """Write a file that does not exist yet and sync its contents (not its name).
 
     Raises:
         OSError: as the system gave it; the file is gone then.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
             write_parts(descriptor, parts)
