@@ -6,7 +6,7 @@ that it answered with. Calls may be repeated: the other gateway gives the same a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,9 +52,9 @@ class RunPeer(Protocol):
         """Send this zone's part of a round; the other's ledger size once it has accepted and stored it."""
 
     def fetch_update(
-        self, run: str, round_: int, offset: int, ledger_size: int, deadline_s: float
-    ) -> AbstractAsyncContextManager[AsyncIterator[Part]]:
-        """The other zone's part of a round, once it is there; gives one part. Leaving the context ends the call."""
+        self, run: str, round_: int, ledger_size: int, deadline_s: float
+    ) -> AbstractAsyncContextManager[Part]:
+        """The other zone's part of a round, once it is there. Leaving the context ends the call."""
 
     async def end_run(self, run: str, state: str, reason: str, ledger_size: int) -> int:
         """Tell it that the run has ended here; its ledger size."""

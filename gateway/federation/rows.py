@@ -87,7 +87,6 @@ class PartRow:
     digest: str
     bytes: int
     statement: str
-    ledger_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +175,29 @@ def put_part(connection: Connection, part: Mapping[str, Any]) -> None:
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["run_id", "round", "direction"],
-            set_={name: statement.excluded[name] for name in ("digest", "bytes", "statement", "ledger_size")},
+            set_={name: statement.excluded[name] for name in ("digest", "bytes", "statement")},
             where=run_parts.c.statement == "",
         )
     )
+
+
+def told(connection: Connection, identifier: str) -> None:
+    """The other zone knows that the run has ended."""
+    connection.execute(update(runs).where(runs.c.id == identifier).values(told=1))
+
+
+def add_bytes(connection: Connection, part: Mapping[str, Any], column: str) -> None:
+    """Count a part's bytes among those that crossed the border; the sums and each round once."""
+    counted = {column: runs.c[column] + part["bytes"]}
+    connection.execute(update(runs).where(runs.c.id == part["run_id"]).values(**counted))
+
+
+def complete_round(connection: Connection, identifier: str, round_: int, **values: Any) -> bool:
+    """Say that a round is completed; one that is already behind stays so."""
+    query = update(runs).where(
+        runs.c.id == identifier, runs.c.round == round_ - 1, runs.c.state == RunState.RUNNING.value
+    )
+    return connection.execute(query.values(round=round_, **values)).rowcount == 1
 
 
 def put_round(connection: Connection, row: Mapping[str, Any]) -> None:

@@ -108,9 +108,7 @@ def advance(state: RunState, event: RunEvent) -> RunState:
 
 # --- what a partner asks for ----------------------------------------------------------------------------
 
-DecimalText = Annotated[
-    str, StringConstraints(max_length=40, pattern=r"^-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,18})?$")
-]
+DecimalText = Annotated[str, StringConstraints(max_length=40, pattern=r"^-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,18})?$")]
 """A number as text: canonical JSON has no floats, and every reader must read the same number."""
 
 DatasetName = Annotated[str, StringConstraints(pattern=r"^datasets/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -188,9 +186,9 @@ class RunSpec(Part):
     norm_bound: DecimalText
     seed: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 0
     device: Literal["auto", "cpu", "cuda", "npu"] = "auto"
-    round_deadline_s: Annotated[
-        int, Field(ge=limits.RUN_ROUND_DEADLINE_MIN_S, le=limits.RUN_ROUND_DEADLINE_MAX_S)
-    ] = 600
+    round_deadline_s: Annotated[int, Field(ge=limits.RUN_ROUND_DEADLINE_MIN_S, le=limits.RUN_ROUND_DEADLINE_MAX_S)] = (
+        600
+    )
     min_rows: Annotated[int, Field(ge=limits.RUN_MIN_ROWS, le=limits.ROWS_MAX)] = 30
     purpose: Purpose
     mechanisms: Annotated[
@@ -224,6 +222,11 @@ class RunSpec(Part):
     def encode(self) -> bytes:
         """The canonical JSON that `parse` reads."""
         return canonical.encode(self.document())
+
+    def without_texts(self) -> Self:
+        """The run without what its partner wrote freely: so it may stand on a ledger."""
+        plain = self.result.model_copy(update={"title": self.name, "description": "", "terms": None})
+        return self.model_copy(update={"result": plain})
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -314,6 +317,6 @@ def _numbers_as_text(document: Any) -> Any:
 def _text(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124  only NaN differs from itself
+    if value != value or value in (float("inf"), float("-inf")):
         return str(value)
     return format(Decimal(repr(value)), "f")

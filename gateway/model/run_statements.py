@@ -54,9 +54,7 @@ class RunDecisions(Statement):
 
     run: Uuid7
     effect: Literal["allow", "review", "deny"]
-    decisions: Annotated[
-        tuple[JobDecision, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DECISIONS_MAX)
-    ]
+    decisions: Annotated[tuple[JobDecision, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DECISIONS_MAX)]
 
 
 class RunProposal(Statement):
@@ -96,7 +94,10 @@ class RunDecisionIds(Part):
 
 
 class RunAgreement(Statement):
-    """What a run is bound to: in force once the participant has recorded it with both signatures."""
+    """What a run is bound to: in force once the participant has recorded it with both signatures.
+
+    Its `spec` is without the texts that the partner wrote freely; `spec_digest` is over the whole.
+    """
 
     kind = "run-agreement"
 
@@ -105,6 +106,7 @@ class RunAgreement(Statement):
     coordinator_zone: ZoneName
     participant_zone: ZoneName
     spec: RunSpec
+    spec_digest: Digest
     app_digest: Digest
     datasets: Datasets
     decisions: RunDecisionIds

@@ -16,9 +16,9 @@ from pydantic_core import PydanticCustomError
 
 from gateway.errors import PeerError
 from gateway.model import canonical, limits
-from gateway.model.described import AnyDescription, resource_of
 from gateway.model.dataset import DatasetManifest
 from gateway.model.decision import Decision
+from gateway.model.described import AnyDescription, resource_of
 from gateway.model.obligation import Obligation
 from gateway.model.policy_facts import (
     Digest,

@@ -253,7 +253,6 @@ run_parts = Table(
     Column("digest", String(64), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("statement", Text, nullable=False),  # the run-update's envelope; empty until it is released
-    Column("ledger_size", BigInteger, nullable=False, default=0),  # of the sender's log, covers the release
 )
 
 run_rounds = Table(

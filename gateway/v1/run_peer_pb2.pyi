@@ -53,16 +53,14 @@ class SendParametersResponse(_message.Message):
     def __init__(self, ledger_size: _Optional[int] = ...) -> None: ...
 
 class FetchUpdateRequest(_message.Message):
-    __slots__ = ("run", "round", "offset", "ledger_size")
+    __slots__ = ("run", "round", "ledger_size")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
-    OFFSET_FIELD_NUMBER: _ClassVar[int]
     LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
-    offset: int
     ledger_size: int
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., offset: _Optional[int] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., ledger_size: _Optional[int] = ...) -> None: ...
 
 class EndRunRequest(_message.Message):
     __slots__ = ("run", "state", "reason", "ledger_size")
