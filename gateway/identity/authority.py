@@ -182,17 +182,54 @@ class ZoneAuthority:
             InputError: the identity is another zone's, the key of another kind, or names do not fit the role.
             ConfigError: the CA has expired.
         """
-        if identity.zone != self.zone:
-            raise InputError(f"{identity.uri} is not of zone {self.zone}", remedy="ask that zone's administrator")
         gateway = identity.role is Role.GATEWAY
         if bool(names) != gateway:
             raise InputError("a gateway's certificate has names, and no other", remedy="mend gateway.names")
-        until = min(now + life, self.certificate.not_valid_after_utc)
-        if until <= now:
-            raise ConfigError(f"the CA of {self.zone} has expired", remedy="make a new zone and pair it again")
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if gateway:
             usage.append(ExtendedKeyUsageOID.SERVER_AUTH)
+        return self._certify(identity, key, usage, names, now=now, life=life)
+
+    def issue_signing(
+        self,
+        identity: Identity,
+        key: ec.EllipticCurvePublicKey,
+        *,
+        now: datetime.datetime,
+        life: datetime.timedelta = CERTIFICATE_LIFE,
+    ) -> x509.Certificate:
+        """Issue a certificate for signing models and what is said of them: codeSigning alone, so that it opens no
+        connection, and no name but the URI.
+
+        Args:
+            identity: the holder, a partner of this zone or its gateway.
+            key: the holder's signing key, P-256; never one that it presents in TLS, which the caller makes sure of.
+            now: with its time zone.
+            life: how long it is valid; never longer than the CA.
+
+        Raises:
+            InputError: the identity is another zone's or signs nothing, or the key is of another kind.
+            ConfigError: the CA has expired.
+        """
+        if identity.role not in (Role.PARTNER, Role.GATEWAY):
+            raise InputError(f"a {identity.role.value} signs no models", remedy="a signing key is a partner's")
+        return self._certify(identity, key, [ExtendedKeyUsageOID.CODE_SIGNING], (), now=now, life=life)
+
+    def _certify(
+        self,
+        identity: Identity,
+        key: ec.EllipticCurvePublicKey,
+        usage: Sequence[x509.ObjectIdentifier],
+        names: Sequence[str],
+        *,
+        now: datetime.datetime,
+        life: datetime.timedelta,
+    ) -> x509.Certificate:
+        if identity.zone != self.zone:
+            raise InputError(f"{identity.uri} is not of zone {self.zone}", remedy="ask that zone's administrator")
+        until = min(now + life, self.certificate.not_valid_after_utc)
+        if until <= now:
+            raise ConfigError(f"the CA of {self.zone} has expired", remedy="make a new zone and pair it again")
         alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri)]
         alternatives += [_general_name(name) for name in names]
         public = require_p256(key)
