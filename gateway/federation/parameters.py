@@ -75,8 +75,7 @@ class Parameters(Mapping[str, Array]):
         if not isinstance(other, Parameters):
             return NotImplemented
         return self.layout == other.layout and all(
-            memoryview(array.reshape(-1)).cast("B") == memoryview(other[name].reshape(-1)).cast("B")
-            for name, array in self.arrays.items()
+            _bytes(array) == _bytes(other[name]) for name, array in self.arrays.items()
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays may be large; `digest` is what to compare by
@@ -99,7 +98,7 @@ class Parameters(Mapping[str, Array]):
         """The container's bytes in order, in pieces of at most `piece` bytes, without a copy of the arrays."""
         yield memoryview(_header(self.layout)[0])
         for array in self.arrays.values():
-            view = memoryview(array.reshape(-1)).cast("B")
+            view = _bytes(array)
             for start in range(0, len(view), piece):
                 yield view[start : start + piece]
 
@@ -141,7 +140,7 @@ def read_parameters(read: Callable[[int], bytes], *, size: int, expected: Layout
     arrays: dict[str, Array] = {}
     for name, code, shape in layout:
         array: Array = np.empty(shape, dtype=DTYPES[code])
-        _fill(read, memoryview(array.reshape(-1)).cast("B"))
+        _fill(read, _bytes(array))
         arrays[name] = array
     return Parameters(arrays)
 
@@ -257,6 +256,11 @@ def _fill(read: Callable[[int], bytes], into: memoryview) -> None:
             raise IntegrityError("a parameters file is longer than it was said to be")
         into[place : place + len(piece)] = piece
         place += len(piece)
+
+
+def _bytes(array: Array) -> memoryview:
+    view: memoryview = array.reshape(-1).data
+    return view.cast("B")
 
 
 def _shown(name: object) -> str:

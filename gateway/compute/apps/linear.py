@@ -151,7 +151,7 @@ def _loss(output: Matrix, target: Target, spec: LinearSpec) -> tuple[float, Matr
 def _classes(output: Matrix) -> npt.NDArray[np.int64]:
     if output.shape[1] == 1:
         return (output[:, 0] > 0).astype(np.int64)
-    return output.argmax(axis=1)
+    return np.asarray(output.argmax(axis=1), dtype=np.int64)
 
 
 def _on_cpu(device: str) -> None:
