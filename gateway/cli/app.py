@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from gateway.cli import agreement, dataset, mechanism, model, participant, pull, request, transfer
+from gateway.cli import accelerators, agreement, dataset, mechanism, model, participant, pull, request, transfer
 from gateway.cli.demo import command
 
 _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -37,6 +37,7 @@ _ORDER: Final = (
     "agreement",
     "transfer",
     "policy",
+    "accelerators",
 )
 
 
@@ -112,3 +113,4 @@ app.add_typer(request.app, name="request")
 app.command("pull")(pull.pull)
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(transfer.app, name="transfer")
+app.command("accelerators")(accelerators.accelerators)

@@ -110,3 +110,19 @@ MODEL_SIGNATURE_MAX: Final = 384 * KIB  # the Sigstore bundle; it names every fi
 MODEL_SUBMISSION_MAX: Final = 768 * KIB  # what a publisher sends: the descriptive part, terms and some room
 PROVENANCE_STATEMENTS_MAX: Final = 8
 PROVENANCE_ENVELOPE_MAX: Final = 64 * KIB
+
+# federated runs: parameters, updates and what a worker reads
+PARAMETERS_MAX: Final = 4 * 1024 * MIB  # one container file
+PARAMETERS_HEADER_MAX: Final = 1 * MIB
+PARAMETER_ARRAYS_MAX: Final = 4_096
+PARAMETER_DIMENSIONS_MAX: Final = 8
+PARAMETER_NAME_MAX_CHARS: Final = 128
+EXAMPLES_MAX: Final = 1_000_000_000_000  # behind one update
+ROUNDS_MAX: Final = 10_000
+LOCAL_EPOCHS_MAX: Final = 1_000
+FEATURES_MAX: Final = 4_096
+CLASSES_MAX: Final = 1_000
+TRAINING_CELLS_MAX: Final = 1 << 28  # rows times features of one dataset: 2 GiB as float64
+COMPUTE_FRAME_MAX: Final = 4 * MIB  # an order to a training process, or its answer
+COMPUTE_MEMORY_MAX: Final = 8 * 1024 * MIB  # resident, of one training process
+COMPUTE_START_S: Final = 30.0
