@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -98,6 +98,15 @@ class Trainer(Protocol):
             scaling: what `total` wrote; None leaves features as they are.
             out: where the update goes.
             deadline_s: seconds.
+        """
+
+    async def evaluate(self, work: Work, parameters: tuple[Path, str], scaling: Path | None) -> Mapping[str, str]:
+        """Loss and quality of given parameters on the zone's own rows: names and decimal texts.
+
+        Args:
+            work: the zone's part.
+            parameters: file and digest.
+            scaling: what `total` wrote; None leaves features as they are.
         """
 
     async def close(self) -> None:

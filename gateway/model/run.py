@@ -7,7 +7,6 @@ coordinator is the zone of the partner that starts the run, the participant is t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -15,10 +14,11 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.errors import REASON_STATUS, ConflictError, ManifestError
+from gateway.errors import REASON_STATUS, ConflictError, InputError, ManifestError
 from gateway.model import canonical, limits, manifest_yaml
 from gateway.model.canonical import CanonicalError
 from gateway.model.dataset import Slug
+from gateway.model.decimals import DecimalText, decimal_text
 from gateway.model.policy_facts import Identifier, OptionalText, Part, Purpose, Text, ZoneName, as_tuple
 from gateway.model.terms import Terms
 
@@ -108,8 +108,8 @@ def advance(state: RunState, event: RunEvent) -> RunState:
 
 # --- what a partner asks for ----------------------------------------------------------------------------
 
-DecimalText = Annotated[str, StringConstraints(max_length=40, pattern=r"^-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,18})?$")]
-"""A number as text: canonical JSON has no floats, and every reader must read the same number."""
+MeasuredText = Annotated[str, StringConstraints(max_length=400, pattern=r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$")]
+"""A measured figure as `gateway.model.decimals.measured_text` writes it."""
 
 DatasetName = Annotated[str, StringConstraints(pattern=r"^datasets/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 ColumnName = Text
@@ -211,9 +211,9 @@ class RunSpec(Part):
             raise PydanticCustomError("target", "the target is among the features")
         if len(self.classes) == 1:
             raise PydanticCustomError("classes", "classes: none for a regression, else at least two")
-        if Decimal(self.norm_bound) <= 0 or Decimal(self.local.rate) <= 0:
+        if "0" in {self.norm_bound, self.local.rate}:
             raise PydanticCustomError("positive", "norm_bound and local.rate are greater than zero")
-        if (Decimal(self.local.proximal) > 0) != (self.strategy == "FedProx") or Decimal(self.local.proximal) < 0:
+        if (self.local.proximal != "0") != (self.strategy == "FedProx"):
             raise PydanticCustomError("proximal", "local.proximal is greater than zero for FedProx, and for it alone")
         if self.strategy == "FedSGD" and (self.local.epochs, self.local.batch) != (1, 0):
             raise PydanticCustomError("fedsgd", "FedSGD takes one step on all rows: local.epochs 1, local.batch 0")
@@ -315,8 +315,10 @@ def _numbers_as_text(document: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
+    """A number as documents hold it; what cannot be held stays as it is, and the model says what is wrong with it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    if value != value or value in (float("inf"), float("-inf")):
-        return str(value)
-    return format(Decimal(repr(value)), "f")
+    try:
+        return decimal_text(value)
+    except InputError:
+        return value

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from gateway.model import limits
 from gateway.model.decision import Decision
 from gateway.model.policy_facts import Digest, Identifier, Part, Recipient, Text, UnixSeconds, ZoneName, as_tuple
-from gateway.model.run import DatasetName, DecimalText, RunSpec
+from gateway.model.run import DatasetName, MeasuredText, RunSpec
 from gateway.model.statements import Count, Statement, Uuid7
 
 Ids = Annotated[tuple[Uuid7, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DECISIONS_MAX)]
@@ -133,7 +133,7 @@ class Metric(Part):
     """One number about a zone's training, over all of its rows."""
 
     name: Text
-    value: DecimalText
+    value: MeasuredText
 
 
 class RunUpdate(Statement):
