@@ -272,10 +272,9 @@ class FileCheck:
         return self._content.lengths if isinstance(self._content, _Safetensors) else array("Q")
 
     def cuts(self) -> Iterator[int]:
-        """The lengths of the file's runs, one chunk each; for safetensors the header must have been fed."""
-        return cut(self.size, self.header, self.tensors)
+        """The lengths of the file's runs, one chunk each.
 
-    @property
-    def is_safetensors(self) -> bool:
-        """Whether the cuts depend on a header."""
-        return isinstance(self._content, _Safetensors)
+        Ask once the first run was fed, from which a safetensors header's length is known. Its tensors are read
+        when their cuts are asked for, and must have been fed by then.
+        """
+        return cut(self.size, self.header, self.tensors)

@@ -14,8 +14,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from gateway.errors import ConflictError, NotFoundError
 from gateway.model import canonical, limits
-from gateway.model.described import AnyDescription, description_of, resource_of
 from gateway.model.dataset import DatasetManifest
+from gateway.model.described import AnyDescription, description_of, resource_of
 from gateway.model.terms import Terms
 from gateway.state import StateStore
 from gateway.state.schema import peer_cards, resources

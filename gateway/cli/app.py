@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from gateway.cli import accelerators, agreement, dataset, mechanism, model, participant, pull, request, transfer
+from gateway.cli import accelerators, agreement, dataset, mechanism, participant, pull, request, transfer
 from gateway.cli.demo import command
 
 _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {

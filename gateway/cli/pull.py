@@ -16,8 +16,12 @@ from gateway.errors import PeerUnavailableError
 
 
 def pull(
-    what: Annotated[str, typer.Argument(metavar="NAME|AGREEMENT", help="datasets/ID, models/ID, agreements/ID or an id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to: .parquet, .arrow or .csv; a new directory for a model.")],
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|AGREEMENT", help="datasets/ID, models/ID, agreements/ID or an id.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where to: .parquet, .arrow or .csv; a new directory for a model.")
+    ],
     format_: Annotated[
         str, typer.Option("--format", "-f", help="parquet, arrow or csv, where the suffix does not say.")
     ] = "",
@@ -25,10 +29,10 @@ def pull(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pull a dataset or model under an agreement in force; a cut connection is taken up again by itself.
+    """Pull a dataset or model under an agreement in force; a cut connection is taken up again.
 
-    File or directory appear under their name only when everything was verified. Stopped half way (exit code 3), the same
-    command goes on: chunks that your zone has verified do not cross the border again.
+    File or directory appear under their name only when everything was verified. Stopped half way (exit code 3), the
+    same command goes on: chunks that your zone has verified do not cross the border again.
 
     Example: tdz pull datasets/nyc-flights -o flights.parquet
     """

@@ -29,7 +29,6 @@ from gateway.model.policy_input import (
 )
 from gateway.state.schema import decision_inputs
 
-
 Subject: TypeAlias = DatasetFacts | ModelFacts
 """What crosses."""
 

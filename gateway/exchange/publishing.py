@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from gateway.artifacts.publishing import ModelPublishSession
 from gateway.catalog.register import Published as CatalogEntry
 from gateway.errors import DataFileError, InputError, LimitError, ManifestError, TdzError
 from gateway.exchange.house import House
@@ -25,6 +26,7 @@ from gateway.model.dataset import Publication
 from gateway.model.described import parse_description
 from gateway.model.participant import Identity
 from gateway.storage.ipc_frames import END_OF_STREAM, decoded_bytes, join_message, join_schema, read_batch_header
+from gateway.storage.model_chunks import MODEL_SCHEMA, read_model_batch
 from gateway.storage.publishing import Published, PublishSession
 
 _QUEUE: Final = 4  # messages between the wire and the thread that reads them
@@ -93,6 +95,19 @@ class _Pipe:
         self.closed = True
 
 
+class _Session(Protocol):
+    """Takes what is published, from one thread."""
+
+    def write(self, batch: Any) -> None:
+        """Take a record batch."""
+
+    def finish(self) -> Published:
+        """Make the version visible."""
+
+    def abort(self) -> None:
+        """End without a version; may be called at any time."""
+
+
 class _ModelRows:
     """Hands a model's rows on, each of them one chunk's bytes."""
 
@@ -103,10 +118,9 @@ class _ModelRows:
             raise DataFileError("a model is sent as one column `data` of large_binary", remedy="tdz model publish DIR")
 
     def write(self, batch: Any) -> None:
-        """Take some chunks."""
+        """Take the next chunk."""
         batch.validate(full=True)
-        for value in batch.column(0):
-            self._session.write(memoryview(value.as_buffer()))
+        self._session.write(read_model_batch(batch))
 
     def finish(self) -> Published:
         """Make the version visible."""
@@ -163,7 +177,8 @@ class Publisher:
                 remedy="ask the administrator for `tdz participant add`",
             )
         pipe = _Pipe()
-        work = asyncio.ensure_future(asyncio.to_thread(self._write, pipe, publication))
+        begin = await self._begin(publication)
+        work = asyncio.ensure_future(asyncio.to_thread(self._write, pipe, begin))
         try:
             await self._feed(pipe, messages, work)
             published = await work
@@ -216,15 +231,22 @@ class Publisher:
         if decoded_bytes(header, memoryview(message.body)) > _BATCH_DECODED_MAX:
             raise LimitError(f"a record batch decompresses to more than {_BATCH_DECODED_MAX} bytes")
 
-    def _write(self, pipe: _Pipe, publication: Publication | ModelSubmission) -> Published:
+    async def _begin(self, publication: Publication | ModelSubmission) -> Callable[[Any], _Session]:
+        """How to begin once the schema is here."""
         house = self._house
-        session: PublishSession | _ModelRows | None = None
+        if isinstance(publication, Publication):
+            rows = publication
+            return lambda schema: PublishSession(house.chunks, house.versions, schema, rows)
+        submission, trust, now = publication, await house.trust(), house.clock()
+        return lambda schema: _ModelRows(
+            ModelPublishSession(house.chunks, house.versions, submission, trust, now), schema
+        )
+
+    def _write(self, pipe: _Pipe, begin: Callable[[Any], _Session]) -> Published:
+        session: _Session | None = None
         try:
             with ipc.open_stream(pa.PythonFile(pipe, mode="r")) as reader:
-                if isinstance(publication, ModelSubmission):
-                    session = _ModelRows(ModelPublishSession(house.chunks, house.versions, publication), reader.schema)
-                else:
-                    session = PublishSession(house.chunks, house.versions, reader.schema, publication)
+                session = begin(reader.schema)
                 for batch in reader:
                     session.write(batch)
             return session.finish()

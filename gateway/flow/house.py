@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.artifacts.provenance import appraise
+from gateway.artifacts.appraisal import appraise
 from gateway.artifacts.trust import Trust
 from gateway.catalog.register import ResourceRegister
 from gateway.decisions.inputs import KeptDecision, Subject
@@ -29,9 +29,9 @@ from gateway.identity.registry import Registry
 from gateway.identity.statements import Party, StatementSigner, verify_statement
 from gateway.journal import Journal
 from gateway.model import canonical, limits
-from gateway.model.described import AnyDescription
 from gateway.model.dataset import Description
 from gateway.model.decision import Finding
+from gateway.model.described import AnyDescription
 from gateway.model.obligation import Obligation
 from gateway.model.participant import Identity, Participant
 from gateway.model.policy_facts import Exporter, Recipient, Site
@@ -152,7 +152,7 @@ class ZoneHouse(Generic[P]):
         self._participants = participants
         self.mechanisms = mechanisms
         self.catalog = catalog
-        self._trust = trust
+        self.trust = trust
         self.chunks = chunks
         self.versions = versions
         self.landings = landings
@@ -283,7 +283,7 @@ class ZoneHouse(Generic[P]):
         description = described.description
         if isinstance(description, Description):
             return description.facts(described.version)
-        trust = await self._trust()
+        trust = await self.trust()
         return await asyncio.to_thread(
             appraise, description, version=described.version, published_at=described.published_at, trust=trust
         )

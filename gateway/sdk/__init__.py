@@ -20,6 +20,7 @@ from gateway.errors import (
     ReviewError,
     TdzError,
 )
+from gateway.sdk.access import AsyncAccess
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import (
     AccessRequest,
@@ -28,12 +29,14 @@ from gateway.sdk.resources import (
     Dataset,
     Decision,
     Finding,
+    Model,
+    ModelFile,
     Progress,
     Published,
     Transfer,
 )
 from gateway.sdk.sync import Access, Pull, Zone, connect
-from gateway.sdk.zone import AsyncAccess, AsyncZone, connect_async
+from gateway.sdk.zone import AsyncZone, connect_async
 
 __all__ = [
     "Access",
@@ -50,6 +53,8 @@ __all__ = [
     "DeniedError",
     "Finding",
     "IntegrityError",
+    "Model",
+    "ModelFile",
     "NotFoundError",
     "PeerUnavailableError",
     "Progress",

@@ -14,10 +14,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from gateway.config import Profile
 from gateway.model.participant import Identity
+from gateway.sdk.access import AsyncAccess
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import AccessRequest, Progress
 from gateway.sdk.runtime import Runtime
-from gateway.sdk.zone import AsyncAccess, AsyncZone, connect_async
+from gateway.sdk.zone import AsyncZone, connect_async
 
 A = TypeVar("A")
 P = ParamSpec("P")

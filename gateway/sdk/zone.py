@@ -276,7 +276,7 @@ class AsyncZone:
         """Pull under an agreement in force, without a new request.
 
         Args:
-            what: `agreements/{id}`, its id, or `datasets/{id}` or `models/{id}` for the newest agreement in force on it.
+            what: `agreements/{id}`, its id, or a resource's name for the newest agreement in force on it.
             transfer: see `AsyncAccess.pull`.
             progress: see `AsyncAccess.pull`.
             stall_s: see `AsyncAccess.pull`.

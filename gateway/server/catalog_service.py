@@ -94,9 +94,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
                     yield catalog_pb2.VerifyDatasetProgress(done=done, chunks=version.manifest.chunks, bytes=size)
             root = await house.chunks.run(version.chunks.root)
             if root != version.manifest.root:
-                raise IntegrityError(
-                    "the chunk list is not the one that the manifest names", remedy="publish it again"
-                )
+                raise IntegrityError("the chunk list is not the one that the manifest names", remedy="publish it again")
             yield catalog_pb2.VerifyDatasetProgress(done=done, chunks=version.manifest.chunks, bytes=size, root=root)
         finally:
             version.chunks.close()

@@ -25,7 +25,7 @@ from gateway.config import ZoneLayout
 from gateway.errors import PeerUnavailableError
 from gateway.flow.house import Timing
 from gateway.sdk import AsyncZone, connect_async
-from gateway.sdk.zone import AsyncAccess
+from gateway.sdk.access import AsyncAccess
 from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset
 
 DEADLINE_S = 40.0

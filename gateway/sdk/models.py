@@ -1,0 +1,211 @@
+"""Models on the partner's side: sign and publish a directory, verify one without a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from gateway.artifacts.directory import ModelDirectory
+from gateway.artifacts.signing import Bundle, read_bundle, sign_model, verify_bundle, verify_signer
+from gateway.artifacts.trust import OutsideKey, Trust
+from gateway.config import Profile, load_profile
+from gateway.errors import ConfigError, IntegrityError, ManifestError
+from gateway.identity.keys import key_fingerprint
+from gateway.identity.signing import SigningIdentity, load_signing, signer_of
+from gateway.model import documents, limits
+from gateway.model.artifact import ModelPublication, ModelSubmission, load_model_publication
+from gateway.model.canonical import CanonicalError, encode
+from gateway.sdk.model_files import PROVENANCE, SIGNATURE
+from gateway.sdk.resources import Progress, Published, Resource
+from gateway.sdk.session import Session
+from gateway.sdk.stream import ProgressCallback
+from gateway.sdk.upload import upload
+from gateway.storage.model_chunks import MODEL_SCHEMA
+
+OWN_FILES: Final = frozenset(
+    (SIGNATURE, *(PROVENANCE.format(number) for number in range(1, limits.PROVENANCE_STATEMENTS_MAX + 1)))
+)
+"""What a pull puts beside a model's files: passed over when the directory is published or verified."""
+
+_ENROL: Final = "tdz identity request --signing; once approved, name key and certificate in the profile"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedModel(Resource):
+    """A directory whose every file is the one that was signed; `expired` says that the certificate has ended since."""
+
+    artifact: str
+    signer: str
+    files: int
+    bytes: int
+    expired: bool
+
+
+async def publish_model(
+    session: Session,
+    directory: Path,
+    manifest: Path | str | Mapping[str, Any],
+    *,
+    progress: ProgressCallback | None = None,
+) -> Published:
+    """Sign a directory and publish it; see `AsyncZone.publish_model`."""
+    loop = asyncio.get_running_loop()
+    told = None if progress is None else _telling(loop, progress)
+    signing = await asyncio.to_thread(_signing, session)
+    files, submission = await asyncio.to_thread(_submission, signing, directory, manifest, told)
+    schema = MODEL_SCHEMA
+    reader = pa.RecordBatchReader.from_batches(schema, _batches(files, submission, schema))
+    total = sum(file.bytes for file in submission.files)
+
+    def sent(step: Progress) -> None:
+        if progress is not None:
+            progress(Progress(step.chunks, -1, step.bytes, submission.chunks, -1, total))
+
+    return await upload(session, submission.encode(), reader, progress=sent)
+
+
+def _telling(loop: asyncio.AbstractEventLoop, progress: ProgressCallback) -> Any:
+    """Progress of the reading before anything is sent, told on the event loop."""
+
+    def tell(done: int, total: int) -> None:
+        loop.call_soon_threadsafe(progress, Progress(0, -1, done, -1, -1, total))
+
+    return tell
+
+
+def _signing(session: Session) -> SigningIdentity:
+    profile = session.credentials.profile
+    if profile.signing_key is None or profile.signing_certificate is None:
+        raise ConfigError("the profile names no signing key, and models are signed by their publisher", remedy=_ENROL)
+    return load_signing(profile.signing_key, profile.signing_certificate, profile.ca, now=int(time.time()))
+
+
+def _submission(
+    signing: SigningIdentity, directory: Path, manifest: Path | str | Mapping[str, Any], told: Any
+) -> tuple[ModelDirectory, ModelSubmission]:
+    publication, base = _publication(directory, manifest)
+    ignored = set(OWN_FILES)
+    if isinstance(manifest, str | Path) and Path(manifest).resolve().parent == directory.resolve():
+        ignored |= {Path(manifest).name, *publication.provenance}
+    files = ModelDirectory(directory, ignore=ignored)
+    provenance = [_envelope(base / name) for name in publication.provenance]
+    entries = files.scan(told)
+    signed = sign_model(entries, name=publication.id, key=signing.key, chain=signing.chain)
+    submission = publication.submit(
+        artifact=signed.artifact, files=entries, signature=signed.bundle, provenance=provenance
+    )
+    submission.describe()  # too long to be described is said before anything is sent
+    return files, submission
+
+
+def _publication(directory: Path, manifest: Path | str | Mapping[str, Any]) -> tuple[ModelPublication, Path]:
+    """The publication, and where its provenance files lie."""
+    if isinstance(manifest, str | Path):
+        path = Path(manifest)
+        return load_model_publication(path), path.parent
+    try:
+        data = encode(dict(manifest))
+    except CanonicalError as error:
+        raise ManifestError(f"the manifest is no JSON document: {error}", remedy="use texts and integers") from error
+    return documents.read_sent(ModelPublication, data, limits.MANIFEST_MAX), directory.parent
+
+
+def _envelope(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limits.PROVENANCE_ENVELOPE_MAX + 1)
+        if len(data) > limits.PROVENANCE_ENVELOPE_MAX:
+            raise ManifestError(f"{path}: a statement has at most {limits.PROVENANCE_ENVELOPE_MAX} bytes")
+        return data.decode()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}", remedy="check the path") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: is no text", remedy="name a DSSE envelope in JSON") from error
+
+
+def _batches(files: ModelDirectory, submission: ModelSubmission, schema: Any) -> Iterator[Any]:
+    """One row for each chunk. A run is good until the next is asked for, so each batch is sent before that."""
+    for entry in submission.files:
+        for run in files.runs(entry):
+            yield pa.record_batch([pa.array([run], pa.large_binary())], schema=schema)
+
+
+def verify_directory(
+    directory: Path,
+    *,
+    key: Path | None = None,
+    ca: Path | None = None,
+    profile: Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerifiedModel:
+    """Verify a directory with its `model.sig`, without any gateway.
+
+    Args:
+        directory: the model's files.
+        key: the signer's public key (PEM).
+        ca: the CA certificate (PEM) of the zone that certified the signer.
+        profile: whose zone's CA counts where neither is given.
+        progress: called with bytes done and in all.
+
+    Raises:
+        IntegrityError: a file, the signature or its signer is not what it should be.
+        DataFileError: a file that no model may hold.
+        ConfigError: nothing says whom to trust, or a file is missing.
+    """
+    bundle = read_bundle(_read(directory / SIGNATURE, limits.MODEL_SIGNATURE_MAX).decode("utf-8", "replace"))
+    trust, at, expired = _trusted(bundle, key, ca, profile)
+    signer = verify_signer(bundle, trust, at)
+    told = None if progress is None else lambda done, total: progress(Progress(0, -1, done, -1, -1, total))
+    entries = ModelDirectory(directory, ignore=OWN_FILES).scan(told)
+    verify_bundle(bundle, entries)
+    return VerifiedModel(bundle.artifact, signer.name, len(entries), sum(e.bytes for e in entries), expired)
+
+
+def _trusted(bundle: Bundle, key: Path | None, ca: Path | None, profile: Path | None) -> tuple[Trust, int, bool]:
+    """Whom the caller trusts, and the time at which: now, or the last second of a certificate that has ended."""
+    now = int(time.time())
+    if key is not None:
+        public = load_pem_public_key(_read(key, limits.CERTIFICATE_MAX))
+        if not isinstance(public, ec.EllipticCurvePublicKey):
+            raise ConfigError(f"{key} is no P-256 public key", remedy="give the signer's public key in PEM")
+        found = key_fingerprint(public)
+        return Trust(zones={}, keys={found: OutsideKey(found, str(key), public, 0)}), now, False
+    if bundle.certificate is None:
+        raise ConfigError("the model is signed by a bare key", remedy="give the signer's public key with --key")
+    path = ca or _own_ca(profile)
+    try:
+        authorities = tuple(x509.load_pem_x509_certificates(_read(path, 4 * limits.CERTIFICATE_MAX)))
+    except ValueError as error:
+        raise ConfigError(f"{path} holds no certificate in PEM", remedy="copy ca.pem of the signer's zone") from error
+    zone = signer_of(bundle.certificate).zone
+    ended = int(bundle.certificate.not_valid_after_utc.timestamp())
+    return Trust(zones={zone: authorities}), min(now, ended - 1), now >= ended
+
+
+def _own_ca(profile: Path | None) -> Path:
+    found: Profile | None = None if profile is None else load_profile(profile)
+    if found is None:
+        raise ConfigError(
+            "nothing says whom to trust", remedy="give --ca with the signer's zone CA, --key, or --profile"
+        )
+    return found.ca
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy="check the path") from error
+    if len(data) > most:
+        raise IntegrityError(f"{path} is longer than {most} bytes")
+    return data
