@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -102,14 +102,12 @@ class RunFiles:
             staged.unlink(missing_ok=True)
 
     @staticmethod
-    async def pieces(path: Path) -> AsyncIterator[bytes]:
+    async def pieces(path: Path) -> AsyncGenerator[bytes, None]:
         """The bytes of a file, in order."""
-        offset = 0
         descriptor = await _blocking(lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         try:
-            while data := await _blocking(lambda: os.pread(descriptor, limits.RUN_PIECE, offset)):
+            while data := await _blocking(lambda: os.read(descriptor, limits.RUN_PIECE)):
                 yield data
-                offset += len(data)
         finally:
             os.close(descriptor)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import structlog
 
@@ -71,7 +71,7 @@ class Participant:
 
     # --- what the coordinator sends ---------------------------------------------------------------------
 
-    async def receive(self, zone: str, run: str, part: Part) -> int:
+    async def receive(self, zone: str, part: Part) -> int:
         """Take in the coordinator's part of a round; our ledger's size that covers its acceptance.
 
         1. The run is this peer's and runs; the round is the one that is due, or one that was taken in.
@@ -85,12 +85,12 @@ class Participant:
             DeniedError: our decision does not allow it; the run has ended then.
         """
         house = self._house
-        async with self._locks.hold(run):
-            row = await self._due(zone, run)
+        if len(part.statement) > limits.STATEMENT_MAX:
+            raise LimitError(f"a statement has at most {limits.STATEMENT_MAX} bytes")
+        announced = house.read(RunUpdate, part.statement, of=zone)
+        async with self._locks.hold(announced.run):
+            row = await self._due(zone, announced.run)
             what, round_ = self._next(row)
-            if len(part.statement) > limits.STATEMENT_MAX:
-                raise LimitError(f"a statement has at most {limits.STATEMENT_MAX} bytes")
-            announced = house.read(RunUpdate, part.statement, of=zone, process=run)
             if (announced.what, announced.round) != (what, round_):
                 return await self._again(row, announced, part)
             if house.clock() >= row.agreed.expires_at:
@@ -153,7 +153,7 @@ class Participant:
 
     # --- what the coordinator fetches -------------------------------------------------------------------
 
-    async def give(self, zone: str, run: str, round_: int, ledger_size: int) -> tuple[str, AsyncIterator[bytes]]:
+    async def give(self, zone: str, run: str, round_: int, ledger_size: int) -> tuple[str, AsyncGenerator[bytes, None]]:
         """Our part of a round, once it is released: its statement, then its bytes.
 
         Raises:

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from gateway.artifacts.trust import Trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
 from gateway.decisions.mechanisms import MechanismRegister
@@ -33,9 +34,10 @@ from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
+from gateway.federation.effects import EFFECTS as RUN_EFFECTS
 from gateway.flow.house import Timing
 from gateway.identity.authority import ZoneAuthority
-from gateway.identity.card import SignedCard, read_card
+from gateway.identity.card import SignedCard
 from gateway.identity.enrolment import Enrolment
 from gateway.identity.keys import load_statement_key, load_tls_key
 from gateway.identity.own import load_authorities
@@ -60,6 +62,10 @@ from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
 from gateway.server.peer_service import PeerFlows, PeerService
 from gateway.server.renewal import Renewal
+from gateway.server.run_peer_service import RunPeerService
+from gateway.server.run_service import RunService
+from gateway.server.runs import federation
+from gateway.server.startup import own_card, require_state
 from gateway.server.tls import ServerTls
 from gateway.server.zone_service import Reachability, ZoneService
 from gateway.state import StateStore
@@ -72,6 +78,8 @@ from gateway.v1 import (
     identity_pb2_grpc,
     ledger_pb2_grpc,
     mechanism_pb2_grpc,
+    run_pb2_grpc,
+    run_peer_pb2_grpc,
     zone_pb2_grpc,
 )
 from gateway.wire.channel import ClientIdentity
@@ -113,8 +121,8 @@ class Gateway:
 
     async def _start(self) -> None:
         settings, layout, stack = self.settings, self.settings.layout, self._stack
-        card = _own_card(settings)
-        _require_state(settings)
+        card = own_card(settings)
+        require_state(settings)
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
         journal = await Journal.open(
@@ -144,11 +152,12 @@ class Gateway:
             decisions=decisions,
             mechanisms=MechanismRegister(state),
             catalog=ResourceRegister(state),
+            trust=self._trust,
             chunks=chunks,
             versions=versions,
             landings=landings,
             jurisdiction=settings.jurisdiction,
-            effects=EFFECTS,
+            effects={**EFFECTS, **RUN_EFFECTS},
             timing=self._timing,
         )
         stack.push_async_callback(self.house.steps.close)
@@ -173,6 +182,8 @@ class Gateway:
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)
         self.pulls = Pulls(house, self.tickets, self.outbox)
+        self.federation = federation(house, self.settings.layout, self.offers)
+        self._stack.push_async_callback(self.federation.close)
 
     async def _serve(self, card: SignedCard) -> None:
         settings, layout, registry = self.settings, self.settings.layout, self.registry
@@ -243,6 +254,8 @@ class Gateway:
         )
         ledger_pb2_grpc.add_MirrorServiceServicer_to_server(MirrorService(house.journal), target)
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(house.journal), target)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.federation), target)
+        run_peer_pb2_grpc.add_RunPeerServiceServicer_to_server(RunPeerService(self.federation), target)
         flows = PeerFlows(house, self.offers, self.provider, self.serving, self.receipts)
         registrar.add_service(PEER, PeerService(flows).handlers())
         registrar.add_service(FLIGHT, FlightService(house, self.pulls, Publisher(house)).handlers())
@@ -257,6 +270,8 @@ class Gateway:
         self._stack.push_async_callback(self._end_loops)
         await self.consumer.take_up()
         await self.pulls.take_up()
+        await self.federation.coordinator.take_up()
+        self._loop("runs", self.federation.tell)
         self._loop("outbox", self.outbox.run)
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
@@ -285,6 +300,7 @@ class Gateway:
                 self.provider.expire_offers,
                 self.pulls.expire,
                 self.serving.expire,
+                self.federation.expire,
             ):
                 try:
                     await expire()
@@ -299,10 +315,14 @@ class Gateway:
         await self._health.enter_graceful_shutdown()
         await self.consumer.close()
         await self.pulls.close()
+        await self.federation.coordinator.close()
         tasks = [*self._loops, *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _trust(self) -> Trust:
+        return Trust(zones={})
 
     def _identity(self) -> ClientIdentity:
         layout = self.settings.layout
@@ -347,26 +367,6 @@ class Gateway:
     async def stop(self) -> None:
         """Finish what can be finished soon, then end; what is open goes on after the next start."""
         await self._stack.aclose()
-
-
-def _require_state(settings: GatewaySettings) -> None:
-    """An empty state would forget revocations and pairings: a zone's database is made by its init and never again."""
-    if not settings.layout.state.is_file():
-        raise ConfigError(
-            f"the state database {settings.layout.state} is gone",
-            remedy="restore it from the newest backup; it holds revocations, pairings, registers and open transfers",
-        )
-
-
-def _own_card(settings: GatewaySettings) -> SignedCard:
-    try:
-        data = settings.layout.card.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {settings.layout.card}", remedy="write it with `tdz zone card DIR`") from error
-    card = read_card(data)
-    if (card.card.zone, card.card.origin) != (settings.zone, settings.origin):
-        raise ConfigError(f"{settings.layout.card} is the card of another zone", remedy="write it with `tdz zone card`")
-    return card
 
 
 def serve(directory: Path, ready: Callable[[int], None] | None = None) -> None:

@@ -69,9 +69,7 @@ class RunCalls:
         return int(answer.ledger_size)
 
     @asynccontextmanager
-    async def fetch_update(
-        self, run: str, round_: int, ledger_size: int, deadline_s: float
-    ) -> AsyncIterator[Part]:
+    async def fetch_update(self, run: str, round_: int, ledger_size: int, deadline_s: float) -> AsyncIterator[Part]:
         """The other zone's part of a round; leaving the context ends the call."""
         request = run_peer_pb2.FetchUpdateRequest(run=run, round=round_, ledger_size=ledger_size)
         stream = self._run_data.FetchUpdate(request, timeout=deadline_s)
@@ -110,5 +108,3 @@ class RunCalls:
             raise self._passing(self._zone, error) from error
         except asyncio.CancelledError:
             raise self._closed(self._zone) from None
-
-

@@ -25,9 +25,7 @@ from gateway.storage.chunks import ChunkStore
 from gateway.storage.durable import storage_errors
 from gateway.storage.versions import VersionStore
 
-_PINNED: Final = frozenset(
-    {"app", "version", "code_digest", "task", "features", "target", "classes", "learning_rate"}
-)
+_PINNED: Final = frozenset({"app", "version", "code_digest", "task", "features", "target", "classes", "learning_rate"})
 
 
 class ZoneTrainer:
@@ -231,5 +229,3 @@ def _done(result: Result, measured: Mapping[str, float] | None = None) -> Done:
         metrics=tuple((name, measured_text(value)) for name, value in sorted(metrics.items())),
         device=result.device,
     )
-
-
