@@ -37,6 +37,7 @@
     ├── ComputeError             the training process crashed, was killed or ran out of time
     │   ├── TrainingError        training gave nothing usable, and would not on another try
     │   └── AcceleratorError     the accelerator that was asked for is not here
+    ├── RunEndedError            a federated run failed or was cancelled; carries the reason
     └── TransferAbortedError     the transfer was aborted; carries the reason
 
 Each error has a one-line text, a remedy, and a stable `reason` (SCREAMING-KEBAB) that a program can test.
@@ -291,6 +292,12 @@ class AcceleratorError(ComputeError):
     reason = "TDZ-ACCELERATOR"
 
 
+class RunEndedError(TdzError):
+    """A federated run failed or was cancelled; the text carries the recorded reason."""
+
+    reason = "TDZ-RUN-ENDED"
+
+
 class TransferAbortedError(TdzError):
     """The transfer was aborted; the text carries the recorded reason."""
 
@@ -333,5 +340,6 @@ REASON_STATUS: Final[dict[str, str]] = {
     "TDZ-COMPUTE": "UNAVAILABLE",
     "TDZ-TRAINING": "FAILED_PRECONDITION",
     "TDZ-ACCELERATOR": "FAILED_PRECONDITION",
+    "TDZ-RUN-ENDED": "ABORTED",
     "TDZ-ABORTED": "ABORTED",
 }
