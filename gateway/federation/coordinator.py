@@ -220,6 +220,8 @@ class Coordinator:
             reason = RunEnd.POLICY.value
         except PeerUnavailableError:
             reason = RunEnd.PEER_AWAY.value
+        except ConflictError:
+            reason = RunEnd.ENDED_THERE.value  # it tells why as soon as it can
         except TdzError as error:
             reason = error.reason
             _log.error("a run ends", run=row.id, reason=error.reason, error=str(error))

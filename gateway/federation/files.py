@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.errors import IntegrityError, LimitError, StorageError
+from gateway.errors import IntegrityError, LimitError, PeerUnavailableError, StorageError
 from gateway.model import limits
 from gateway.model.ids import parse_uuid7
 from gateway.storage.durable import storage_errors, sync_directory
@@ -72,8 +72,9 @@ class RunFiles:
         """Store bytes as they come, once they are all there and their digest is right.
 
         Raises:
-            IntegrityError: fewer or more bytes than said, or another digest.
-            LimitError: a piece that is too long.
+            PeerUnavailableError: fewer bytes than announced.
+            IntegrityError: another digest.
+            LimitError: a piece that is too long, or more bytes.
             StorageError: the disk is full or failed.
         """
         staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
@@ -88,8 +89,10 @@ class RunFiles:
                     raise LimitError("more bytes of parameters than were said")
                 found.update(piece)
                 await _blocking(lambda data=piece: _write(descriptor, data))  # type: ignore[misc]
-            if taken != size or found.hexdigest() != digest:
-                raise IntegrityError("parameters arrived otherwise than they were said", remedy="send them again")
+            if taken < size:  # a connection that breaks looks like an end
+                raise PeerUnavailableError("parameters were cut short", remedy="send them again")
+            if found.hexdigest() != digest:
+                raise IntegrityError("parameters arrived otherwise than they were announced")
 
             def settle() -> None:
                 os.fsync(descriptor)

@@ -15,6 +15,7 @@ import structlog
 from gateway.errors import (
     ComputeError,
     ConflictError,
+    IntegrityError,
     LedgerError,
     LimitError,
     NotFoundError,
@@ -97,14 +98,10 @@ class Participant:
                 raise ConflictError("the run's agreement has expired", remedy="start a new run")
             try:
                 update = await self._parts.announced(row, part, what=what, round_=round_)
-                if what == "parameters" and round_ == 1:
-                    await self._parts.check_initial(row, update)
                 await self._parts.store(row, part, update)
-                if what in {"parameters", "outcome"} and round_ > 1:
-                    path = self._parts.global_(row, round_)
-                    await self._parts.check(row, update, path, self._parts.global_(row, round_ - 1))
+                await self._parts.verify(row, update)
                 await self._accept(row, part.statement, update)
-            except (UpdateError, PolicyError) as error:
+            except (UpdateError, IntegrityError, LimitError, PolicyError) as error:
                 await self._fail(row, error, round_)
                 raise
             if what != "outcome":
@@ -254,7 +251,8 @@ class Participant:
 
     async def _fail(self, row: rows.RunRow, error: TdzError, round_: int) -> None:
         reason = RunEnd.POLICY.value if isinstance(error, PolicyError) else error.reason
-        by = row.peer_zone if isinstance(error, UpdateError) else ""
+        theirs = isinstance(error, UpdateError | IntegrityError | LimitError) and not isinstance(error, ComputeError)
+        by = row.peer_zone if theirs else ""
         if not isinstance(error, ComputeError):
             _log.error("a run ends", run=row.id, round=round_, reason=error.reason, error=str(error))
         await self._ending.end(row, RunEvent.FAIL, reason, round_=round_, by=by)

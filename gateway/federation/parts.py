@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -92,35 +91,41 @@ class Parts:
             await self.initial(row)
         return (await self._house.chunks.run(path.stat)).st_size + limits.RUN_UPDATE_SLACK
 
-    async def check(self, row: rows.RunRow, update: RunUpdate, path: Path, reference: Path) -> None:
-        """Hold parameters against those that they follow; each refusal has a reason of its own.
+    async def verify(self, row: rows.RunRow, update: RunUpdate) -> None:
+        """Hold what was stored against what it follows from; each refusal has a reason of its own.
 
         Raises:
-            UpdateError: NaN, another shape or name, above the norm bound, no rows, another round.
+            UpdateError: NaN, another shape or name, above the norm bound, no rows, sums that no values have, or a
+                first round that opens with something else than the run's app and seed give.
             IntegrityError: not a container.
         """
-        expected = sum(each.rows for each in row.of_zone(row.peer_zone))
+        path = self._files.path(row.id, IN, update.round)
+        if update.what == "sums":
+            await self._verify_sums(row, update, path)
+        elif update.what == "parameters" and update.round == FIRST:
+            await self._verify_initial(row, update)
+        else:
+            before = update.round if update.what == "update" else update.round - 1
+            await asyncio.to_thread(self._verify_step, row, update, path, self.global_(row, before))
 
-        def look() -> None:
-            before = read(reference)
-            check_update(
-                Update(update.run, update.round, row.peer_zone, read(path, before.layout), max(update.examples, 1)),
-                run=row.id,
-                round_number=update.round,
-                zone=row.peer_zone,
-                reference=before,
-                norm_bound=float(Decimal(row.spec.norm_bound)),
-                examples_max=max(expected, 1),
-            )
+    def _verify_step(self, row: rows.RunRow, update: RunUpdate, path: Path, reference: Path) -> None:
+        """One round's step away from the parameters that opened it."""
+        before = read(reference)
+        check_update(
+            Update(update.run, update.round, row.peer_zone, read(path, before.layout), max(update.examples, 1)),
+            run=row.id,
+            round_number=update.round,
+            zone=row.peer_zone,
+            reference=before,
+            norm_bound=float(row.spec.norm_bound),
+        )
 
-        await asyncio.to_thread(look)
+    async def _verify_sums(self, row: rows.RunRow, update: RunUpdate, path: Path) -> None:
+        scratch = self._files.path(row.id, "checked")
+        await self._trainer.total(row.spec, [(path, update.examples)], scratch)
+        await asyncio.to_thread(scratch.unlink, missing_ok=True)
 
-    async def check_initial(self, row: rows.RunRow, update: RunUpdate) -> None:
-        """The first round opens with what the run's seed gives, so nothing else can hide in it.
-
-        Raises:
-            UpdateShapeError: it opens with something else.
-        """
+    async def _verify_initial(self, row: rows.RunRow, update: RunUpdate) -> None:
         _, digest, _ = await self.initial(row)
         if digest != update.digest:
             raise UpdateShapeError(

@@ -101,8 +101,7 @@ class Rounds:
             if row.of_zone(house.zone):
                 statement = await self._released(row, "sums", 0, lambda: self._computing.sums(row))
                 await self._send(row, 0, statement)
-            update, envelope = await self._fetch(row, 0, "sums", [])
-            await self._releases.accept(row, envelope, update, deadline=row.agreed.expires_at)
+            await self._take_in(row, 0, "sums")
         await self._parts.scaling(row)
 
     async def _first(self, row: rows.RunRow) -> None:
@@ -188,18 +187,21 @@ class Rounds:
         await house.chunks.run(lambda: self._files.forget(row.id, round_))
 
     async def _theirs(self, row: rows.RunRow, round_: int, statement: str) -> RunUpdate:
-        """The other zone's update: fetched, checked, decided on."""
+        """The other zone's update, checked and decided on."""
         standing = await rows.part(self._house.state, row.id, round_, "in")
         if standing is not None:
             return _update_in(standing.statement)
         await self._send(row, round_, statement)
+        return await self._take_in(row, round_, "update")
+
+    async def _take_in(self, row: rows.RunRow, round_: int, what: str) -> RunUpdate:
+        """What the other zone released: fetched, checked, decided on. What is refused ends the run."""
         announced: list[str] = []
         try:
-            update, envelope = await self._fetch(row, round_, "update", announced)
-            path = self._files.path(row.id, IN, round_)
-            await self._parts.check(row, update, path, self._parts.global_(row, round_))
+            update, envelope = await self._fetch(row, round_, what, announced)
+            await self._parts.verify(row, update)
         except (UpdateError, IntegrityError, LimitError) as error:
-            _log.error("an update is refused", run=row.id, round=round_, zone=row.peer_zone, reason=error.reason)
+            _log.error("a part is refused", run=row.id, round=round_, zone=row.peer_zone, reason=error.reason)
             await self._refuse(row, round_, announced, error)
             raise
         await self._releases.accept(row, envelope, update, deadline=row.agreed.expires_at)

@@ -56,6 +56,7 @@ class RunEnd(StrEnum):
     POLICY = "policy"
     PEER_AWAY = "the other zone stayed away past its deadline"
     DEADLINE = "the deadline has passed"
+    ENDED_THERE = "ended by the other zone"
     NOT_CONFIRMED = "not confirmed"
     CANCELLED = "cancelled by its partner"
     WITHDRAWN = "cancelled by the owner of a dataset"
