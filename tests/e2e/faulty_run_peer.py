@@ -1,4 +1,4 @@
-"""A peer that misbehaves in runs: the second implementation of `gateway.federation.peer`, around a real one over mTLS."""
+"""A peer that misbehaves in runs: the second `gateway.federation.peer`, around a real one over mTLS."""
 
 from __future__ import annotations
 

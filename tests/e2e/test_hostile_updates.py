@@ -206,9 +206,11 @@ GLOBALS = [
     (changed(far), "TDZ-UPDATE-NORM"),
     (changed(wider), "TDZ-UPDATE-SHAPE"),
     (
-        lambda update, data: ({}, Parameters({"weight": np.ones((30, 1)), "bias": np.ones(1)}).encode())
-        if update.what == "parameters"
-        else ({}, data),
+        lambda update, data: (
+            ({}, Parameters({"weight": np.ones((30, 1)), "bias": np.ones(1)}).encode())
+            if update.what == "parameters"
+            else ({}, data)
+        ),
         "TDZ-UPDATE-SHAPE",
     ),
     (nan_sums, "TDZ-UPDATE-VALUE"),
