@@ -224,7 +224,7 @@ class Agreeing:
                 "decisions": [*row.document["decisions"], *heard(row.peer_zone, decisions)],
             }
             await self._moved(
-                row, "job.decided", RunEvent.REFUSE, document,
+                row, "run.refused", RunEvent.REFUSE, document,
                 {"effect": theirs.effect, "peer_decisions": parse_envelope(answer.decisions).to_json()},
                 reason=RunEnd.POLICY,
             )  # fmt: skip

@@ -286,7 +286,8 @@ async def test_a_coordinator_that_stays_away_past_its_deadline_ends_the_run_on_b
         run = await (await made.um()).run(run_of(names, rounds=500, round_deadline_s=8))
 
         async def running():
-            return (await rows.get(made.b.house.state, run.id)).round >= 2
+            found = await rows.known(made.b.house.state, run.id)
+            return found is not None and found.round >= 2
 
         await eventually(running)
         await made.stop(CYBERJAYA)
