@@ -41,8 +41,10 @@ async def test_policy_denies_a_dataset_and_both_ledgers_say_so(shared):
     run, error = await refused(shared, (ours, theirs, await published(shared, LINGANG, core)))
     assert "CN-CORE" in codes(error)
     assert all(cite and remedy for _, _, _, cite, remedy in error.findings)
-    found = await decisions(shared.a, run)
-    assert {each["effect"] for each in found} == {"allow", "deny"}
+    assert {each["effect"] for each in await decisions(shared.b, run)} == {"allow", "deny"}
+    heard = await recorded(shared.a, lambda e: e["subject"] == f"runs/{run.id}" and e["kind"] == "run.refused")
+    assert heard["body"]["effect"] == "deny"
+    assert heard["body"]["peer_decisions"]["signatures"]
     assert not [e for e in await entries(shared.a) if e["subject"] == f"runs/{run.id}" and e["kind"] == "run.started"]
 
 
