@@ -62,23 +62,25 @@ class _Safetensors(_Content):
         self._done = False
 
     def feed(self, block: memoryview, *, last: bool) -> None:
-        if not self._done:
+        used = 0
+        while not self._done:
             wanted = self.header or safetensors.LENGTH_BYTES
-            self._take(block, wanted)
-            if not self.header and (len(self._held) >= safetensors.LENGTH_BYTES or last):
+            part = block[used : used + wanted - len(self._held)]
+            self._held += part
+            used += len(part)
+            if len(self._held) < wanted:
+                break
+            if not self.header:
                 self.header = safetensors.header_length(bytes(self._held), self.size)
-                self._take(block[len(self._held) :] if wanted == safetensors.LENGTH_BYTES else block, self.header)
-            if self.header and len(self._held) >= self.header:
-                view = memoryview(self._held)[safetensors.LENGTH_BYTES :]
-                for tensor in safetensors.read_header(view, self.size - self.header):
-                    self.lengths.append(tensor.end - tensor.begin)
-                view.release()
-                self._held, self._done = bytearray(), True
+                continue
+            view = memoryview(self._held)[safetensors.LENGTH_BYTES :]
+            for tensor in safetensors.read_header(view, self.size - self.header):
+                self.lengths.append(tensor.end - tensor.begin)
+            view.release()
+            self._held, self._done = bytearray(), True
         if last and not self._done:
+            safetensors.header_length(bytes(self._held), self.size)
             raise _MalformedError("its header is cut off")
-
-    def _take(self, block: memoryview, wanted: int) -> None:
-        self._held += block[: wanted - len(self._held)]
 
 
 class _Protobuf(_Content):

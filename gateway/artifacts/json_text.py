@@ -11,7 +11,7 @@ from typing import Final
 
 DEPTH_MAX: Final = 64
 STRING_MAX: Final = 1 << 20  # bytes of one string, with its escapes
-TOKENS_MAX: Final = 2_000_000  # read one by one; vocabularies are read many members at a time
+TOKENS_MAX: Final = 1_000_000  # read one by one; vocabularies are read many members at a time
 
 STRING: Final = "s"
 NUMBER: Final = "n"

@@ -47,10 +47,14 @@ class OutsideKey:
         return self.added_at <= at and (not self.removed_at or at < self.removed_at)
 
     @property
+    def pem(self) -> str:
+        """The public key in PEM."""
+        return self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+    @property
     def hint(self) -> str:
         """How OpenSSF Model Signing hints at a key: SHA-256 in hex over its PEM text."""
-        pem = self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return hashlib.sha256(pem).hexdigest()
+        return hashlib.sha256(self.pem.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ def approve(
     ],
     renew: Annotated[bool, typer.Option("--renew", help="The live certificate stays valid beside it.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="The live certificate is revoked.")] = False,
+    signing: Annotated[
+        bool, typer.Option("--signing", help="For signing models, not for connecting; a partner's only.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the certificate.")] = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
@@ -36,6 +39,8 @@ def approve(
     """Approve a certificate for a key; an administrator's needs two administrators (exit code 3 until then).
 
     Example: tdz identity approve um.csr --role partner --id um --fingerprint 2c26b46b… -o cert.pem
+
+    Example: tdz identity approve um-signing.csr --signing --role partner --id um --fingerprint 9f86d081… -o signing.pem
     """
     with connection.admin(profile, as_json=as_json) as admin:
         from gateway.sdk.admin import SecondKey
@@ -43,7 +48,9 @@ def approve(
         if renew and replace:
             raise InputError("--renew and --replace exclude each other", remedy="give one of them")
         second = SecondKey.RENEW if renew else SecondKey.REPLACE if replace else SecondKey.REFUSE
-        found = admin.approve(_read(csr), role=role, id=id_, key_fingerprint=fingerprint, second_key=second)
+        found = admin.approve(
+            _read(csr), role=role, id=id_, key_fingerprint=fingerprint, second_key=second, signing=signing
+        )
         certificate = found.certificate
         if certificate is not None and output is not None:
             _write(output, certificate.pem)
@@ -113,8 +120,11 @@ def list_(
 
         def human() -> None:
             show.table(
-                ("holder", "serial", "until", "revoked", "reason"),
-                ((c.uri, c.serial, show.moment(c.not_after), show.moment(c.revoked_at), c.reason) for c in found),
+                ("holder", "for", "serial", "until", "revoked", "reason"),
+                (
+                    (c.uri, _use(c), c.serial, show.moment(c.not_after), show.moment(c.revoked_at), c.reason)
+                    for c in found
+                ),
                 empty="no certificates",
             )
 
@@ -143,9 +153,15 @@ def renew(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
         emit(found.document(), lambda: _human("renewed", found), as_json=as_json)
 
 
+def _use(certificate: Certificate) -> str:
+    return "signing" if certificate.signing else "TLS"
+
+
 def _human(what: str, certificate: Certificate) -> None:
     colour = "yellow" if certificate.revoked_at else "green"
-    console.print(f"[{colour}]{what}[/]  {certificate.uri}  until {show.moment(certificate.not_after)}")
+    console.print(
+        f"[{colour}]{what}[/]  {certificate.uri} for {_use(certificate)}  until {show.moment(certificate.not_after)}"
+    )
     console.print(f"  [dim]serial[/] {certificate.serial}")
 
 

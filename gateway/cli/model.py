@@ -13,11 +13,15 @@ from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
 from gateway.cli.output import JsonOption, console, emit
 from gateway.cli.progress import report
+from gateway.errors import InputError
 
 if TYPE_CHECKING:
     from gateway.sdk.resources import Model
 
 app = typer.Typer(no_args_is_help=True, help="Models: your own, and what the other zone offers you.")
+
+trust = typer.Typer(no_args_is_help=True, help="Outside signers whose signatures count in this zone.")
+app.add_typer(trust, name="trust")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="models/ID or ID")]
 
@@ -135,6 +139,68 @@ def _human(found: Model) -> None:
         ((escape(each.name), show.size(each.bytes), each.digest) for each in found.files),
         empty="no files",
     )
+
+
+@trust.command("add")
+def trust_add(
+    file: Annotated[Path, typer.Argument(metavar="KEY", help="The signer's public key, ECDSA on P-256, PEM.")],
+    name: Annotated[str, typer.Option("--name", help="Whose key it is; it stays in your zone's register.")],
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Trust an outside signer of models and provenance from now on (administrators).
+
+    Example: tdz model trust add openlab.pem --name "Open Lab"
+    """
+    with connection.admin(profile, as_json=as_json) as admin:
+        try:
+            text = file.read_text("ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} cannot be read as PEM", remedy="give the signer's public key") from error
+        found = admin.add_signer(text, name)
+        emit(found.document(), lambda: console.print(f"[green]trusted[/]  {found.fingerprint}"), as_json=as_json)
+
+
+@trust.command("list")
+def trust_list(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    """List outside signers, those that were removed too.
+
+    Example: tdz model trust list
+    """
+    with connection.admin(profile, as_json=as_json) as admin:
+        found = admin.signers()
+
+        def human() -> None:
+            show.table(
+                ("fingerprint", "name", "since", "removed"),
+                (
+                    (
+                        each.fingerprint,
+                        escape(each.name),
+                        show.moment(each.added_at),
+                        show.moment(each.removed_at) if each.removed_at else "",
+                    )
+                    for each in found
+                ),
+                empty="no outside signers are trusted",
+            )
+
+        emit({"signers": [each.document() for each in found]}, human, as_json=as_json)
+
+
+@trust.command("remove")
+def trust_remove(
+    fingerprint: Annotated[str, typer.Argument(metavar="FINGERPRINT", help="As `tdz model trust list` shows it.")],
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Trust an outside signer no longer; what was published before stays verified (administrators).
+
+    Example: tdz model trust remove 9f86d081…
+    """
+    with connection.admin(profile, as_json=as_json) as admin:
+        found = admin.remove_signer(fingerprint)
+        emit(found.document(), lambda: console.print(f"[green]removed[/]  {found.fingerprint}"), as_json=as_json)
 
 
 def _run(run: dict[str, Any]) -> tuple[str, str, str, str, str]:

@@ -163,7 +163,8 @@ def _fill(settings: GatewaySettings, holders: Sequence[Identity], log_key: ed255
     write_private_key(layout.statement_key, new_statement_key())
     write_file(layout.ca, authority.pem, mode=0o644)
     gateway = _issue(authority, settings.identity, layout.gateway_key, layout.gateway_certificate, settings.names)
-    records = [gateway, *(_first_admin(settings, authority, holder) for holder in holders)]
+    signing = _issue(authority, settings.identity, layout.signing_key, layout.signing_certificate, (), signing=True)
+    records = [gateway, signing, *(_first_admin(settings, authority, holder) for holder in holders)]
     write_settings(settings)
     _write_card(settings, serial=1)
     asyncio.run(_record(settings, records, log_key))
@@ -181,11 +182,20 @@ def _first_admin(settings: GatewaySettings, authority: ZoneAuthority, holder: Id
 
 
 def _issue(
-    authority: ZoneAuthority, holder: Identity, key_file: Path, certificate_file: Path, names: Sequence[str]
+    authority: ZoneAuthority,
+    holder: Identity,
+    key_file: Path,
+    certificate_file: Path,
+    names: Sequence[str],
+    *,
+    signing: bool = False,
 ) -> CertificateRecord:
     key: ec.EllipticCurvePrivateKey = new_tls_key()
     now = datetime.datetime.now(datetime.UTC)
-    certificate = authority.issue(holder, key.public_key(), now=now, names=names)
+    if signing:
+        certificate = authority.issue_signing(holder, key.public_key(), now=now)
+    else:
+        certificate = authority.issue(holder, key.public_key(), now=now, names=names)
     record = CertificateRecord.of(certificate, holder, issued_at=int(now.timestamp()))
     write_private_key(key_file, key)
     write_file(certificate_file, record.pem.encode(), mode=0o644)

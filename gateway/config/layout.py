@@ -65,6 +65,16 @@ class ZoneLayout:
         return self.keys / "gateway.pem"
 
     @property
+    def signing_key(self) -> Path:
+        """The key with which the gateway signs the models that its runs make (P-256, PKCS #8 PEM)."""
+        return self.keys / "signing.key"
+
+    @property
+    def signing_certificate(self) -> Path:
+        """The certificate of the gateway's signing key."""
+        return self.keys / "signing.pem"
+
+    @property
     def identities(self) -> Path:
         """One directory per identity made here."""
         return self.root / "identities"

@@ -73,6 +73,8 @@ class Profile:
         ca: the zone CA's certificate (PEM).
         cert: the identity's certificate (PEM).
         key: the identity's private key (PKCS #8 PEM); the file never leaves its owner.
+        signing_key: the private key that signs models; None where the identity publishes none.
+        signing_certificate: its certificate (PEM); None where the key is not certified by the zone.
     """
 
     zone: str
@@ -80,6 +82,8 @@ class Profile:
     ca: Path
     cert: Path
     key: Path
+    signing_key: Path | None = None
+    signing_certificate: Path | None = None
 
 
 def load_settings(directory: Path) -> GatewaySettings:
@@ -164,9 +168,17 @@ def load_profile(path: Path) -> Profile:
         ca=file.parent / top.text("ca"),
         cert=file.parent / top.text("cert"),
         key=file.parent / top.text("key"),
+        signing_key=_optional(file.parent, top.text("signing_key", default="")),
+        signing_certificate=_optional(file.parent, top.text("signing_certificate", default="")),
     )
     document.finish()
+    if profile.signing_certificate is not None and profile.signing_key is None:
+        raise ConfigError(f"{file}: signing_certificate without signing_key", remedy="name both, or neither")
     return profile
+
+
+def _optional(directory: Path, name: str) -> Path | None:
+    return directory / name if name else None
 
 
 def write_profile(path: Path, profile: Profile) -> None:
@@ -181,7 +193,14 @@ def write_profile(path: Path, profile: Profile) -> None:
         f"gateway = {_quoted(str(profile.gateway))}",
         *(
             f"{name} = {_quoted(os.path.relpath(value, path.parent))}"
-            for name, value in (("ca", profile.ca), ("cert", profile.cert), ("key", profile.key))
+            for name, value in (
+                ("ca", profile.ca),
+                ("cert", profile.cert),
+                ("key", profile.key),
+                ("signing_key", profile.signing_key),
+                ("signing_certificate", profile.signing_certificate),
+            )
+            if value is not None
         ),
     ]
     write_file(path, ("\n".join(lines) + "\n").encode(), mode=0o644)

@@ -93,6 +93,8 @@ def issued_body(
         "approved_by": list(approved_by),
         "renews": renews,
     }
+    if record.signing:
+        body["usage"] = "signing"
     if identity.role not in _PERSONS:
         body["identity"] = identity.uri
     return body
@@ -125,15 +127,26 @@ class Enrolment:
         fingerprint: str,
         second_key: SecondKey,
         by: Actor,
+        signing: bool = False,
     ) -> CertificateRecord | Waiting:
         """An administrator approves a key for an id.
 
         1. Of the request only the key is taken, and its fingerprint is the one that was told.
         2. The role is partner, admin or auditor; the id is of this zone.
-        3. The key never was another holder's, the CA's or a revoked certificate's.
-        4. Approving again what is issued gives the same certificate; a second key needs a word on the first.
+        3. The key never was another holder's, the CA's or a revoked certificate's, nor its holder's for the other
+           use: what signs models never opens a connection.
+        4. Approving again what is issued gives the same certificate; a second key for the same use needs a word on
+           the first.
         5. An administrator's certificate needs two administrators; nobody approves their own.
         6. The certificate is recorded, then it is issued, then replaced ones are revoked.
+
+        Args:
+            csr: the request, PEM.
+            identity: the holder.
+            fingerprint: of the key, as its owner told it.
+            second_key: what happens to live certificates for the same use.
+            by: the administrator.
+            signing: for signing models; only a partner's. Else for TLS.
 
         Raises:
             InputError: steps 1 or 2.
@@ -150,9 +163,13 @@ class Enrolment:
             raise InputError("a gateway's certificate is made by the gateway itself", remedy="tdz zone init")
         if identity.zone != self._authority.zone:
             raise InputError(f"{identity.uri} is not of this zone")
+        if signing and identity.role is not Role.PARTNER:
+            raise InputError(
+                f"a {identity.role.value} signs no models", remedy="leave out --signing, or name a partner"
+            )
 
         async def work() -> CertificateRecord | Waiting:
-            return await self._approve(key, identity, second_key, by)
+            return await self._approve(key, identity, second_key, by, signing)
 
         return await self._registry.steps.exclusively(work)
 
@@ -176,8 +193,8 @@ class Enrolment:
 
         async def work() -> CertificateRecord:
             now = self._now()
-            await self._require_free_key(key, by.identity)
-            live = [item for item in await self._registry.of_holder(by.identity.uri) if item.live(now)]
+            await self._require_free_key(key, by.identity, signing=False)
+            live = await self._live(by.identity, now, signing=False)
             for item in live:
                 mine = item.key_fingerprint == key_fingerprint(key) and item.fingerprint != by.fingerprint
                 if mine and now < renewable_from(item.not_before, item.not_after):
@@ -188,16 +205,19 @@ class Enrolment:
         return await self._registry.steps.exclusively(work)
 
     async def renew_gateway(
-        self, key: ec.EllipticCurvePublicKey, identity: Identity, names: Sequence[str]
+        self, key: ec.EllipticCurvePublicKey, identity: Identity, names: Sequence[str] = (), *, signing: bool = False
     ) -> CertificateRecord:
-        """A new certificate for the gateway's own key; the caller writes it to its file and reloads TLS.
+        """A new certificate for one of the gateway's own keys; the caller writes it to its file and reloads TLS.
 
         Raises:
+            ConflictError: the signing key is one for TLS, or its certificate was revoked.
             LedgerError: it could not be recorded, and was not issued.
         """
 
         async def work() -> CertificateRecord:
-            return await self._issue(key, identity, how="renewal", names=names)
+            if signing:
+                await self._require_free_key(key, identity, signing=True)
+            return await self._issue(key, identity, how="renewal", names=names, signing=signing)
 
         return await self._registry.steps.exclusively(work)
 
@@ -227,13 +247,13 @@ class Enrolment:
         return await self._registry.steps.exclusively(work)
 
     async def _approve(
-        self, key: ec.EllipticCurvePublicKey, identity: Identity, second_key: SecondKey, by: Actor
+        self, key: ec.EllipticCurvePublicKey, identity: Identity, second_key: SecondKey, by: Actor, signing: bool
     ) -> CertificateRecord | Waiting:
         now, told = self._now(), key_fingerprint(key)
         # 3.
-        await self._require_free_key(key, identity)
+        await self._require_free_key(key, identity, signing=signing)
         # 4.
-        live = [item for item in await self._registry.of_holder(identity.uri) if item.live(now)]
+        live = await self._live(identity, now, signing=signing)
         for item in live:
             if item.key_fingerprint == told:
                 return item
@@ -261,7 +281,7 @@ class Enrolment:
         # 6.
         if second_key is not SecondKey.REPLACE:
             self._require_room(live)
-        record = await self._issue(key, identity, how="approval", approved_by=approvers)
+        record = await self._issue(key, identity, how="approval", approved_by=approvers, signing=signing)
         if second_key is SecondKey.REPLACE:
             await self._revoke(live, RevocationReason.SUPERSEDED, by)
         return record
@@ -287,7 +307,12 @@ class Enrolment:
             found += [item.fingerprint for item in live[:1]]
         return found
 
-    async def _require_free_key(self, key: ec.EllipticCurvePublicKey, identity: Identity) -> None:
+    async def _live(self, identity: Identity, now: int, *, signing: bool) -> list[CertificateRecord]:
+        """The holder's live certificates for one use, newest first."""
+        found = await self._registry.of_holder(identity.uri)
+        return [item for item in found if item.live(now) and item.signing == signing]
+
+    async def _require_free_key(self, key: ec.EllipticCurvePublicKey, identity: Identity, *, signing: bool) -> None:
         told = key_fingerprint(key)
         if told in {key_fingerprint(item.public_key()) for item in self._registry.authorities()}:
             raise ConflictError("the key is a CA's", remedy="make a new key: tdz identity request")
@@ -296,6 +321,11 @@ class Enrolment:
                 raise ConflictError(
                     "the key was another holder's, or its certificate was revoked",
                     remedy="make a new key: tdz identity request",
+                )
+            if item.signing != signing:
+                raise ConflictError(
+                    "the holder has the key for another use: a signing key is never one for TLS",
+                    remedy="make a new key: tdz identity request" + (" --signing" if signing else ""),
                 )
 
     def _require_room(self, live: Sequence[CertificateRecord]) -> None:
@@ -313,9 +343,13 @@ class Enrolment:
         approved_by: Sequence[str] = (),
         renews: str = "",
         names: Sequence[str] = (),
+        signing: bool = False,
     ) -> CertificateRecord:
         now = datetime.datetime.fromtimestamp(self._now(), tz=datetime.UTC)
-        certificate = self._authority.issue(identity, key, now=now, names=names)
+        if signing:
+            certificate = self._authority.issue_signing(identity, key, now=now)
+        else:
+            certificate = self._authority.issue(identity, key, now=now, names=names)
         record = CertificateRecord.of(certificate, identity, issued_at=self._now())
         await self._registry.steps.opening(
             "identity.issued",

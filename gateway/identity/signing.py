@@ -41,17 +41,17 @@ class SigningIdentity:
     """A signing key and the certificates that go with what it signs.
 
     Args:
-        identity: its holder.
+        identity: its holder; None for a key that no zone certified.
         key: the private key; never shown.
-        chain: the signing certificate, then the CA's.
+        chain: the signing certificate, then the CA's; empty for a key that no zone certified.
     """
 
-    identity: Identity
+    identity: Identity | None
     key: ec.EllipticCurvePrivateKey
     chain: tuple[x509.Certificate, ...]
 
     def __repr__(self) -> str:
-        return f"SigningIdentity(identity={self.identity.uri!r})"
+        return f"SigningIdentity(identity={self.identity.uri if self.identity else None!r})"
 
 
 def is_signing(certificate: x509.Certificate) -> bool:

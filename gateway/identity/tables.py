@@ -20,6 +20,7 @@ from gateway.errors import StorageError
 from gateway.identity.authority import serial_text
 from gateway.identity.card import SignedCard, read_card
 from gateway.identity.keys import key_fingerprint
+from gateway.identity.signing import is_signing
 from gateway.identity.verifier import TrustedZone
 from gateway.model.participant import Identity
 from gateway.state.schema import certificates, enrolment_approvals, pairings, participants
@@ -44,6 +45,11 @@ class CertificateRecord:
     def identity(self) -> Identity:
         """Its holder."""
         return Identity.parse(self.uri)
+
+    @property
+    def signing(self) -> bool:
+        """Whether it is for signing models; else it is for TLS. Read from the certificate itself."""
+        return is_signing(x509.load_pem_x509_certificate(self.pem.encode("ascii")))
 
     def live(self, now: int) -> bool:
         """Whether it is within its dates and not revoked."""

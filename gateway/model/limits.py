@@ -105,9 +105,10 @@ MODEL_FILE_NAME_MAX: Final = 200  # bytes of a name relative to the model's dire
 MODEL_FILE_DEPTH_MAX: Final = 8  # directories above a file, the model's own not counted
 MODEL_TEXT_MAX: Final = 64 * MIB  # a JSON, tokenizer or text file: the largest published tokenizers have 35 MB
 MODEL_HEADER_MAX: Final = 16 * MIB  # a safetensors header; the format itself allows 100 MB
-MODEL_TENSORS_MAX: Final = 65_536
+MODEL_TENSORS_MAX: Final = 32_768  # in one file
 MODEL_SIGNATURE_MAX: Final = 384 * KIB  # the Sigstore bundle; it names every file
 MODEL_SUBMISSION_MAX: Final = 768 * KIB  # what a publisher sends: the descriptive part, terms and some room
+MODEL_SIGNERS_MAX: Final = 1_000  # outside keys that a zone trusts
 PROVENANCE_STATEMENTS_MAX: Final = 8
 PROVENANCE_ENVELOPE_MAX: Final = 64 * KIB
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from gateway.config import Profile
 from gateway.errors import InputError
-from gateway.sdk.resources import Resource
+from gateway.sdk.admin_resources import (
+    Approval,
+    Certificate,
+    Mechanism,
+    Pairing,
+    Participant,
+    Peer,
+    Reason,
+    SecondKey,
+    Signer,
+    ZoneStatus,
+)
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.session import Session
 from gateway.sdk.sync import Face, blocking
-from gateway.v1 import identity_pb2, mechanism_pb2, zone_pb2
+from gateway.v1 import identity_pb2, mechanism_pb2, signer_pb2, zone_pb2
 from gateway.wire import channel
 
 __all__ = [
@@ -30,128 +39,10 @@ __all__ = [
     "Peer",
     "Reason",
     "SecondKey",
+    "Signer",
     "ZoneStatus",
     "connect_admin",
 ]
-
-
-class SecondKey(enum.StrEnum):
-    """What happens to the live certificates of an id when a further key is approved."""
-
-    REFUSE = "refuse"
-    RENEW = "renew"
-    REPLACE = "replace"
-
-
-class Reason(enum.StrEnum):
-    """Why a certificate is revoked (RFC 5280, section 5.3.1)."""
-
-    KEY_COMPROMISE = "key-compromise"
-    AFFILIATION_CHANGED = "affiliation-changed"
-    SUPERSEDED = "superseded"
-    CESSATION = "cessation"
-    PRIVILEGE_WITHDRAWN = "privilege-withdrawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Peer(Resource):
-    """A paired zone; `reachable` and `detail` are known in a status only."""
-
-    zone: str
-    jurisdiction: str
-    endpoint: str
-    origin: str
-    fingerprint: str
-    serial: int
-    paired_at: int
-    reachable: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class ZoneStatus(Resource):
-    """What the gateway is, whom it is paired with and how far its ledger is."""
-
-    zone: str
-    jurisdiction: str
-    endpoint: str
-    origin: str
-    card_fingerprint: str
-    peers: tuple[Peer, ...]
-    ledger_size: int
-    witnessed_size: int
-    certificate_not_after: int
-    now: int
-
-    @classmethod
-    def of(cls, message: Any) -> Self:
-        """Read the wire form."""
-        names = [name for name in cls.__dataclass_fields__ if name != "peers"]
-        peers = tuple(Peer.of(peer) for peer in message.peers)
-        return cls(peers=peers, **{name: getattr(message, name) for name in names})
-
-
-@dataclass(frozen=True, slots=True)
-class Pairing(Resource):
-    """What became of a card: `paired`, `replaced`, `unchanged`, or `confirm`: nothing yet, say yes to the changes."""
-
-    outcome: str
-    peer: Peer
-    changed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate(Resource):
-    """A certificate as the zone's register has it; `revoked_at` 0 while it is not revoked."""
-
-    pem: str
-    uri: str
-    fingerprint: str
-    key_fingerprint: str
-    serial: str
-    not_before: int
-    not_after: int
-    revoked_at: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Approval(Resource):
-    """What an approval brought: the certificate, or how many other administrators must approve, and until when."""
-
-    certificate: Certificate | None
-    missing: int = 0
-    expires_at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Participant(Resource):
-    """An institution of the register; `exporter` and `recipient` are parts of the policy input."""
-
-    uri: str
-    exporter: Mapping[str, Any]
-    recipient: Mapping[str, Any]
-    updated_at: int
-
-    @classmethod
-    def of(cls, message: Any) -> Self:
-        """Read the wire form."""
-        return cls(message.uri, json.loads(message.exporter), json.loads(message.recipient), message.updated_at)
-
-
-@dataclass(frozen=True, slots=True)
-class Mechanism(Resource):
-    """A registered legal mechanism; `document` is the member of the policy input; `withdrawn_at` 0 while it serves."""
-
-    ref: str
-    mechanism: Mapping[str, Any]
-    added_at: int
-    withdrawn_at: int
-
-    @classmethod
-    def of(cls, message: Any) -> Self:
-        """Read the wire form."""
-        return cls(message.ref, json.loads(message.document), message.added_at, message.withdrawn_at)
 
 
 class AsyncAdmin:
@@ -215,6 +106,7 @@ class AsyncAdmin:
         id: str,  # noqa: A002  the identity's own word
         key_fingerprint: str,
         second_key: SecondKey = SecondKey.REFUSE,
+        signing: bool = False,
     ) -> Approval:
         """Approve a certificate for a key.
 
@@ -223,7 +115,8 @@ class AsyncAdmin:
             role: partner, admin or auditor.
             id: the holder's id.
             key_fingerprint: as the holder told it over another channel.
-            second_key: what happens to live certificates of the id.
+            second_key: what happens to live certificates of the id for the same use.
+            signing: for signing models, a partner's only; else for TLS.
 
         Raises:
             InputError: an unknown role, or a malformed request.
@@ -242,6 +135,7 @@ class AsyncAdmin:
             id=id,
             key_fingerprint=key_fingerprint,
             second_key=choices[second_key],
+            signing=signing,
         )
         answer = await self.session.call(self.session.identities.Approve, request)
         if answer.WhichOneof("outcome") == "certificate":
@@ -334,6 +228,30 @@ class AsyncAdmin:
         request = mechanism_pb2.WithdrawMechanismRequest(ref=ref)
         return Mechanism.of(await self.session.call(self.session.mechanisms.WithdrawMechanism, request))
 
+    async def add_signer(self, public_key: str, name: str) -> Signer:
+        """Trust an outside signer of models from now on.
+
+        Args:
+            public_key: an ECDSA key on P-256, PEM.
+            name: whose key it is.
+
+        Raises:
+            InputError: it is no such key.
+            ConflictError: it is trusted under another name.
+        """
+        request = signer_pb2.AddSignerRequest(public_key=public_key, name=name)
+        return Signer.of(await self.session.call(self.session.signers.AddSigner, request))
+
+    async def signers(self) -> list[Signer]:
+        """All outside signers, by fingerprint, those that were removed too."""
+        found = await self.session.pages(self.session.signers.ListSigners, signer_pb2.ListSignersRequest(), "signers")
+        return [Signer.of(each) for each in found]
+
+    async def remove_signer(self, fingerprint: str) -> Signer:
+        """Trust an outside signer no longer; what was published before stays verified."""
+        request = signer_pb2.RemoveSignerRequest(fingerprint=fingerprint)
+        return Signer.of(await self.session.call(self.session.signers.RemoveSigner, request))
+
 
 class Admin(Face[AsyncAdmin]):
     """The synchronous face of `AsyncAdmin`; make one with `connect_admin`."""
@@ -358,6 +276,9 @@ class Admin(Face[AsyncAdmin]):
     add_mechanism = blocking(AsyncAdmin.add_mechanism)
     mechanisms = blocking(AsyncAdmin.mechanisms)
     withdraw_mechanism = blocking(AsyncAdmin.withdraw_mechanism)
+    add_signer = blocking(AsyncAdmin.add_signer)
+    signers = blocking(AsyncAdmin.signers)
+    remove_signer = blocking(AsyncAdmin.remove_signer)
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from gateway.config import Profile
 from gateway.errors import CertificateError, ConfigError, UnauthenticatedError
+from gateway.identity.keys import load_tls_key
 from gateway.identity.own import OwnCertificate, check_own
+from gateway.identity.signing import SigningIdentity, load_signing
 from gateway.model import limits
 from gateway.model.participant import Identity
 from gateway.wire.channel import ClientIdentity
@@ -52,6 +54,32 @@ def load_credentials(profile: Profile, *, now: int | None = None) -> Credentials
         ) from error
     ca, certificate, key = (_read(path) for path in (profile.ca, profile.cert, profile.key))
     return Credentials(profile, own, ClientIdentity(ca=ca, certificate=certificate, key=key))
+
+
+def load_signing_identity(profile: Profile, *, now: int | None = None) -> SigningIdentity:
+    """The key that signs this identity's models, and the certificates that go with what it signs.
+
+    Args:
+        profile: names the files; without a certificate the key is an outside one, known by its fingerprint.
+        now: Unix seconds UTC; the wall clock where left out.
+
+    Raises:
+        ConfigError: the profile names no signing key, or a file is missing or is not what the profile says.
+        CertificateError: expired, not yet valid, of another zone, or not for signing; the text says what to renew.
+    """
+    if profile.signing_key is None:
+        raise ConfigError(
+            "the profile names no signing_key",
+            remedy="tdz identity request --signing; an administrator approves it with --signing",
+        )
+    if profile.signing_certificate is None:
+        return SigningIdentity(None, load_tls_key(profile.signing_key), ())
+    return load_signing(
+        profile.signing_key,
+        profile.signing_certificate,
+        profile.ca,
+        now=int(time.time()) if now is None else now,
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -20,10 +20,11 @@ from gateway.artifacts.trust import OutsideKey, Trust
 from gateway.config import Profile, load_profile
 from gateway.errors import ConfigError, IntegrityError, ManifestError
 from gateway.identity.keys import key_fingerprint
-from gateway.identity.signing import SigningIdentity, load_signing, signer_of
+from gateway.identity.signing import SigningIdentity, signer_of
 from gateway.model import documents, limits
 from gateway.model.artifact import ModelPublication, ModelSubmission, load_model_publication
 from gateway.model.canonical import CanonicalError, encode
+from gateway.sdk.credentials import load_signing_identity
 from gateway.sdk.model_files import PROVENANCE, SIGNATURE
 from gateway.sdk.resources import Progress, Published, Resource
 from gateway.sdk.session import Session
@@ -35,8 +36,6 @@ OWN_FILES: Final = frozenset(
     (SIGNATURE, *(PROVENANCE.format(number) for number in range(1, limits.PROVENANCE_STATEMENTS_MAX + 1)))
 )
 """What a pull puts beside a model's files: passed over when the directory is published or verified."""
-
-_ENROL: Final = "tdz identity request --signing; once approved, name key and certificate in the profile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ async def publish_model(
     """Sign a directory and publish it; see `AsyncZone.publish_model`."""
     loop = asyncio.get_running_loop()
     told = None if progress is None else _telling(loop, progress)
-    signing = await asyncio.to_thread(_signing, session)
+    signing = await asyncio.to_thread(load_signing_identity, session.credentials.profile)
     files, submission = await asyncio.to_thread(_submission, signing, directory, manifest, told)
     schema = MODEL_SCHEMA
     reader = pa.RecordBatchReader.from_batches(schema, _batches(files, submission, schema))
@@ -80,13 +79,6 @@ def _telling(loop: asyncio.AbstractEventLoop, progress: ProgressCallback) -> Any
         loop.call_soon_threadsafe(progress, Progress(0, -1, done, -1, -1, total))
 
     return tell
-
-
-def _signing(session: Session) -> SigningIdentity:
-    profile = session.credentials.profile
-    if profile.signing_key is None or profile.signing_certificate is None:
-        raise ConfigError("the profile names no signing key, and models are signed by their publisher", remedy=_ENROL)
-    return load_signing(profile.signing_key, profile.signing_certificate, profile.ca, now=int(time.time()))
 
 
 def _submission(

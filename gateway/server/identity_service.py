@@ -77,6 +77,7 @@ class IdentityService(identity_pb2_grpc.IdentityServiceServicer):
             fingerprint=request.key_fingerprint,
             second_key=second_key,
             by=actor(context),
+            signing=request.signing,
         )
         if isinstance(made, Waiting):
             waiting = identity_pb2.WaitingForApproval(missing=made.missing, expires_at=made.expires_at)
@@ -125,4 +126,5 @@ def certificate_message(record: CertificateRecord) -> identity_pb2.Certificate:
         not_after=record.not_after,
         revoked_at=record.revoked_at,
         reason=record.reason,
+        signing=record.signing,
     )

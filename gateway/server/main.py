@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from gateway.artifacts.trust import Trust
+from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
 from gateway.decisions.mechanisms import MechanismRegister
@@ -65,6 +65,7 @@ from gateway.server.renewal import Renewal
 from gateway.server.run_peer_service import RunPeerService
 from gateway.server.run_service import RunService
 from gateway.server.runs import federation
+from gateway.server.signer_service import SignerService
 from gateway.server.startup import own_card, require_state
 from gateway.server.tls import ServerTls
 from gateway.server.zone_service import Reachability, ZoneService
@@ -80,6 +81,7 @@ from gateway.v1 import (
     mechanism_pb2_grpc,
     run_pb2_grpc,
     run_peer_pb2_grpc,
+    signer_pb2_grpc,
     zone_pb2_grpc,
 )
 from gateway.wire.channel import ClientIdentity
@@ -141,6 +143,7 @@ class Gateway:
         stack.callback(versions.close)
         landings = Landings(data, chunks, versions)
         stack.callback(landings.close)
+        self.signers = ModelSigners(state)
         self.house = House(
             zone=settings.zone,
             gateway_id=settings.identity.id,
@@ -152,7 +155,7 @@ class Gateway:
             decisions=decisions,
             mechanisms=MechanismRegister(state),
             catalog=ResourceRegister(state),
-            trust=self._trust,
+            trust=lambda: load_trust(self.registry, self.signers),
             chunks=chunks,
             versions=versions,
             landings=landings,
@@ -248,6 +251,7 @@ class Gateway:
             target,
         )
         mechanism_pb2_grpc.add_MechanismServiceServicer_to_server(MechanismService(house), target)
+        signer_pb2_grpc.add_SignerServiceServicer_to_server(SignerService(house, self.signers), target)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(house, self.offers), target)
         exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
             ExchangeService(house, self.consumer, self.pulls), target
@@ -320,9 +324,6 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _trust(self) -> Trust:
-        return Trust(zones={})
 
     def _identity(self) -> ClientIdentity:
         layout = self.settings.layout

@@ -265,6 +265,18 @@ run_rounds = Table(
     Column("bytes", BigInteger, nullable=False),
 )
 
+# --- artifacts ------------------------------------------------------------------------------------------
+
+model_signers = Table(
+    "model_signers",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),  # SHA-256 of the SubjectPublicKeyInfo
+    Column("name", String(200), nullable=False),  # what the administrator calls its owner
+    Column("pem", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger, nullable=False, default=0),
+)
+
 # --- every flow: written before its ledger entry, resolved after it (design: crashes) -------------------
 
 pending = Table(

@@ -25,37 +25,37 @@ _sym_db = _symbol_database.Default()
 from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/identity.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\"\xb0\x01\n\x0b\x43\x65rtificate\x12\x0b\n\x03pem\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\t\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\x12\n\nnot_before\x18\x06 \x01(\x03\x12\x11\n\tnot_after\x18\x07 \x01(\x03\x12\x12\n\nrevoked_at\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\"\x8d\x01\n\x0e\x41pproveRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.gateway.v1.Role\x12\n\n\x02id\x18\x03 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\t\x12)\n\nsecond_key\x18\x05 \x01(\x0e\x32\x15.gateway.v1.SecondKey\"\x7f\n\x0f\x41pproveResponse\x12.\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32\x17.gateway.v1.CertificateH\x00\x12\x31\n\x07waiting\x18\x02 \x01(\x0b\x32\x1e.gateway.v1.WaitingForApprovalH\x00\x42\t\n\x07outcome\"9\n\x12WaitingForApproval\x12\x0f\n\x07missing\x18\x01 \x01(\x05\x12\x12\n\nexpires_at\x18\x02 \x01(\x03\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\t\"n\n\rRevokeRequest\x12\r\n\x03uri\x18\x01 \x01(\tH\x00\x12\x10\n\x06serial\x18\x02 \x01(\tH\x00\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.gateway.v1.RevocationReasonB\x0e\n\x0c\x63\x65rtificates\"?\n\x0eRevokeResponse\x12-\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32\x17.gateway.v1.Certificate\"S\n\x17ListCertificatesRequest\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\x1e\n\x04page\x18\x03 \x01(\x0b\x32\x10.gateway.v1.Page\"b\n\x18ListCertificatesResponse\x12-\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32\x17.gateway.v1.Certificate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*b\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_GATEWAY\x10\x01\x12\x10\n\x0cROLE_PARTNER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x10\n\x0cROLE_AUDITOR\x10\x04*U\n\tSecondKey\x12\x1a\n\x16SECOND_KEY_UNSPECIFIED\x10\x00\x12\x14\n\x10SECOND_KEY_RENEW\x10\x01\x12\x16\n\x12SECOND_KEY_REPLACE\x10\x02*\xf4\x01\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12$\n REVOCATION_REASON_KEY_COMPROMISE\x10\x01\x12)\n%REVOCATION_REASON_AFFILIATION_CHANGED\x10\x02\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x03\x12\x1f\n\x1bREVOCATION_REASON_CESSATION\x10\x04\x12)\n%REVOCATION_REASON_PRIVILEGE_WITHDRAWN\x10\x05\x32\xb1\x02\n\x0fIdentityService\x12\x42\n\x07\x41pprove\x12\x1a.gateway.v1.ApproveRequest\x1a\x1b.gateway.v1.ApproveResponse\x12:\n\x05Renew\x12\x18.gateway.v1.RenewRequest\x1a\x17.gateway.v1.Certificate\x12?\n\x06Revoke\x12\x19.gateway.v1.RevokeRequest\x1a\x1a.gateway.v1.RevokeResponse\x12]\n\x10ListCertificates\x12#.gateway.v1.ListCertificatesRequest\x1a$.gateway.v1.ListCertificatesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/identity.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\"\xc1\x01\n\x0b\x43\x65rtificate\x12\x0b\n\x03pem\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\t\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\x12\n\nnot_before\x18\x06 \x01(\x03\x12\x11\n\tnot_after\x18\x07 \x01(\x03\x12\x12\n\nrevoked_at\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x0f\n\x07signing\x18\n \x01(\x08\"\x9e\x01\n\x0e\x41pproveRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.gateway.v1.Role\x12\n\n\x02id\x18\x03 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\t\x12)\n\nsecond_key\x18\x05 \x01(\x0e\x32\x15.gateway.v1.SecondKey\x12\x0f\n\x07signing\x18\x06 \x01(\x08\"\x7f\n\x0f\x41pproveResponse\x12.\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32\x17.gateway.v1.CertificateH\x00\x12\x31\n\x07waiting\x18\x02 \x01(\x0b\x32\x1e.gateway.v1.WaitingForApprovalH\x00\x42\t\n\x07outcome\"9\n\x12WaitingForApproval\x12\x0f\n\x07missing\x18\x01 \x01(\x05\x12\x12\n\nexpires_at\x18\x02 \x01(\x03\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\t\"n\n\rRevokeRequest\x12\r\n\x03uri\x18\x01 \x01(\tH\x00\x12\x10\n\x06serial\x18\x02 \x01(\tH\x00\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.gateway.v1.RevocationReasonB\x0e\n\x0c\x63\x65rtificates\"?\n\x0eRevokeResponse\x12-\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32\x17.gateway.v1.Certificate\"S\n\x17ListCertificatesRequest\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\x1e\n\x04page\x18\x03 \x01(\x0b\x32\x10.gateway.v1.Page\"b\n\x18ListCertificatesResponse\x12-\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32\x17.gateway.v1.Certificate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*b\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_GATEWAY\x10\x01\x12\x10\n\x0cROLE_PARTNER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x10\n\x0cROLE_AUDITOR\x10\x04*U\n\tSecondKey\x12\x1a\n\x16SECOND_KEY_UNSPECIFIED\x10\x00\x12\x14\n\x10SECOND_KEY_RENEW\x10\x01\x12\x16\n\x12SECOND_KEY_REPLACE\x10\x02*\xf4\x01\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12$\n REVOCATION_REASON_KEY_COMPROMISE\x10\x01\x12)\n%REVOCATION_REASON_AFFILIATION_CHANGED\x10\x02\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x03\x12\x1f\n\x1bREVOCATION_REASON_CESSATION\x10\x04\x12)\n%REVOCATION_REASON_PRIVILEGE_WITHDRAWN\x10\x05\x32\xb1\x02\n\x0fIdentityService\x12\x42\n\x07\x41pprove\x12\x1a.gateway.v1.ApproveRequest\x1a\x1b.gateway.v1.ApproveResponse\x12:\n\x05Renew\x12\x18.gateway.v1.RenewRequest\x1a\x17.gateway.v1.Certificate\x12?\n\x06Revoke\x12\x19.gateway.v1.RevokeRequest\x1a\x1a.gateway.v1.RevokeResponse\x12]\n\x10ListCertificates\x12#.gateway.v1.ListCertificatesRequest\x1a$.gateway.v1.ListCertificatesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.identity_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=968
-  _globals['_ROLE']._serialized_end=1066
-  _globals['_SECONDKEY']._serialized_start=1068
-  _globals['_SECONDKEY']._serialized_end=1153
-  _globals['_REVOCATIONREASON']._serialized_start=1156
-  _globals['_REVOCATIONREASON']._serialized_end=1400
+  _globals['_ROLE']._serialized_start=1002
+  _globals['_ROLE']._serialized_end=1100
+  _globals['_SECONDKEY']._serialized_start=1102
+  _globals['_SECONDKEY']._serialized_end=1187
+  _globals['_REVOCATIONREASON']._serialized_start=1190
+  _globals['_REVOCATIONREASON']._serialized_end=1434
   _globals['_CERTIFICATE']._serialized_start=67
-  _globals['_CERTIFICATE']._serialized_end=243
-  _globals['_APPROVEREQUEST']._serialized_start=246
-  _globals['_APPROVEREQUEST']._serialized_end=387
-  _globals['_APPROVERESPONSE']._serialized_start=389
-  _globals['_APPROVERESPONSE']._serialized_end=516
-  _globals['_WAITINGFORAPPROVAL']._serialized_start=518
-  _globals['_WAITINGFORAPPROVAL']._serialized_end=575
-  _globals['_RENEWREQUEST']._serialized_start=577
-  _globals['_RENEWREQUEST']._serialized_end=604
-  _globals['_REVOKEREQUEST']._serialized_start=606
-  _globals['_REVOKEREQUEST']._serialized_end=716
-  _globals['_REVOKERESPONSE']._serialized_start=718
-  _globals['_REVOKERESPONSE']._serialized_end=781
-  _globals['_LISTCERTIFICATESREQUEST']._serialized_start=783
-  _globals['_LISTCERTIFICATESREQUEST']._serialized_end=866
-  _globals['_LISTCERTIFICATESRESPONSE']._serialized_start=868
-  _globals['_LISTCERTIFICATESRESPONSE']._serialized_end=966
-  _globals['_IDENTITYSERVICE']._serialized_start=1403
-  _globals['_IDENTITYSERVICE']._serialized_end=1708
+  _globals['_CERTIFICATE']._serialized_end=260
+  _globals['_APPROVEREQUEST']._serialized_start=263
+  _globals['_APPROVEREQUEST']._serialized_end=421
+  _globals['_APPROVERESPONSE']._serialized_start=423
+  _globals['_APPROVERESPONSE']._serialized_end=550
+  _globals['_WAITINGFORAPPROVAL']._serialized_start=552
+  _globals['_WAITINGFORAPPROVAL']._serialized_end=609
+  _globals['_RENEWREQUEST']._serialized_start=611
+  _globals['_RENEWREQUEST']._serialized_end=638
+  _globals['_REVOKEREQUEST']._serialized_start=640
+  _globals['_REVOKEREQUEST']._serialized_end=750
+  _globals['_REVOKERESPONSE']._serialized_start=752
+  _globals['_REVOKERESPONSE']._serialized_end=815
+  _globals['_LISTCERTIFICATESREQUEST']._serialized_start=817
+  _globals['_LISTCERTIFICATESREQUEST']._serialized_end=900
+  _globals['_LISTCERTIFICATESRESPONSE']._serialized_start=902
+  _globals['_LISTCERTIFICATESRESPONSE']._serialized_end=1000
+  _globals['_IDENTITYSERVICE']._serialized_start=1437
+  _globals['_IDENTITYSERVICE']._serialized_end=1742
 # @@protoc_insertion_point(module_scope)

@@ -46,7 +46,7 @@ REVOCATION_REASON_CESSATION: RevocationReason
 REVOCATION_REASON_PRIVILEGE_WITHDRAWN: RevocationReason
 
 class Certificate(_message.Message):
-    __slots__ = ("pem", "uri", "fingerprint", "key_fingerprint", "serial", "not_before", "not_after", "revoked_at", "reason")
+    __slots__ = ("pem", "uri", "fingerprint", "key_fingerprint", "serial", "not_before", "not_after", "revoked_at", "reason", "signing")
     PEM_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Certificate(_message.Message):
     NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
     REVOKED_AT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_FIELD_NUMBER: _ClassVar[int]
     pem: str
     uri: str
     fingerprint: str
@@ -65,21 +66,24 @@ class Certificate(_message.Message):
     not_after: int
     revoked_at: int
     reason: str
-    def __init__(self, pem: _Optional[str] = ..., uri: _Optional[str] = ..., fingerprint: _Optional[str] = ..., key_fingerprint: _Optional[str] = ..., serial: _Optional[str] = ..., not_before: _Optional[int] = ..., not_after: _Optional[int] = ..., revoked_at: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    signing: bool
+    def __init__(self, pem: _Optional[str] = ..., uri: _Optional[str] = ..., fingerprint: _Optional[str] = ..., key_fingerprint: _Optional[str] = ..., serial: _Optional[str] = ..., not_before: _Optional[int] = ..., not_after: _Optional[int] = ..., revoked_at: _Optional[int] = ..., reason: _Optional[str] = ..., signing: _Optional[bool] = ...) -> None: ...
 
 class ApproveRequest(_message.Message):
-    __slots__ = ("csr", "role", "id", "key_fingerprint", "second_key")
+    __slots__ = ("csr", "role", "id", "key_fingerprint", "second_key", "signing")
     CSR_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     SECOND_KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_FIELD_NUMBER: _ClassVar[int]
     csr: str
     role: Role
     id: str
     key_fingerprint: str
     second_key: SecondKey
-    def __init__(self, csr: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., id: _Optional[str] = ..., key_fingerprint: _Optional[str] = ..., second_key: _Optional[_Union[SecondKey, str]] = ...) -> None: ...
+    signing: bool
+    def __init__(self, csr: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., id: _Optional[str] = ..., key_fingerprint: _Optional[str] = ..., second_key: _Optional[_Union[SecondKey, str]] = ..., signing: _Optional[bool] = ...) -> None: ...
 
 class ApproveResponse(_message.Message):
     __slots__ = ("certificate", "waiting")

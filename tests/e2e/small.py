@@ -102,15 +102,23 @@ class Small:
         process = self.corridor.zone(zone)
         directory = process.layout.identity(who)
         directory.mkdir(mode=0o700)
-        key, request = make_request(Identity(zone, role, who))
-        write_private_key(directory / "key.pem", key)
-        async with self.admin(zone) as admin:
-            approval = await admin.approve(
-                request.decode(), role=role.value, id=who, key_fingerprint=key_fingerprint(key.public_key())
-            )
-        if approval.certificate is None:
-            raise AssertionError("the first administrator's approval is enough for this role")
-        write_file(directory / "cert.pem", approval.certificate.pem.encode(), mode=0o644)
+        signs = role is Role.PARTNER
+        for signing, key_name, name in ((False, "key.pem", "cert.pem"), (True, "signing-key.pem", "signing.pem")):
+            if signing and not signs:
+                continue
+            key, request = make_request(Identity(zone, role, who))
+            write_private_key(directory / key_name, key)
+            async with self.admin(zone) as admin:
+                approval = await admin.approve(
+                    request.decode(),
+                    role=role.value,
+                    id=who,
+                    key_fingerprint=key_fingerprint(key.public_key()),
+                    signing=signing,
+                )
+            if approval.certificate is None:
+                raise AssertionError("the first administrator's approval is enough for this role")
+            write_file(directory / name, approval.certificate.pem.encode(), mode=0o644)
         write_profile(
             process.profile(who),
             Profile(
@@ -119,6 +127,8 @@ class Small:
                 ca=process.layout.ca,
                 cert=directory / "cert.pem",
                 key=directory / "key.pem",
+                signing_key=directory / "signing-key.pem" if signs else None,
+                signing_certificate=directory / "signing.pem" if signs else None,
             ),
         )
         return process.profile(who)

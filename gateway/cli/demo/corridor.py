@@ -149,7 +149,9 @@ class ZoneProcess:
             self.process.wait(_STOP_DEADLINE_S)
 
     def enrol(self, id: str, role: Role = Role.PARTNER) -> Path:  # noqa: A002  the identity's own word
-        """Make a key and a request, have it approved by its fingerprint, and write the profile.
+        """Make keys and requests, have them approved by their fingerprints, and write the profile.
+
+        A partner gets a key for signing models beside the one for connecting.
 
         Returns:
             The profile's path.
@@ -160,18 +162,10 @@ class ZoneProcess:
         identity = Identity(self.name, role, id)
         directory = self.layout.identity(id)
         directory.mkdir(mode=0o700)
-        key, request = make_request(identity)
-        write_private_key(directory / "key.pem", key)
-        with self.admin() as admin:
-            approval = admin.approve(
-                request.decode("ascii"),
-                role=role.value,
-                id=id,
-                key_fingerprint=key_fingerprint(key.public_key()),
-            )
-        if approval.certificate is None:
-            raise ConflictError(f"{identity.uri} waits for {approval.missing} more approval(s)")
-        write_file(directory / "cert.pem", approval.certificate.pem.encode("ascii"), mode=0o644)
+        signs = role is Role.PARTNER
+        self._certify(identity, directory / "key.pem", directory / "cert.pem")
+        if signs:
+            self._certify(identity, directory / "signing-key.pem", directory / "signing.pem", signing=True)
         write_profile(
             self.profile(id),
             Profile(
@@ -180,9 +174,26 @@ class ZoneProcess:
                 ca=self.layout.ca,
                 cert=directory / "cert.pem",
                 key=directory / "key.pem",
+                signing_key=directory / "signing-key.pem" if signs else None,
+                signing_certificate=directory / "signing.pem" if signs else None,
             ),
         )
         return self.profile(id)
+
+    def _certify(self, identity: Identity, key_file: Path, certificate: Path, *, signing: bool = False) -> None:
+        key, request = make_request(identity)
+        write_private_key(key_file, key)
+        with self.admin() as admin:
+            approval = admin.approve(
+                request.decode("ascii"),
+                role=identity.role.value,
+                id=identity.id,
+                key_fingerprint=key_fingerprint(key.public_key()),
+                signing=signing,
+            )
+        if approval.certificate is None:
+            raise ConflictError(f"{identity.uri} waits for {approval.missing} more approval(s)")
+        write_file(certificate, approval.certificate.pem.encode("ascii"), mode=0o644)
 
     def register(
         self,

@@ -38,6 +38,11 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "ListMechanisms": _OVERSIGHT,
         "WithdrawMechanism": _ADMIN,
     },
+    "gateway.v1.SignerService": {
+        "AddSigner": _ADMIN,
+        "ListSigners": _PEOPLE,
+        "RemoveSigner": _ADMIN,
+    },
     "gateway.v1.CatalogService": {
         "ListDatasets": _PEOPLE,
         "GetDataset": _PEOPLE,
