@@ -48,7 +48,8 @@ def read_table(path: str, features: Sequence[str], target: str, classes: Sequenc
         # Columns that the run does not name are not even decompressed.
         used = sorted(set(places))
         reader = _open(source, is_file, ipc.IpcReadOptions(included_fields=used))
-        positions = [used.index(place) for place in places]
+        kept = {place: position for position, place in enumerate(used)}
+        positions = [kept[place] for place in places]
         wanted = pa.array(classes, pa.string()) if classes else None
         tables: list[npt.NDArray[np.float64]] = []
         targets: list[npt.NDArray[Any]] = []

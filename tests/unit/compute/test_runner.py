@@ -303,6 +303,66 @@ async def test_a_closed_runner_leaves_no_process_and_takes_no_order(views: dict[
         await runner.run(train_order(tmp_path, views), DEADLINE_S)
 
 
+async def test_closing_ends_what_is_under_way_and_what_waits(views: dict[str, Path], tmp_path: Path) -> None:
+    runner, started = Runner(threads=1), asyncio.Event()
+    order = train_order(tmp_path, views, strategy=FOREVER)
+    tasks = [
+        asyncio.create_task(runner.run(order, DEADLINE_S, lambda _heard: started.set())),
+        asyncio.create_task(runner.run(order, DEADLINE_S)),
+    ]
+    await asyncio.wait_for(started.wait(), DEADLINE_S)
+    pid = runner.pid
+    await asyncio.wait_for(runner.close(), 10)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in found] == [ComputeError, ComputeError]
+    assert not psutil.pid_exists(pid)
+
+
+FALSE_WORKER = """#!{python}
+import json, struct, sys, time
+out = sys.stdout.buffer
+def frame(document):
+    body = json.dumps(document).encode()
+    out.write(struct.pack(">I", len(body)) + body)
+frame({{"ready": True}})
+out.flush()
+sys.stdin.buffer.read(4)
+{answer}
+out.flush()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        'out.write(b"\\xff" * 64)',
+        'out.write(struct.pack(">I", 4) + b"\\xff\\xff\\xff\\xff")',
+        "frame([])",
+        "frame({})",
+        'frame({"result": {}})',
+        'frame({"result": None})',
+        'frame({"error": "text"})',
+        'frame({"error": {"reason": "TDZ-INPUT"}})',
+        'frame({"progress": {"epoch": -1}})',
+        'frame({"result": {"order": "evaluate", "digest": "", "bytes": 0, "examples": 1, "metrics": {}, "datasets": '
+        '[{"dataset": "datasets/0", "examples": 1, "metrics": {}}], "seconds": 0.1, "device": "cpu"}})',
+        'frame({"error": {"reason": "TDZ-DENIED", "message": "m", "remedy": ""}})',
+    ],
+)
+async def test_whatever_a_broken_process_answers_is_a_compute_error(
+    answer: str, views: dict[str, Path], tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    program.write_text(FALSE_WORKER.format(python=sys.executable, answer=answer))
+    program.chmod(0o700)
+    async with Runner(python=str(program)) as runner:
+        with pytest.raises(ComputeError) as caught:
+            await runner.run(train_order(tmp_path, views), DEADLINE_S)
+    assert caught.value.reason == "TDZ-COMPUTE"
+    assert "ended with" not in str(caught.value)  # it answered, and did not merely stop
+
+
 async def test_a_program_that_is_no_training_process_is_an_error() -> None:
     for program in ("/bin/true", "/nonexistent/python"):
         with pytest.raises(ComputeError):
