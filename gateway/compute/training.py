@@ -133,6 +133,7 @@ class Result(Part):
         norm: L2 distance of the zone's aggregate from the reference before clipping.
         clipped: whether that was above the bound.
         seconds: reading, training and writing, by the wall clock.
+        training_seconds: of those, what the app's own training steps took; 0 for the other kinds of order.
         device: where it ran.
     """
 
@@ -145,6 +146,7 @@ class Result(Part):
     norm: _Seconds = 0.0
     clipped: bool = False
     seconds: _Seconds
+    training_seconds: _Seconds = 0.0
     device: _Device
 
 

@@ -93,6 +93,7 @@ async def test_a_round_is_trained_aggregated_and_written(
     ]
     assert set(result.metrics) == {"loss", "steps"}
     assert (result.device, result.clipped) == ("cpu", False)
+    assert 0 < result.training_seconds < result.seconds
     assert result.bytes == Path(order.output).stat().st_size
     assert [(each.dataset, each.epoch) for each in heard if each.epoch == each.epochs] == [
         (name, 2) for name in sorted(views)
