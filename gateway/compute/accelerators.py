@@ -235,7 +235,7 @@ def _through_torch(kind: Kind, devices: Any, *, vendor: str, country: str) -> tu
             about = devices.get_device_properties(number)
             name = _text(str(about.name)) or "unknown"
             found.setdefault((name, max(int(about.total_memory), 0)), []).append(f"{kind}:{number}")
-    except (RuntimeError, AttributeError, OSError, ValueError, TypeError):
+    except (RuntimeError, AssertionError, AttributeError, OSError, ValueError, TypeError):
         return ()
     return tuple(
         _accelerator(kind, sku, memory, tuple(names), vendor=vendor, country=country)

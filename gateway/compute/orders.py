@@ -124,6 +124,7 @@ def _train(order: TrainOrder, report: Report, start: float) -> Result:
         norm=found.clipped.norm,
         clipped=found.clipped.clipped,
         seconds=time.monotonic() - start,
+        training_seconds=found.seconds,
         device=order.device,
     )
 

@@ -7,6 +7,7 @@ gradient descent, and so that its source is part of the app's code digest.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -31,11 +32,15 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class ZoneRound:
-    """What a zone's round gave: its update, the norm before clipping, and each dataset's rows and figures."""
+    """What a zone's round gave: its update, the norm before clipping, and each dataset's rows and figures.
+
+    `seconds` went into the app's own steps, by the wall clock; reading, aggregating and clipping are not in it.
+    """
 
     clipped: Clipped
     examples: int
     datasets: tuple[tuple[str, int, Metrics], ...]
+    seconds: float
 
 
 def example_seed(seed: int, round_number: int, dataset: str) -> int:
@@ -70,11 +75,13 @@ def train_zone(
     """
     contributions: list[Contribution] = []
     found: list[tuple[str, int, Metrics]] = []
+    seconds = 0.0
     for table in tables:
 
         def report(done: int, of: int, loss: float, dataset: str = table.dataset) -> None:
             progress(dataset, done, of, loss)
 
+        start = time.perf_counter()
         trained, metrics = _train(
             app,
             spec,
@@ -90,6 +97,7 @@ def train_zone(
                 progress=report,
             ),
         )
+        seconds += time.perf_counter() - start
         try:
             check_finite(trained)
         except UpdateValueError as error:
@@ -97,7 +105,7 @@ def train_zone(
         contributions.append(Contribution(table.dataset, trained, len(table.features)))
         found.append((table.dataset, len(table.features), metrics))
     whole = aggregate(contributions, source=zone)
-    return ZoneRound(clip(whole.parameters, reference, norm_bound), whole.examples, tuple(found))
+    return ZoneRound(clip(whole.parameters, reference, norm_bound), whole.examples, tuple(found), seconds)
 
 
 def _train(

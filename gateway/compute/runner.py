@@ -138,17 +138,26 @@ class Runner:
         self._closed = True
         if self._worker is not None:
             self._discard(self._worker)
+        async with self._lock:  # whatever was under way has heard of it, and has discarded what it held
+            pass
         await asyncio.gather(*self._ending)
 
     async def _ready(self) -> _Worker:
-        if self._closed:
-            raise ComputeError("the training process is closed", remedy="start the gateway again")
+        self._check_open()
         if self._worker is not None and self._worker.alive:
             return self._worker
         if self._worker is not None:
             self._discard(self._worker)
-        self._worker = await self._spawn()
-        return self._worker
+        worker = await self._spawn()
+        if self._closed:  # meanwhile
+            self._discard(worker)
+        self._check_open()
+        self._worker = worker
+        return worker
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ComputeError("the training process is closed", remedy="start the gateway again")
 
     async def _spawn(self) -> _Worker:
         worker = await _Worker.spawn(self._python, self._environment)

@@ -41,14 +41,15 @@ def read_table(path: str, features: Sequence[str], target: str, classes: Sequenc
 
     with _reading(pa), pa.memory_map(path) as source:
         is_file = source.read(len(_FILE_MAGIC)) == _FILE_MAGIC
-        source.seek(0)
-        reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
-        schema = reader.schema
+        schema = _open(source, is_file).schema
         places = [_place(schema, name) for name in (*features, target)]
-        for name, place in zip(features, places, strict=False):
-            _check_number(pa, schema.field(place).type, name)
-        if not classes:
-            _check_number(pa, schema.field(places[-1]).type, target)
+        for name, place in zip((*features, target) if not classes else features, places, strict=False):
+            _check_number(pa.types, schema.field(place).type, name)
+        # Columns that the run does not name are not even decompressed.
+        used = sorted(set(places))
+        reader = _open(source, is_file, ipc.IpcReadOptions(included_fields=used))
+        kept = {place: position for position, place in enumerate(used)}
+        positions = [kept[place] for place in places]
         wanted = pa.array(classes, pa.string()) if classes else None
         tables: list[npt.NDArray[np.float64]] = []
         targets: list[npt.NDArray[Any]] = []
@@ -62,15 +63,29 @@ def read_table(path: str, features: Sequence[str], target: str, classes: Sequenc
                     f"more than {limits.TRAINING_CELLS_MAX} cells in one dataset",
                     remedy="name fewer features, or publish the dataset in parts",
                 )
+            columns = batch.columns
             table = np.empty((batch.num_rows, len(features)), dtype=np.float64)
-            for column, (name, place) in enumerate(zip(features, places, strict=False)):
-                table[:, column] = _numbers(pa, batch.column(place), name)
+            for number, (name, position) in enumerate(zip(features, positions, strict=False)):
+                table[:, number] = _numbers(pa, columns[position], name)
+            _check_finite(table, features)
             tables.append(table)
-            last = batch.column(places[-1])
-            targets.append(_numbers(pa, last, target) if wanted is None else _codes(pa, last, wanted, target))
+            last = columns[positions[-1]]
+            if wanted is None:
+                values = np.array(_numbers(pa, last, target))
+                _check_finite(values[:, None], (target,))
+                targets.append(values)
+            else:
+                targets.append(_codes(pa, last, wanted, target))
     if not rows:
         return np.empty((0, len(features))), np.empty(0, dtype=np.int64 if classes else np.float64)
     return np.concatenate(tables), np.concatenate(targets)
+
+
+def _open(source: Any, is_file: bool, options: Any = None) -> Any:
+    from pyarrow import ipc
+
+    source.seek(0)
+    return ipc.open_file(source, options=options) if is_file else ipc.open_stream(source, options=options)
 
 
 @contextmanager
@@ -98,10 +113,9 @@ def _place(schema: Any, name: str) -> int:
     return int(places[0])
 
 
-def _check_number(pa: Any, data_type: Any, name: str) -> None:
-    types = pa.types
+def _check_number(types: Any, data_type: Any, name: str) -> None:
     plain = data_type.value_type if types.is_dictionary(data_type) else data_type
-    known = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    known = (types.is_floating, types.is_integer, types.is_boolean, types.is_decimal)
     if not any(is_one(plain) for is_one in known):
         raise DataFileError(
             f"column {name!r} holds {data_type}, no numbers", remedy="name columns of numbers, or encode this one"
@@ -110,18 +124,22 @@ def _check_number(pa: Any, data_type: Any, name: str) -> None:
 
 def _numbers(pa: Any, column: Any, name: str) -> npt.NDArray[np.float64]:
     """A column without nulls as float64; integers past 2^53 are rounded."""
-    if column.null_count:
-        raise DataFileError(f"column {name!r} has nulls", remedy="fill them, or leave the column out")
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-        if column.null_count:
-            raise DataFileError(f"column {name!r} has nulls", remedy="fill them, or leave the column out")
+    if column.null_count:
+        raise DataFileError(f"column {name!r} has nulls", remedy="fill them, or leave the column out")
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
-    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    if not np.isfinite(values).all():
-        raise DataFileError(f"column {name!r} has NaN or infinity", remedy="fill them, or leave the column out")
-    return np.asarray(values)
+    if not pa.types.is_float64(column.type):
+        column = column.cast(pa.float64(), safe=False)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _check_finite(table: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    if np.isfinite(table).all():
+        return
+    name = names[int(np.isfinite(table).all(axis=0).argmin())]
+    raise DataFileError(f"column {name!r} has NaN or infinity", remedy="fill them, or leave the column out")
 
 
 def _codes(pa: Any, column: Any, wanted: Any, name: str) -> npt.NDArray[np.int64]:

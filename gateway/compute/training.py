@@ -16,7 +16,7 @@ from gateway.compute.apps.spec import AppSpec, invalid
 from gateway.errors import ComputeError
 from gateway.federation.strategies import Strategy
 from gateway.model import limits
-from gateway.model.decimals import DecimalText, measured_text
+from gateway.model.decimals import PositiveDecimalText, measured_text
 from gateway.model.policy_facts import Digest, Identifier, OptionalDigest, Part, ZoneName, as_tuple
 
 _Path = Annotated[str, StringConstraints(min_length=2, max_length=4_096, pattern=r"^/[^\x00]*$")]
@@ -24,7 +24,6 @@ _Device = Annotated[str, StringConstraints(pattern=r"^(cpu|(cuda|npu):(0|[1-9][0
 _Seed = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 _Rows = Annotated[int, Field(ge=1, le=limits.EXAMPLES_MAX)]
 _Round = Annotated[int, Field(ge=1, le=limits.ROUNDS_MAX)]
-_Bytes = Annotated[int, Field(ge=1, le=2 * limits.PARAMETERS_MAX)]
 _Measured = Annotated[float, Field(allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Metrics = Annotated[dict[str, _Measured], Field(max_length=32)]
@@ -77,7 +76,7 @@ class TrainOrder(Part):
     datasets: _Datasets
     reference: ParametersFile
     scaling: ParametersFile | None = None
-    norm_bound: DecimalText
+    norm_bound: PositiveDecimalText
     seed: _Seed
     rows_min: _Rows = 1
     device: _Device = "cpu"
@@ -134,6 +133,7 @@ class Result(Part):
         norm: L2 distance of the zone's aggregate from the reference before clipping.
         clipped: whether that was above the bound.
         seconds: reading, training and writing, by the wall clock.
+        training_seconds: of those, what the app's own training steps took; 0 for the other kinds of order.
         device: where it ran.
     """
 
@@ -146,6 +146,7 @@ class Result(Part):
     norm: _Seconds = 0.0
     clipped: bool = False
     seconds: _Seconds
+    training_seconds: _Seconds = 0.0
     device: _Device
 
 

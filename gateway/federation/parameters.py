@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -187,12 +188,9 @@ def _checked(layout: Layout) -> Layout:
             )
         if len(shape) > limits.PARAMETER_DIMENSIONS_MAX:
             raise LimitError(f"array {name} has more than {limits.PARAMETER_DIMENSIONS_MAX} dimensions")
-        count = 1
-        for extent in shape:
-            count *= extent
-        if count < 1:
+        if any(extent < 1 for extent in shape):
             raise UpdateShapeError(f"array {name} is empty", remedy="leave it out")
-        total += count * DTYPES[code].itemsize
+        total += math.prod(shape) * DTYPES[code].itemsize
     if total > limits.PARAMETERS_MAX:
         raise LimitError(f"{total} bytes of parameters; the limit is {limits.PARAMETERS_MAX}")
     return tuple(sorted(layout, key=lambda each: (-DTYPES[each[1]].itemsize, each[0])))
@@ -203,9 +201,7 @@ def _header(layout: Layout) -> tuple[bytes, int]:
     members: dict[str, Any] = {}
     place = 0
     for name, code, shape in layout:
-        count = DTYPES[code].itemsize
-        for extent in shape:
-            count *= extent
+        count = math.prod(shape) * DTYPES[code].itemsize
         members[name] = {"dtype": code, "shape": list(shape), "data_offsets": [place, place + count]}
         place += count
     text = json.dumps(members, separators=(",", ":")).encode("ascii")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import Annotated, Final
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from gateway.errors import InputError
 
@@ -14,6 +16,15 @@ DECIMAL_PATTERN: Final = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{0,11}[1-9])?$"
 """Not negative, under 10^9, at most twelve places, no zero at the end: one text for each value."""
 
 DecimalText = Annotated[str, StringConstraints(max_length=24, pattern=DECIMAL_PATTERN)]
+
+
+def _above_zero(text: str) -> str:
+    if text == "0":
+        raise PydanticCustomError("above_zero", "a number above 0 is needed")
+    return text
+
+
+PositiveDecimalText = Annotated[DecimalText, AfterValidator(_above_zero)]
 
 _PLACES: Final = Decimal("1e-12")
 _WRITTEN: Final = re.compile(r"[0-9.eE+-]{1,40}")
@@ -49,8 +60,7 @@ def measured_text(value: float) -> str:
     Raises:
         InputError: NaN or infinity, which say nothing.
     """
-    number = Decimal(repr(float(value)))
-    if not number.is_finite():
+    if not math.isfinite(value):
         raise InputError("a figure that is not finite")
-    text = f"{Decimal(f'{value:.6g}'):f}"
+    text = f"{Decimal(f'{value + 0.0:.6g}'):f}"  # no minus before a zero
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -121,7 +121,7 @@ class _Torch:
 
     def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> None:
         self.lib.use_deterministic_algorithms(self._before, warn_only=True)
-        if isinstance(error, RuntimeError):
+        if isinstance(error, RuntimeError | AssertionError):  # a torch built without the device asserts
             raise AcceleratorError(
                 f"torch cannot train on {self._device}", remedy="look at `tdz accelerators`, or choose cpu"
             ) from error

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.errors import InputError
 from gateway.model import limits
-from gateway.model.decimals import DecimalText
+from gateway.model.decimals import DecimalText, PositiveDecimalText
 from gateway.model.policy_facts import Digest, Part, Text, as_tuple
 
 Task = Literal["regression", "classification"]
@@ -39,7 +39,7 @@ class _Pinned(Part):
     features: Features
     target: Text
     classes: Classes = ()
-    learning_rate: DecimalText
+    learning_rate: PositiveDecimalText
     l2: DecimalText = "0"
 
     @model_validator(mode="after")
@@ -50,8 +50,6 @@ class _Pinned(Part):
             raise PydanticCustomError("classes", "name each class once")
         if (self.task == "classification") != (len(self.classes) >= 2):
             raise PydanticCustomError("classes", "a classification names at least two classes, a regression none")
-        if self.learning_rate == "0":
-            raise PydanticCustomError("learning_rate", "the learning rate is above 0")
         return self
 
     @property
