@@ -189,8 +189,11 @@ def signature_holds(key: ec.EllipticCurvePublicKey, sig: bytes, payload: bytes) 
 
 
 def sign_payload(payload: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Sign a statement: ECDSA with SHA-256 over its PAE, in DER."""
-    return key.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256()))
+    """Sign a statement: deterministic ECDSA (RFC 6979) with SHA-256 over its PAE, in DER.
+
+    The same files signed again with the same key are thus the same version.
+    """
+    return key.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
 
 def sign_statement(payload: bytes, *, key: ec.EllipticCurvePrivateKey, chain: Sequence[x509.Certificate] = ()) -> str:

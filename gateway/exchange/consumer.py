@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, bindparam, insert, select
 
+from gateway.catalog.register import listed
 from gateway.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -101,7 +102,7 @@ class Consumer:
         if row.state != State.TERMINATED:
             return row
         if row.document.get("unknown"):
-            raise NotFoundError(f"no dataset {row.resource} is offered to you", remedy="tdz dataset list")
+            raise NotFoundError(f"no {row.resource} is offered to you", remedy=listed(row.resource))
         found = tuple(Finding.from_json(finding) for finding in row.document.get("findings", ()))
         last = row.document.get("decisions", [["", "", ""]])[-1]
         raise findings.raised("deny", found, decision_id=last[2], request_id=row.id)

@@ -177,7 +177,7 @@ class Publisher:
                 remedy="ask the administrator for `tdz participant add`",
             )
         pipe = _Pipe()
-        begin = await self._begin(publication)
+        begin = await self._begin(owner, publication)
         work = asyncio.ensure_future(asyncio.to_thread(self._write, pipe, begin))
         try:
             await self._feed(pipe, messages, work)
@@ -231,16 +231,25 @@ class Publisher:
         if decoded_bytes(header, memoryview(message.body)) > _BATCH_DECODED_MAX:
             raise LimitError(f"a record batch decompresses to more than {_BATCH_DECODED_MAX} bytes")
 
-    async def _begin(self, publication: Publication | ModelSubmission) -> Callable[[Any], _Session]:
-        """How to begin once the schema is here."""
+    async def _begin(self, owner: Identity, publication: Publication | ModelSubmission) -> Callable[[Any], _Session]:
+        """How to begin once the schema is here; a model is its publisher's own, or of an outside signer."""
         house = self._house
         if isinstance(publication, Publication):
             rows = publication
             return lambda schema: PublishSession(house.chunks, house.versions, schema, rows)
         submission, trust, now = publication, await house.trust(), house.clock()
-        return lambda schema: _ModelRows(
-            ModelPublishSession(house.chunks, house.versions, submission, trust, now), schema
-        )
+
+        def begin(schema: Any) -> _Session:
+            session = ModelPublishSession(house.chunks, house.versions, submission, trust, now)
+            if session.signer.certificate and session.signer.name != owner.uri:
+                session.abort()
+                raise InputError(
+                    f"the model is signed by {session.signer.name}, and published by {owner.uri}",
+                    remedy="sign it with your own signing key",
+                )
+            return _ModelRows(session, schema)
+
+        return begin
 
     def _write(self, pipe: _Pipe, begin: Callable[[Any], _Session]) -> Published:
         session: _Session | None = None

@@ -172,7 +172,7 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         return exchange_pb2.Transfer(
             id=row.id,
             agreement=row.agreement_id,
-            resource=f"datasets/{manifest.id}",
+            resource=f"{manifest.kind}s/{manifest.id}",
             state=row.state,
             version=row.version,
             chunks_done=done[0],
@@ -195,8 +195,8 @@ def _ask(request: exchange_pb2.RequestAccessRequest) -> Ask:
     Raises:
         InputError: a field is not what it may be; the text names it.
     """
-    if not request.resource.startswith("datasets/") or len(request.resource) > _RESOURCE_MAX_CHARS:
-        raise InputError(f"resource {request.resource[:80]!r} is not a dataset's name", remedy="write datasets/ID")
+    if not request.resource.startswith(("datasets/", "models/")) or len(request.resource) > _RESOURCE_MAX_CHARS:
+        raise InputError(f"resource {request.resource[:80]!r} is no name", remedy="write datasets/ID or models/ID")
     if request.purpose not in _PURPOSES:
         raise InputError(
             f"purpose {request.purpose[:40]!r} is unknown", remedy=f"use one of {', '.join(sorted(_PURPOSES))}"

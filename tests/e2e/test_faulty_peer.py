@@ -19,7 +19,7 @@ from gateway.identity.keys import new_statement_key
 from gateway.identity.statements import StatementSigner, read_unverified
 from gateway.model import limits
 from gateway.model.ids import uuid7
-from gateway.model.statements import Agreement, DatasetCard, StreamEnd, ZoneDecision
+from gateway.model.statements import Agreement, ResourceCard, StreamEnd, ZoneDecision
 from gateway.storage.ipc_frames import PREFIX_BYTES
 from tests.e2e.faulty_peer import Faults, answer_lost, gone
 from tests.e2e.material import CYBERJAYA, LINGANG, measurements, next_id, open_dataset
@@ -505,7 +505,7 @@ async def test_a_card_of_another_signer_is_never_decided_on(shared, faults):
     name = (await (await shared.lab()).publish(measurements().slice(0, 9), open_dataset(next_id("card")))).name
 
     async def get_card(real, resource):
-        body = DatasetCard.parse(read_unverified(parse_envelope(await real.get_card(resource))).body)
+        body = ResourceCard.parse(read_unverified(parse_envelope(await real.get_card(resource))).body)
         return await forged(shared, shared.a.house, body, resource)
 
     faults.stand_ins["get_card"] = get_card

@@ -1,0 +1,326 @@
+"""Models take the datasets' road: signed and published in one zone, decided by both, pulled as files in the other."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.flight as flight
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.artifacts.directory import ModelDirectory
+from gateway.artifacts.provenance import (
+    CodeUsed,
+    DatasetUsed,
+    Platform,
+    PlatformReport,
+    TrainingRecord,
+    platform_statement,
+    training_statement,
+)
+from gateway.artifacts.statement import artifact_id, model_statement, sign_statement
+from gateway.config import load_profile
+from gateway.errors import DataFileError, DeniedError, InputError, IntegrityError, NotFoundError, ReviewError, TdzError
+from gateway.model.policy_facts import Device
+from gateway.sdk.credentials import load_signing_identity
+from gateway.sdk.models import verify_directory
+from tests.e2e.material import CYBERJAYA, LINGANG, next_id
+from tests.e2e.small import Small, entries, of_subject, recorded
+
+pytestmark = pytest.mark.e2e
+
+TRAINED_ON = {"digest": "d" * 64, "class": "general", "subjects": 0}
+
+
+def safetensors(tensors: dict[str, np.ndarray]) -> bytes:
+    """A safetensors file, written here by hand from the format's description."""
+    header: dict[str, Any] = {}
+    body = b""
+    for name, values in tensors.items():
+        data = values.astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(body), len(body) + len(data)]}
+        body += data
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def model_files(directory: Path, *, seed: int = 1, size: int = 1_000_000) -> Path:
+    """A directory with weights of about 4 MB and 40 KB, a config and a README."""
+    directory.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    tensors = {"encoder.weight": random.random((size,)), "head.bias": random.random((10_000,))}
+    (directory / "model.safetensors").write_bytes(safetensors(tensors))
+    (directory / "nested").mkdir()
+    (directory / "nested" / "config.json").write_text('{"layers": 2}')
+    (directory / "README.md").write_text("# Weights of a test\n")
+    return directory
+
+
+def publication(model_id: str, **changed: Any) -> dict[str, Any]:
+    return {
+        "id": model_id,
+        "title": f"Model {model_id}",
+        "licence": "Apache-2.0",
+        "model": {"format": "safetensors", "openness": "closed", "end_use": "civil", "memorisation_test": "passed"},
+        "terms": {"offered_to": {"zones": [CYBERJAYA]}, "purposes": ["research"]},
+        **changed,
+    }
+
+
+def statements(artifact: str, model_id: str) -> list[bytes]:
+    """Provenance: trained on one dataset, on one CPU in lingang."""
+    builder, run = "tdz://lingang/partner/lab", "run-1"
+    record = TrainingRecord(
+        builder=builder,
+        invocation=run,
+        started=1_790_000_000,
+        finished=1_790_000_600,
+        code=CodeUsed(name="train", digest="c" * 64),
+        data=(DatasetUsed.model_validate({"name": "datasets/cells", **TRAINED_ON}),),
+        sites=("lingang",),
+    )
+    device = Device(sku="EPYC", vendor="AMD", vendor_country="US", eccn="none", count=2, tops=0, bits=64, die_mm2=0)
+    platform = Platform(site="lingang", country="CN", hired="no", devices=(device,), device_hours=1, exaops=0)
+    report = PlatformReport(builder=builder, invocation=run, platform=platform)
+    return [
+        training_statement(record, name=model_id, artifact=artifact),
+        platform_statement(report, name=model_id, artifact=artifact),
+    ]
+
+
+def provenance(directory: Path, model_id: str, into: Path, *, key: Any, chain: Sequence[Any] = ()) -> list[str]:
+    """Signed statements about a directory's files; the names of the files that hold them."""
+    artifact = artifact_id(model_statement(model_id, ModelDirectory(directory).scan()))
+    names = []
+    for number, payload in enumerate(statements(artifact, model_id)):
+        names.append(f"statement-{number}.json")
+        (into / names[-1]).write_text(sign_statement(payload, key=key, chain=chain))
+    return names
+
+
+async def published(own: Small, directory: Path, *, signed: bool = True, **changed: Any) -> str:
+    """A model of the laboratory's, with provenance signed by itself, or with none; its resource name."""
+    model_id = next_id("model")
+    document = publication(model_id, **changed)
+    if signed:
+        signing = load_signing_identity(load_profile(own.corridor.zone(LINGANG).profile("lab")))
+        document["provenance"] = provenance(directory, model_id, directory.parent, key=signing.key, chain=signing.chain)
+    return (await (await own.lab()).publish_model(directory, document)).name
+
+
+async def test_a_signed_model_with_provenance_crosses_and_is_the_same_on_the_other_side(small, tmp_path):
+    async with small() as own:
+        source = model_files(tmp_path / "weights")
+        name = await published(own, source)
+        um = await own.um()
+        shown = await um.model(name)
+        assert shown.lineage()["provenance"] == "verified"
+        assert shown.lineage()["training"]["data"] == [TRAINED_ON]
+        assert [file.name for file in shown.files] == ["README.md", "model.safetensors", "nested/config.json"]
+        assert [each.name for each in await um.models()] == [name]
+        access = await um.request(name, purpose="research")
+        pull = await access.pull()
+        target = await pull.to_directory(tmp_path / "pulled")
+        for file in ("model.safetensors", "nested/config.json", "README.md"):
+            assert (target / file).read_bytes() == (source / file).read_bytes()
+        verified = verify_directory(target, ca=own.corridor.zone(LINGANG).layout.ca)
+        assert (verified.artifact, verified.signer, verified.files) == (shown.artifact, "tdz://lingang/partner/lab", 3)
+        with pytest.raises(IntegrityError):
+            verify_directory(target, ca=own.corridor.zone(CYBERJAYA).layout.ca)
+        for gateway in own.gateways.values():
+            done = await recorded(gateway, of_subject(f"transfers/{pull.transfer}", "transfer.completed"))
+            assert (done["body"]["version"], done["body"]["rows"]) == (shown.version, pull.chunks)
+        agreed = await recorded(own.b, lambda entry: entry["kind"] == "agreement")
+        assert agreed["body"]["outcome"] == "in_force"
+
+
+async def test_a_model_without_provenance_waits_for_a_person_in_both_zones(small, tmp_path):
+    async with small() as own:
+        name = await published(own, model_files(tmp_path / "weights"), signed=False)
+        um = await own.um()
+        assert (await um.model(name)).lineage()["provenance"] == "missing"
+        with pytest.raises(ReviewError) as held:
+            await um.request(name, purpose="research")
+        assert "TDZ-PROVENANCE" in {finding[0] for finding in held.value.findings}
+        assert not [entry for entry in await entries(own.b) if entry["kind"] == "agreement"]
+
+
+async def test_provenance_of_an_outside_signer_counts_from_when_an_administrator_trusts_the_key(small, tmp_path):
+    async with small() as own:
+        source, model_id = model_files(tmp_path / "weights"), next_id("outside")
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        document = publication(model_id, provenance=provenance(source, model_id, tmp_path, key=key))
+        lab, um = await own.lab(), await own.um()
+        name = (await lab.publish_model(source, document)).name
+        assert (await um.model(name)).lineage()["provenance"] == "unverified"
+        own.clock.ahead += 2
+        for zone in (LINGANG, CYBERJAYA):
+            async with own.admin(zone) as admin:
+                added = await admin.add_signer(pem, "Outside Laboratory")
+                assert [each.fingerprint for each in await admin.signers()] == [added.fingerprint]
+            entry = await recorded(own.gateways[zone], lambda e: e["kind"] == "signer.added")
+            assert entry["body"]["key"] == added.fingerprint
+            assert "Outside" not in json.dumps(entry)
+        assert (await um.model(name)).lineage()["provenance"] == "unverified"  # published before the key was trusted
+        own.clock.ahead += 2
+        await lab.publish_model(source, document)
+        own.clock.ahead += 301  # the card that cyberjaya keeps has ended
+        assert (await um.model(name)).lineage()["provenance"] == "verified"
+        async with own.admin(CYBERJAYA) as admin:
+            await admin.remove_signer(added.fingerprint)
+        assert (await um.model(name)).lineage()["provenance"] == "verified"  # it was trusted then
+
+
+async def test_publishing_again_stores_nothing_and_a_finer_model_shares_its_bases_chunks(small, tmp_path):
+    async with small() as own:
+        lab = await own.lab()
+        source = model_files(tmp_path / "weights")
+        first = await lab.publish_model(source, publication("one-model"))
+        assert (await lab.publish_model(source, publication("one-model"))).version == first.version
+        stored = sum(1 for _ in own.corridor.zone(LINGANG).layout.chunks.glob("*/*"))
+        tuned = tmp_path / "tuned"
+        tuned.mkdir()
+        data = bytearray((source / "model.safetensors").read_bytes())
+        data[-4:] = b"\0\0\0\0"  # the last number of the head
+        (tuned / "model.safetensors").write_bytes(data)
+        await lab.publish_model(tuned, publication("tuned-model"))
+        assert sum(1 for _ in own.corridor.zone(LINGANG).layout.chunks.glob("*/*")) == stored + 1
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("pytorch_model.bin", b"PK\x03\x04"),
+        ("weights.pkl", b"\x80\x04K\x01."),
+        ("run.sh", b"#!/bin/sh\n"),
+        ("config.json", b"\x7fELF\x02\x01\x01"),
+        ("other.safetensors", b"\xff" * 64),
+    ],
+)
+async def test_what_no_model_may_hold_is_refused_by_name_before_anything_is_sent(small, tmp_path, file, data):
+    async with small() as own:
+        source = model_files(tmp_path / "weights")
+        (source / file).write_bytes(data)
+        with pytest.raises(DataFileError, match=file):
+            await (await own.lab()).publish_model(source, publication("hostile"))
+        assert await (await own.lab()).models() == []
+
+
+async def test_links_out_of_the_directory_are_refused(small, tmp_path):
+    async with small() as own:
+        source = model_files(tmp_path / "weights")
+        (source / "passwd.json").symlink_to("/etc/passwd")
+        with pytest.raises(DataFileError, match=r"passwd\.json"):
+            await (await own.lab()).publish_model(source, publication("hostile"))
+
+
+async def test_other_bytes_than_were_signed_are_refused_and_nothing_appears(small, tmp_path, monkeypatch):
+    async with small() as own:
+        source = model_files(tmp_path / "weights")
+        real = ModelDirectory.runs
+
+        def forged(self: ModelDirectory, entry: Any) -> Any:
+            for run in real(self, entry):
+                if entry.name == "README.md":
+                    run[0] ^= 1
+                yield run
+
+        monkeypatch.setattr(ModelDirectory, "runs", forged)
+        with pytest.raises(TdzError, match=r"README\.md"):
+            await (await own.lab()).publish_model(source, publication("forged"))
+        assert await (await own.lab()).models() == []
+
+
+async def test_another_institutions_signature_does_not_publish(small, tmp_path, monkeypatch):
+    """A key of the other zone's partner signs; it is trusted here, and still the model is not its publisher's."""
+    async with small() as own:
+        stranger = load_signing_identity(load_profile(own.corridor.zone(CYBERJAYA).profile("um")))
+        monkeypatch.setattr("gateway.sdk.models.load_signing_identity", lambda _profile: stranger)
+        with pytest.raises(TdzError, match="signed by"):
+            await (await own.lab()).publish_model(model_files(tmp_path / "weights"), publication("stolen"))
+
+
+async def test_a_model_is_hidden_from_whom_its_terms_do_not_offer_it_to(small, tmp_path):
+    async with small() as own:
+        document = publication("hidden-model")
+        del document["terms"]
+        await (await own.lab()).publish_model(model_files(tmp_path / "weights"), document)
+        um = await own.um()
+        with pytest.raises(NotFoundError):
+            await um.model("hidden-model")
+        with pytest.raises(NotFoundError, match="models/hidden-model"):
+            await um.request("models/hidden-model", purpose="research")
+        with pytest.raises(NotFoundError):
+            await um.dataset("models/hidden-model")
+
+
+async def test_a_models_terms_are_for_the_action_that_they_name(small, tmp_path):
+    async with small() as own:
+        terms = {"offered_to": {"zones": [CYBERJAYA]}, "purposes": ["research"], "actions": ["run_job"]}
+        name = await published(own, model_files(tmp_path / "weights"), terms=terms)
+        with pytest.raises(DeniedError) as refused:
+            await (await own.um()).request(name, purpose="research")
+        assert "TDZ-TERMS" in {finding[0] for finding in refused.value.findings}
+
+
+async def test_any_flight_client_can_pull_a_model_and_knows_which_chunks_make_which_file(small, tmp_path):
+    async with small() as own:
+        source = model_files(tmp_path / "weights")
+        name = await published(own, source)
+        access = await (await own.um()).request(name, purpose="research")
+        profile = load_profile(own.corridor.zone(CYBERJAYA).profile("um"))
+
+        def pull() -> dict[str, bytes]:
+            with flight.FlightClient(
+                f"grpc+tls://{profile.gateway}",
+                tls_root_certs=profile.ca.read_bytes(),
+                cert_chain=profile.cert.read_bytes(),
+                private_key=profile.key.read_bytes(),
+            ) as client:
+                info = client.get_flight_info(flight.FlightDescriptor.for_path("agreements", access.agreement))
+                told = json.loads(info.app_metadata)
+                table = client.do_get(info.endpoints[0].ticket).read_all()
+                chunks = [value.as_py() for value in table["data"]]
+                files = {}
+                for file in told["model"]["files"]:
+                    files[file["name"]] = b"".join(chunks[: file["chunks"]])
+                    chunks = chunks[file["chunks"] :]
+                assert chunks == []
+                return files
+
+        import asyncio
+
+        files = await asyncio.to_thread(pull)
+        assert files == {path: (source / path).read_bytes() for path in files}
+        assert len(files) == 3
+
+
+async def test_a_dataset_goes_to_a_file_and_a_model_to_a_new_directory(small, tmp_path):
+    async with small() as own:
+        um = await own.um()
+        data = await (await um.request(await own.offered(), purpose="research")).pull()
+        with pytest.raises(InputError):
+            await data.to_directory(tmp_path / "data")
+        model = await (await um.request(await published(own, model_files(tmp_path / "w")), purpose="research")).pull()
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine").touch()
+        with pytest.raises(InputError, match="not empty"):
+            await model.to_directory(tmp_path / "full")
+        await model.to_directory(tmp_path / "new")
+        assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+async def test_a_signing_certificate_that_ended_signs_nothing_new(small, tmp_path):
+    async with small() as own:
+        own.clock.ahead += 0
+        profile = load_profile(own.corridor.zone(LINGANG).profile("lab"))
+        with pytest.raises(TdzError, match="outside its dates"):
+            load_signing_identity(profile, now=int(time.time()) + 100 * 86_400)
