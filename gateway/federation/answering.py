@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.federation import rows
-from gateway.federation.deciding import OTHER_APP, Deciding, Matter, Ruling
+from gateway.federation.deciding import MODEL_TAKEN, OTHER_APP, Deciding, Matter, Ruling
 from gateway.federation.house import House
 from gateway.federation.peer import Said
 from gateway.federation.rulings import check_decisions, heard, record_rulings, said, sign_decisions
@@ -130,6 +130,8 @@ class Answering:
                 refused[dataset.resource] = findings.NOT_OFFERED
             elif (published.version, published.manifest.rows) != (dataset.version, dataset.rows):
                 refused[dataset.resource] = findings.STALE
+        if await self._taken(matter):
+            refused = {each.resource: MODEL_TAKEN for each in matter.datasets} | refused
         if self._trainer.pin(matter.spec) != matter.app_digest:
             refused = {each.resource: OTHER_APP for each in matter.datasets} | refused
         good = [each for each in matter.datasets if each.resource not in refused]
@@ -140,6 +142,18 @@ class Answering:
                     named = {"run": matter.spec.name, "resource": dataset.resource}
                     rulings.append(Ruling(dataset, uri, house.refuse(named, refused[dataset.resource])))
         return rulings
+
+    async def _taken(self, matter: Matter) -> bool:
+        """Whether the outcome could not be published here, since its id is another institution's."""
+        house, result = self._house, matter.spec.result
+        owners = sorted(each.owner for each in matter.datasets if each.zone == house.zone)
+        if house.zone not in result.zones or not owners:
+            return False
+        try:
+            await house.catalog.check_owner(f"models/{result.model}", owners[0])
+        except ConflictError:
+            return True
+        return False
 
     async def _answer(
         self,

@@ -27,7 +27,7 @@ from gateway.federation.agreeing import Agreeing
 from gateway.federation.ending import EVENT_OF, Ending
 from gateway.federation.files import OUTCOME, RunFiles
 from gateway.federation.house import House
-from gateway.federation.publishing import Outcomes
+from gateway.federation.publishing import Outcome, Outcomes
 from gateway.federation.rounds import Late, Rounds
 from gateway.federation.trainer import Trainer
 from gateway.flow.house import parse_envelope
@@ -74,6 +74,7 @@ class Coordinator:
         Raises:
             InputError: the training app does not take its settings.
             AlreadyExistsError: the request id was used with another body.
+            ConflictError: the id of its result belongs to another institution.
             LimitError: too many open runs of the caller.
         """
         house = self._house
@@ -81,6 +82,7 @@ class Coordinator:
         identifier, now = uuid7(), house.clock()
         request_id = request_id or identifier
         digest = canonical.digest(spec.document())
+        await house.catalog.check_owner(f"models/{spec.result.model}", caller.uri)
         async with self._locks.hold(f"{caller.uri} {request_id}"):
             standing = await self._standing(caller.uri, request_id, digest)
             if standing is not None:
@@ -248,12 +250,12 @@ class Coordinator:
 
     async def _completed(self, row: rows.RunRow) -> rows.RunRow:
         digest, _ = await self._rounds.outcome(row)
-        resource = ""
+        published = Outcome()
         if self._house.zone in row.spec.result.zones:
             path = self._files.path(row.id, OUTCOME)
-            resource = await self._outcomes.publish(row, path, digest)
+            published = await self._outcomes.publish(row, path, digest)
         async with self._locks.hold(row.id):
-            return await self._ending.complete(row, digest, resource, told=0)
+            return await self._ending.complete(row, digest, published, told=0)
 
     # --- from outside -----------------------------------------------------------------------------------
 

@@ -42,6 +42,13 @@ OTHER_APP: Final = Finding(
     cite="the two gateways do not have the same code of the training app",
     remedy="run the same version of the gateway in both zones",
 )
+MODEL_TAKEN: Final = Finding(
+    code="TDZ-MODEL-ID",
+    effect="deny",
+    authority="house",
+    cite="the id of the result belongs to another institution in a zone where it would be published",
+    remedy="choose another id under result.model",
+)
 ELSEWHERE: Final = Finding(
     code="TDZ-TERMS",
     effect="deny",
@@ -175,14 +182,24 @@ class Deciding:
         initiator = matter.participant
         if matter.coordinator == house.zone and not published.known_to(initiator, zone=house.zone, now=house.clock()):
             return None, None, findings.NOT_OFFERED
+        return published.terms, await self.own_facts(dataset), None
+
+    async def own_facts(self, dataset: RunDataset) -> DatasetFacts:
+        """An own dataset's facts, of the version that was agreed on.
+
+        Raises:
+            NotFoundError: the version is not here.
+        """
         facts = self._facts.get(dataset.version)
         if facts is None:
+            house = self._house
             version = await house.chunks.run(lambda: house.versions.open(dataset.version))
+            version.chunks.close()
             facts = Description.parse(version.description_bytes).facts(dataset.version)
             while len(self._facts) >= _FACTS_MAX:
                 self._facts.pop(next(iter(self._facts)))
             self._facts[dataset.version] = facts
-        return published.terms, facts, None
+        return facts
 
     async def _foreign(
         self, matter: Matter, dataset: RunDataset

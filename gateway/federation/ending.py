@@ -18,6 +18,7 @@ from gateway.errors import (
 from gateway.federation import rows
 from gateway.federation.files import OUTCOME, RunFiles
 from gateway.federation.house import House
+from gateway.federation.publishing import Outcome
 from gateway.flow.steps import Step
 from gateway.model.run import RunEvent, RunState, end_reason
 
@@ -71,13 +72,13 @@ class Ending:
         await self.scrub(row)
         return row
 
-    async def complete(self, row: rows.RunRow, digest: str, resource: str, *, told: int) -> rows.RunRow:
+    async def complete(self, row: rows.RunRow, digest: str, outcome: Outcome, *, told: int) -> rows.RunRow:
         """Record that a run has come to its outcome; the row as it is then.
 
         Args:
             row: the run.
             digest: SHA-256 of the final parameters; empty where they do not come into this zone.
-            resource: `models/{id}` of what was published here, or empty.
+            outcome: what was published here, or nothing.
             told: 1 where the other zone knows.
         """
         house = self._house
@@ -85,12 +86,18 @@ class Ending:
             Step(
                 kind="run.completed",
                 subject=f"runs/{row.id}",
-                body={"rounds": row.spec.rounds, "digest": digest, "model": resource},
+                body={
+                    "rounds": row.spec.rounds,
+                    "digest": digest,
+                    "model": outcome.resource,
+                    "version": outcome.version,
+                    "artifact": outcome.artifact,
+                },
                 effect="run.moved",
                 arguments={
                     "id": row.id,
                     "event": RunEvent.RELEASE.value,
-                    "values": {"outcome": digest, "model": resource, "told": told, "updated_at": house.clock()},
+                    "values": {"outcome": digest, "model": outcome.resource, "told": told, "updated_at": house.clock()},
                 },
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.federation import rows
@@ -22,6 +23,7 @@ from gateway.federation.releases import Releases
 from gateway.federation.rounds import Rounds
 from gateway.federation.trainer import Trainer
 from gateway.flow.locks import KeyedLocks
+from gateway.identity.signing import SigningIdentity
 from gateway.model.ids import parse_uuid7
 from gateway.model.participant import Identity
 
@@ -34,15 +36,25 @@ class Federation:
         directory: `data/runs`.
         trainer: the zone's own computation.
         cards: dataset cards out and in.
-        outcomes: publishes what runs come to.
+        signing: this gateway's signing key, read when it is needed.
+        builder: this gateway's URI.
     """
 
-    def __init__(self, house: House, directory: Path, trainer: Trainer, cards: Cards, outcomes: Outcomes) -> None:
+    def __init__(
+        self,
+        house: House,
+        directory: Path,
+        trainer: Trainer,
+        cards: Cards,
+        signing: Callable[[], SigningIdentity],
+        builder: str,
+    ) -> None:
         self.house = house
         files, locks, deciding = RunFiles(directory), KeyedLocks(), Deciding(house)
         parts = Parts(house, files, trainer)
         computing = Computing(files, trainer, parts)
         releases = Releases(house, deciding)
+        outcomes = Outcomes(house, files, parts, trainer, deciding, signing, builder)
         self.ending = Ending(house, files)
         rounds = Rounds(house, files, parts, computing, releases, self.ending)
         agreeing = Agreeing(house, deciding, self.ending, cards)

@@ -33,7 +33,7 @@ from gateway.federation.files import OUT, OUTCOME, RunFiles
 from gateway.federation.house import House
 from gateway.federation.parts import Parts, read, write
 from gateway.federation.peer import Part
-from gateway.federation.publishing import Outcomes
+from gateway.federation.publishing import Outcome, Outcomes
 from gateway.federation.releases import Releases
 from gateway.federation.trainer import Done
 from gateway.flow.locks import KeyedLocks
@@ -224,7 +224,7 @@ class Participant:
                 "zone": house.zone,
                 "examples": done.examples,
                 "metrics": [list(each) for each in done.metrics],
-                "device": done.device,
+                "devices": [each.document() for each in done.devices],
             }
         ]
         completed = Step(
@@ -285,7 +285,7 @@ class Participant:
         last = row.spec.rounds + 1
         if row.round < row.spec.rounds:
             raise ConflictError("not every round is completed here")
-        digest, resource = "", ""
+        digest, published = "", Outcome()
         if self._house.zone in row.spec.result.zones:
             outcome = await rows.part(self._house.state, row.id, last, "in")
             if outcome is None:
@@ -293,8 +293,8 @@ class Participant:
             source, kept = self._parts.global_(row, last), self._files.path(row.id, OUTCOME)
             await asyncio.to_thread(lambda: write(read(source), kept))
             digest = outcome.digest
-            resource = await self._outcomes.publish(row, kept, digest)
-        await self._ending.complete(row, digest, resource, told=1)
+            published = await self._outcomes.publish(row, kept, digest)
+        await self._ending.complete(row, digest, published, told=1)
 
     async def stop(self, run: str) -> None:
         """End the training of a run that ends."""

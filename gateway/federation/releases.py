@@ -77,6 +77,7 @@ class Releases:
                 examples=done.examples,
                 smallest_group=done.smallest,
                 metrics=tuple(Metric(name=name, value=value) for name, value in done.metrics),
+                devices=done.devices,
                 decisions=tuple(ruling.kept.decision.decision_id for ruling in rulings),
             ),
             to=row.peer_zone,

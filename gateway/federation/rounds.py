@@ -139,7 +139,7 @@ class Rounds:
                 "zone": row.peer_zone,
                 "examples": update.examples,
                 "metrics": [[each.name, each.value] for each in update.metrics],
-                "device": "",
+                "devices": [each.document() for each in update.devices],
             }
         ]
         if own is not None:
@@ -148,7 +148,7 @@ class Rounds:
                     "zone": house.zone,
                     "examples": own.examples,
                     "metrics": [list(each) for each in own.metrics],
-                    "device": own.device,
+                    "devices": [each.document() for each in own.devices],
                 }
             )
         sent = await rows.part(house.state, row.id, round_, "out")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gateway.model.policy_facts import Device
 from gateway.model.run import RunSpec
 from gateway.model.run_statements import RunDataset
 
@@ -40,7 +41,7 @@ class Done:
         examples: rows behind it.
         smallest: rows of the smallest dataset.
         metrics: names and decimal texts.
-        device: where it ran.
+        devices: what it ran on; empty where nothing was trained.
     """
 
     digest: str
@@ -48,7 +49,7 @@ class Done:
     examples: int
     smallest: int
     metrics: tuple[tuple[str, str], ...] = ()
-    device: str = ""
+    devices: tuple[Device, ...] = ()
 
 
 class Trainer(Protocol):

@@ -20,6 +20,7 @@ from gateway.federation.parameters import read_parameters
 from gateway.federation.strategies import Strategy
 from gateway.federation.trainer import Done, Work
 from gateway.model.decimals import measured_text
+from gateway.model.policy_facts import Device
 from gateway.model.run import RunSpec
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.durable import storage_errors
@@ -129,7 +130,7 @@ class ZoneTrainer:
         )
         trained = await self._runner.run(order, deadline_s)
         measured = await self._evaluate(work, order, trained)
-        return _done(trained, measured.metrics)
+        return _done(trained, measured.metrics, (device.facts(),))
 
     async def _evaluate(self, work: Work, order: TrainOrder, trained: Result) -> Result:
         """Loss and quality of the zone's update on the zone's own rows."""
@@ -219,7 +220,7 @@ def _file(path: Path) -> ParametersFile:
         return ParametersFile(path=str(path), digest=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _done(result: Result, measured: Mapping[str, float] | None = None) -> Done:
+def _done(result: Result, measured: Mapping[str, float] | None = None, devices: tuple[Device, ...] = ()) -> Done:
     metrics = {**result.metrics, **(measured or {})}
     return Done(
         digest=result.digest,
@@ -227,5 +228,5 @@ def _done(result: Result, measured: Mapping[str, float] | None = None) -> Done:
         examples=result.examples,
         smallest=min(each.examples for each in result.datasets),
         metrics=tuple((name, measured_text(value)) for name, value in sorted(metrics.items())),
-        device=result.device,
+        devices=devices,
     )

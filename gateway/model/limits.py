@@ -96,6 +96,7 @@ RUN_ROUND_DEADLINE_MAX_S: Final = 86_400
 RUN_CONFIRM_S: Final = 60  # both zones have agreed within so long of the proposal, or nothing runs
 RUN_GRACE_S: Final = 30  # a participant waits so much longer than a round's deadline before it gives the run up
 RUN_METRICS_MAX: Final = 32
+RUN_DEVICES_MAX: Final = 8  # kinds of accelerators behind one update
 RUNS_OPEN_MAX: Final = 16  # runs of one participant, and of one paired zone, that have not ended
 
 # model artifacts

@@ -19,7 +19,17 @@ from gateway.model import canonical, limits, manifest_yaml
 from gateway.model.canonical import CanonicalError
 from gateway.model.dataset import Slug
 from gateway.model.decimals import DecimalText, decimal_text
-from gateway.model.policy_facts import Identifier, OptionalText, Part, Purpose, Text, ZoneName, as_tuple
+from gateway.model.policy_facts import (
+    EndUse,
+    Identifier,
+    Openness,
+    OptionalText,
+    Part,
+    Purpose,
+    Text,
+    ZoneName,
+    as_tuple,
+)
 from gateway.model.terms import Terms
 
 __all__ = ["RunEvent", "RunSpec", "RunState", "advance", "end_reason", "load_run_spec"]
@@ -145,14 +155,28 @@ class Local(Part):
 
 
 class Result(Part):
-    """The model that comes out, and where it may go."""
+    """The model that comes out, and where it may go.
+
+    Args:
+        model: its id, in each zone that it is published in.
+        zones: where it is published: the run's own zones, one or both.
+        terms: to whom it is offered there; the action is `transfer_model` where none is written.
+        openness: who may have the weights.
+        end_use: what the model is for; `unknown` never helps.
+    """
 
     model: Slug
     title: Text
     description: OptionalText = ""
     licence: Text
     zones: Annotated[tuple[ZoneName, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=2)]
-    terms: Terms | None = None
+    terms: Annotated[Terms | None, BeforeValidator(lambda value: _for_models(value))] = None
+    openness: Openness = "closed"
+    end_use: EndUse = "unknown"
+
+
+def _for_models(value: object) -> object:
+    return {"actions": ["transfer_model"], **value} if isinstance(value, dict) else value
 
 
 class RunSpec(Part):

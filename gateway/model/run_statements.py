@@ -9,7 +9,17 @@ from pydantic_core import PydanticCustomError
 
 from gateway.model import limits
 from gateway.model.decision import Decision
-from gateway.model.policy_facts import Digest, Identifier, Part, Recipient, Text, UnixSeconds, ZoneName, as_tuple
+from gateway.model.policy_facts import (
+    Device,
+    Digest,
+    Identifier,
+    Part,
+    Recipient,
+    Text,
+    UnixSeconds,
+    ZoneName,
+    as_tuple,
+)
 from gateway.model.run import DatasetName, MeasuredText, RunSpec
 from gateway.model.statements import Count, Statement, Uuid7
 
@@ -145,6 +155,7 @@ class RunUpdate(Statement):
         bytes: how many follow.
         examples: rows of the sender's zone that it was computed from; 0: none, as with the initial parameters.
         smallest_group: rows of the smallest of the sender's datasets.
+        devices: what it was computed on; empty where nothing was trained.
         decisions: the sender's decisions on this release.
     """
 
@@ -158,4 +169,5 @@ class RunUpdate(Statement):
     examples: Count
     smallest_group: Count
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_METRICS_MAX)]
+    devices: Annotated[tuple[Device, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DEVICES_MAX)]
     decisions: Ids

@@ -185,7 +185,7 @@ class Gateway:
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)
         self.pulls = Pulls(house, self.tickets, self.outbox)
-        self.federation = federation(house, self.settings.layout, self.offers)
+        self.federation = federation(house, self.settings, self.offers)
         self._stack.push_async_callback(self.federation.close)
 
     async def _serve(self, card: SignedCard) -> None:
