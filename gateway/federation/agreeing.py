@@ -10,6 +10,7 @@ A cannot decide on its own datasets before it knows which institutions of B rece
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from gateway.federation import rows
 from gateway.federation.deciding import ELSEWHERE, NO_OTHER_ZONE, Deciding, Matter, Ruling
 from gateway.federation.ending import Ending
 from gateway.federation.house import House
-from gateway.federation.peer import Cards
+from gateway.federation.peer import Answered, Cards, Proposal
 from gateway.federation.rulings import (
     check_decisions,
     heard,
@@ -76,8 +77,7 @@ class Agreeing:
         try:
             if "proposal" not in row.document:
                 row = await self._decide_first(row)
-            row, answer = await self._answered(row)
-            await self._decide_rest(row, answer)
+            await self._decide_rest(row, await self._answered(row))
         except Refused:
             pass
         except PeerUnavailableError:
@@ -147,6 +147,7 @@ class Agreeing:
         if effect := not_allowed(rulings):
             await self._refused(row, rulings, effect, members)
         decisions = sign_decisions(house, row.id, other, rulings)
+        cards = await self._own_cards(other, own)
         proposal = RunProposal.parse(
             {
                 "id": row.id,
@@ -155,14 +156,15 @@ class Agreeing:
                 "spec": row.spec.document(),
                 "app_digest": matter.app_digest,
                 "datasets": members["datasets"],
-                "cards": await self._own_cards(other, own),
-                "decisions": decisions,
+                "cards": [hashlib.sha256(card.encode()).hexdigest() for card in cards],
             }
         )
         envelope = house.sign(proposal, to=other, process=row.id, ttl=max(row.deadline - house.clock(), 1))
         document = {
             **members,
             "proposal": envelope,
+            "proposal_decisions": decisions,
+            "own_cards": cards,
             "decisions": said(house.zone, rulings),
         }
         await house.steps.run(
@@ -199,22 +201,22 @@ class Agreeing:
             rows=published.manifest.rows,
         )
 
-    async def _answered(self, row: rows.RunRow) -> tuple[rows.RunRow, RunAnswer]:
-        house = self._house
-        proposal = str(row.document["proposal"])
+    async def _answered(self, row: rows.RunRow) -> Answered:
+        house, document = self._house, row.document
+        proposal = Proposal(document["proposal"], document["proposal_decisions"], tuple(document["own_cards"]))
 
-        async def ask() -> str:
+        async def ask() -> Answered:
             answer = await house.peers.get(row.peer_zone).propose(proposal, house.journal.committed_size)
             await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)
-            return answer.envelope
+            return answer
 
-        envelope = await patiently(house, row.deadline, ask)
-        return row, house.read(RunAnswer, envelope, of=row.peer_zone, process=row.id)
+        return await patiently(house, row.deadline, ask)
 
-    async def _decide_rest(self, row: rows.RunRow, answer: RunAnswer) -> None:
+    async def _decide_rest(self, row: rows.RunRow, answered: Answered) -> None:
         """Hear the other zone's decisions, decide on the own datasets, and sign the agreement."""
         house = self._house
-        theirs = house.read(RunDecisions, answer.decisions, of=row.peer_zone, process=row.id)
+        answer = house.read(RunAnswer, answered.envelope, of=row.peer_zone, process=row.id)
+        theirs = house.read(RunDecisions, answered.decisions, of=row.peer_zone, process=row.id)
         matter = self._matter(row, answer)
         decisions = check_decisions(matter, theirs, row.peer_zone)
         if theirs.effect != "allow":
@@ -225,7 +227,7 @@ class Agreeing:
             }
             await self._moved(
                 row, "run.refused", RunEvent.REFUSE, document,
-                {"effect": theirs.effect, "peer_decisions": parse_envelope(answer.decisions).to_json()},
+                {"effect": theirs.effect, "peer_decisions": parse_envelope(answered.decisions).to_json()},
                 reason=RunEnd.POLICY,
             )  # fmt: skip
             raise Refused
@@ -270,7 +272,7 @@ class Agreeing:
             {
                 "outcome": "signed",
                 "agreement": parse_envelope(envelope).to_json(),
-                "peer_decisions": parse_envelope(answer.decisions).to_json(),
+                "peer_decisions": parse_envelope(answered.decisions).to_json(),
             },
             agreement=envelope, deadline=confirm_before,
         )  # fmt: skip

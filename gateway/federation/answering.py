@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.federation import rows
 from gateway.federation.deciding import MODEL_TAKEN, OTHER_APP, Deciding, Matter, Ruling
 from gateway.federation.house import House
-from gateway.federation.peer import Said
+from gateway.federation.peer import Answered, Said
+from gateway.federation.peer import Proposal as Proposed
 from gateway.federation.rulings import check_decisions, heard, record_rulings, said, sign_decisions
 from gateway.federation.trainer import Trainer
 from gateway.flow import findings
@@ -33,7 +35,7 @@ class Answering:
         self._trainer = trainer
         self._locks = locks
 
-    async def propose(self, zone: str, envelope: str, ledger_size: int) -> Said:
+    async def propose(self, zone: str, proposed: Proposed, ledger_size: int) -> Answered:
         """Decide on another zone's proposal.
 
         1. The peer signed it for us; its institution is of its zone.
@@ -49,9 +51,12 @@ class Answering:
             PeerUnavailableError: our mirror did not reach the peer's size.
         """
         house = self._house
-        if len(envelope) > limits.RUN_PROPOSAL_MAX:
-            raise LimitError(f"a run's proposal has at most {limits.RUN_PROPOSAL_MAX} bytes")
-        proposal = house.read(RunProposal, envelope, of=zone)  # 1
+        texts = (proposed.envelope, proposed.decisions, *proposed.cards)
+        if len(proposed.cards) > limits.RUN_DATASETS_MAX or max(map(len, texts)) > limits.CARD_STATEMENT_MAX:
+            raise LimitError(f"a proposal has at most {limits.RUN_DATASETS_MAX} cards, and each a statement's length")
+        proposal = house.read(RunProposal, proposed.envelope, of=zone)  # 1
+        if proposal.cards != tuple(hashlib.sha256(card.encode()).hexdigest() for card in proposed.cards):
+            raise PeerError(f"{zone} proposes other cards than it sends")
         if Identity.parse(proposal.participant).zone != zone or proposal.recipient.id != proposal.participant:
             raise PeerError(f"{zone} proposes a run of an institution that is not its own")
         digest = canonical.digest(proposal.document())
@@ -60,14 +65,15 @@ class Answering:
             if standing is not None:
                 if standing.side != "participant" or standing.peer_zone != zone or standing.body_digest != digest:
                     raise ConflictError("this run id is known with other content", remedy="use a new id")
-                return Said(standing.document["answer"], standing.document["ledger_size"])
+                document = standing.document
+                return Answered(document["answer"], document["answer_decisions"], document["ledger_size"])
             open_runs = await rows.listed(house.state, side="participant", where_state=rows.OPEN)
             if sum(each.peer_zone == zone for each in open_runs) >= limits.RUNS_OPEN_MAX:
                 raise LimitError(
                     f"at most {limits.RUNS_OPEN_MAX} runs of one zone are open", remedy="wait until one has ended"
                 )
-            matter = self._matter(zone, proposal)
-            theirs = house.read(RunDecisions, proposal.decisions, of=zone, process=proposal.id)
+            matter = self._matter(zone, proposal, proposed)
+            theirs = house.read(RunDecisions, proposed.decisions, of=zone, process=proposal.id)
             if theirs.effect != "allow":
                 raise PeerError(f"{zone} proposes a run without decisions of its own that allow it")
             their_decisions = check_decisions(matter, theirs, zone, only=house.zone)
@@ -76,9 +82,9 @@ class Answering:
                 house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
             )
             rulings = await self._rule(matter)  # 4
-            return await self._answer(zone, proposal, digest, rulings, their_decisions, recipients)
+            return await self._answer(matter, proposal, proposed, digest, rulings, their_decisions, recipients)
 
-    def _matter(self, zone: str, proposal: RunProposal) -> Matter:
+    def _matter(self, zone: str, proposal: RunProposal, proposed: Proposed) -> Matter:
         house = self._house
         if tuple(each.resource for each in proposal.datasets) != proposal.spec.datasets:
             raise PeerError(f"{zone} proposes other datasets than its run names")
@@ -87,7 +93,7 @@ class Answering:
         if not set(proposal.spec.result.zones) <= {zone, house.zone}:
             raise PeerError(f"{zone} proposes a result for a third zone")
         cards = {}
-        for envelope in proposal.cards:
+        for envelope in proposed.cards:
             card = house.read(ResourceCard, envelope, of=zone)
             cards[card.resource] = card
         for dataset in proposal.datasets:
@@ -157,26 +163,20 @@ class Answering:
 
     async def _answer(
         self,
-        zone: str,
+        matter: Matter,
         proposal: RunProposal,
+        proposed: Proposed,
         digest: str,
         rulings: list[Ruling],
         theirs: list[Decision],
         recipients: list[Recipient],
-    ) -> Said:
-        house = self._house
+    ) -> Answered:
+        house, zone = self._house, matter.other
         now = house.clock()
         effect = strictest(ruling.kept.decision.effect for ruling in rulings)
         await record_rulings(house, proposal.id, rulings)
-        answer = house.sign(
-            RunAnswer(
-                run=proposal.id,
-                decisions=sign_decisions(house, proposal.id, zone, rulings),
-                recipients=tuple(recipients),
-            ),
-            to=zone,
-            process=proposal.id,
-        )
+        answer = house.sign(RunAnswer(run=proposal.id, recipients=tuple(recipients)), to=zone, process=proposal.id)
+        decisions = sign_decisions(house, proposal.id, zone, rulings)
         event = RunEvent.DECIDE if effect == "allow" else RunEvent.REFUSE
         found = [finding for ruling in rulings for finding in ruling.kept.decision.findings]
         row = {
@@ -193,9 +193,10 @@ class Answering:
             "document": {
                 "app_digest": proposal.app_digest,
                 "datasets": [each.document() for each in proposal.datasets],
-                "cards": [house.read(ResourceCard, each, of=zone).document() for each in proposal.cards],
+                "cards": [card.document() for card in matter.cards.values()],
                 "recipients": [proposal.recipient.document()],
                 "answer": answer,
+                "answer_decisions": decisions,
                 "findings": [finding.to_json() for finding in dict.fromkeys(found)] if effect != "allow" else [],
                 "decisions": [*heard(zone, theirs), *said(house.zone, rulings)],
             },
@@ -209,13 +210,13 @@ class Answering:
                 body={
                     "effect": effect,
                     "datasets": [each.document() for each in proposal.datasets],
-                    "peer_decisions": parse_envelope(proposal.decisions).to_json(),
+                    "peer_decisions": parse_envelope(proposed.decisions).to_json(),
                 },
                 effect="run.created",
                 arguments={"row": row},
             )
         )
-        return Said(answer, recorded.size)
+        return Answered(answer, decisions, recorded.size)
 
     # --- round trip 2 -----------------------------------------------------------------------------------
 

@@ -24,6 +24,24 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is proposed, as JSON texts: the proposal, the proposer's decisions, its own datasets' cards."""
+
+    envelope: str
+    decisions: str
+    cards: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The participant's answer and its decisions as JSON texts, and its ledger size that covers them."""
+
+    envelope: str
+    decisions: str
+    ledger_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What one zone released: the run-update's envelope, the sender's ledger size, and the bytes in order."""
 
@@ -42,7 +60,7 @@ class RunPeer(Protocol):
     async def hello(self, ledger_size: int) -> PeerTime:
         """Its clock, now."""
 
-    async def propose(self, envelope: str, ledger_size: int) -> Said:
+    async def propose(self, proposal: Proposal, ledger_size: int) -> Answered:
         """Round trip 1: a run-answer for a run-proposal."""
 
     async def confirm_run(self, agreement: str, ledger_size: int) -> Said:

@@ -130,7 +130,8 @@ class ZoneTrainer:
         )
         trained = await self._runner.run(order, deadline_s)
         measured = await self._evaluate(work, order, trained)
-        return _done(trained, measured.metrics, (device.facts(),))
+        metrics = {**measured.metrics, "seconds": trained.seconds + measured.seconds}
+        return _done(trained, metrics, (device.facts(),))
 
     async def _evaluate(self, work: Work, order: TrainOrder, trained: Result) -> Result:
         """Loss and quality of the zone's update on the zone's own rows."""

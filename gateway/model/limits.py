@@ -78,10 +78,9 @@ OBLIGATIONS_MAX: Final = 32
 
 # federated runs
 RUN_SPEC_MAX: Final = 24 * KIB  # with datasets and decisions its agreement fits a statement
-RUN_PROPOSAL_MAX: Final = 1 * MIB - 64 * KIB  # with the cards of up to 16 datasets it fits a message
 RUN_DATASETS_MAX: Final = 16
 RUN_FEATURES_MAX: Final = 1_024
-RUN_CLASSES_MAX: Final = 256
+RUN_CLASSES_MAX: Final = 1_000
 RUN_ROUNDS_MAX: Final = 1_000
 RUN_EPOCHS_MAX: Final = 1_000
 RUN_BATCH_MAX: Final = 1 << 20

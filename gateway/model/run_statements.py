@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.model import limits
@@ -68,7 +68,14 @@ class RunDecisions(Statement):
 
 
 class RunProposal(Statement):
-    """The coordinator's proposal: what shall run, its own datasets' cards, its register's facts, its decisions."""
+    """The coordinator's proposal: what shall run, on what, and its register's facts on who asks.
+
+    Its decisions and its own datasets' cards come beside it, each signed by itself: together they would be longer
+    than a statement may be.
+
+    Args:
+        cards: SHA-256 of the envelopes of the coordinator's cards.
+    """
 
     kind = "run-proposal"
 
@@ -78,21 +85,15 @@ class RunProposal(Statement):
     spec: RunSpec
     app_digest: Digest
     datasets: Datasets
-    cards: Annotated[
-        tuple[Annotated[str, StringConstraints(max_length=limits.CARD_STATEMENT_MAX)], ...],
-        BeforeValidator(as_tuple),
-        Field(max_length=limits.RUN_DATASETS_MAX),
-    ]
-    decisions: Annotated[str, StringConstraints(max_length=limits.STATEMENT_MAX)]  # a RunDecisions' envelope
+    cards: Annotated[tuple[Digest, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DATASETS_MAX)]
 
 
 class RunAnswer(Statement):
-    """The participant's answer: its decisions, and its institutions that would receive what leaves the coordinator."""
+    """The participant's institutions that would receive what leaves the coordinator; its decisions come beside it."""
 
     kind = "run-answer"
 
     run: Uuid7
-    decisions: Annotated[str, StringConstraints(max_length=limits.STATEMENT_MAX)]  # a RunDecisions' envelope
     recipients: Annotated[tuple[Recipient, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DATASETS_MAX)]
 
 

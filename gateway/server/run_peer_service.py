@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.errors import InputError, LimitError
 from gateway.federation.federation import Federation
-from gateway.federation.peer import Part
+from gateway.federation.peer import Part, Proposal
 from gateway.model import limits
 from gateway.server.access import caller
 from gateway.v1 import run_peer_pb2, run_peer_pb2_grpc
@@ -27,8 +27,11 @@ class RunPeerService(run_peer_pb2_grpc.RunPeerServiceServicer):
 
     async def Propose(self, request: run_peer_pb2.ProposeRequest, context: Any) -> run_peer_pb2.ProposeResponse:
         """Decide on a proposal."""
-        said = await self._federation.answering.propose(self._paced(context), request.envelope, request.ledger_size)
-        return run_peer_pb2.ProposeResponse(envelope=said.envelope, ledger_size=said.ledger_size)
+        proposal = Proposal(request.envelope, request.decisions, tuple(request.cards))
+        answer = await self._federation.answering.propose(self._paced(context), proposal, request.ledger_size)
+        return run_peer_pb2.ProposeResponse(
+            envelope=answer.envelope, decisions=answer.decisions, ledger_size=answer.ledger_size
+        )
 
     async def ConfirmRun(
         self, request: run_peer_pb2.ConfirmRunRequest, context: Any

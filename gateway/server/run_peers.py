@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc
 
 from gateway.errors import PeerError, TdzError
-from gateway.federation.peer import Part, Said
+from gateway.federation.peer import Answered, Part, Proposal, Said
 from gateway.model import limits
 from gateway.v1 import run_peer_pb2, run_peer_pb2_grpc
 from gateway.wire.channel import call
@@ -45,11 +45,16 @@ class RunCalls:
         self._passing = passing
         self._closed = closed
 
-    async def propose(self, envelope: str, ledger_size: int) -> Said:
+    async def propose(self, proposal: Proposal, ledger_size: int) -> Answered:
         """Round trip 1."""
-        request = run_peer_pb2.ProposeRequest(envelope=envelope, ledger_size=ledger_size)
+        request = run_peer_pb2.ProposeRequest(
+            envelope=proposal.envelope,
+            decisions=proposal.decisions,
+            cards=proposal.cards,
+            ledger_size=ledger_size,
+        )
         answer = await self._call(self._run_control.Propose(request, timeout=limits.RPC_DEADLINE_S))
-        return Said(answer.envelope, answer.ledger_size)
+        return Answered(answer.envelope, answer.decisions, answer.ledger_size)
 
     async def confirm_run(self, agreement: str, ledger_size: int) -> Said:
         """Round trip 2."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/run_peer.proto\x12\ngateway.v1\"7\n\x0eProposeRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"8\n\x0fProposeResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\";\n\x11\x43onfirmRunRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"<\n\x12\x43onfirmRunResponse\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"G\n\x0fParametersPiece\x12\x11\n\tstatement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"-\n\x16SendParametersResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\"E\n\x12\x46\x65tchUpdateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"P\n\rEndRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"%\n\x0e\x45ndRunResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\x32\x85\x03\n\x0eRunPeerService\x12\x42\n\x07Propose\x12\x1a.gateway.v1.ProposeRequest\x1a\x1b.gateway.v1.ProposeResponse\x12K\n\nConfirmRun\x12\x1d.gateway.v1.ConfirmRunRequest\x1a\x1e.gateway.v1.ConfirmRunResponse\x12S\n\x0eSendParameters\x12\x1b.gateway.v1.ParametersPiece\x1a\".gateway.v1.SendParametersResponse(\x01\x12L\n\x0b\x46\x65tchUpdate\x12\x1e.gateway.v1.FetchUpdateRequest\x1a\x1b.gateway.v1.ParametersPiece0\x01\x12?\n\x06\x45ndRun\x12\x19.gateway.v1.EndRunRequest\x1a\x1a.gateway.v1.EndRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/run_peer.proto\x12\ngateway.v1\"Y\n\x0eProposeRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x11\n\tdecisions\x18\x03 \x01(\t\x12\r\n\x05\x63\x61rds\x18\x04 \x03(\t\"K\n\x0fProposeResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x11\n\tdecisions\x18\x03 \x01(\t\";\n\x11\x43onfirmRunRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"<\n\x12\x43onfirmRunResponse\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"G\n\x0fParametersPiece\x12\x11\n\tstatement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"-\n\x16SendParametersResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\"E\n\x12\x46\x65tchUpdateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"P\n\rEndRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"%\n\x0e\x45ndRunResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\x32\x85\x03\n\x0eRunPeerService\x12\x42\n\x07Propose\x12\x1a.gateway.v1.ProposeRequest\x1a\x1b.gateway.v1.ProposeResponse\x12K\n\nConfirmRun\x12\x1d.gateway.v1.ConfirmRunRequest\x1a\x1e.gateway.v1.ConfirmRunResponse\x12S\n\x0eSendParameters\x12\x1b.gateway.v1.ParametersPiece\x1a\".gateway.v1.SendParametersResponse(\x01\x12L\n\x0b\x46\x65tchUpdate\x12\x1e.gateway.v1.FetchUpdateRequest\x1a\x1b.gateway.v1.ParametersPiece0\x01\x12?\n\x06\x45ndRun\x12\x19.gateway.v1.EndRunRequest\x1a\x1a.gateway.v1.EndRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,23 +32,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.run_peer_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROPOSEREQUEST']._serialized_start=41
-  _globals['_PROPOSEREQUEST']._serialized_end=96
-  _globals['_PROPOSERESPONSE']._serialized_start=98
-  _globals['_PROPOSERESPONSE']._serialized_end=154
-  _globals['_CONFIRMRUNREQUEST']._serialized_start=156
-  _globals['_CONFIRMRUNREQUEST']._serialized_end=215
-  _globals['_CONFIRMRUNRESPONSE']._serialized_start=217
-  _globals['_CONFIRMRUNRESPONSE']._serialized_end=277
-  _globals['_PARAMETERSPIECE']._serialized_start=279
-  _globals['_PARAMETERSPIECE']._serialized_end=350
-  _globals['_SENDPARAMETERSRESPONSE']._serialized_start=352
-  _globals['_SENDPARAMETERSRESPONSE']._serialized_end=397
-  _globals['_FETCHUPDATEREQUEST']._serialized_start=399
-  _globals['_FETCHUPDATEREQUEST']._serialized_end=468
-  _globals['_ENDRUNREQUEST']._serialized_start=470
-  _globals['_ENDRUNREQUEST']._serialized_end=550
-  _globals['_ENDRUNRESPONSE']._serialized_start=552
-  _globals['_ENDRUNRESPONSE']._serialized_end=589
-  _globals['_RUNPEERSERVICE']._serialized_start=592
-  _globals['_RUNPEERSERVICE']._serialized_end=981
+  _globals['_PROPOSEREQUEST']._serialized_end=130
+  _globals['_PROPOSERESPONSE']._serialized_start=132
+  _globals['_PROPOSERESPONSE']._serialized_end=207
+  _globals['_CONFIRMRUNREQUEST']._serialized_start=209
+  _globals['_CONFIRMRUNREQUEST']._serialized_end=268
+  _globals['_CONFIRMRUNRESPONSE']._serialized_start=270
+  _globals['_CONFIRMRUNRESPONSE']._serialized_end=330
+  _globals['_PARAMETERSPIECE']._serialized_start=332
+  _globals['_PARAMETERSPIECE']._serialized_end=403
+  _globals['_SENDPARAMETERSRESPONSE']._serialized_start=405
+  _globals['_SENDPARAMETERSRESPONSE']._serialized_end=450
+  _globals['_FETCHUPDATEREQUEST']._serialized_start=452
+  _globals['_FETCHUPDATEREQUEST']._serialized_end=521
+  _globals['_ENDRUNREQUEST']._serialized_start=523
+  _globals['_ENDRUNREQUEST']._serialized_end=603
+  _globals['_ENDRUNRESPONSE']._serialized_start=605
+  _globals['_ENDRUNRESPONSE']._serialized_end=642
+  _globals['_RUNPEERSERVICE']._serialized_start=645
+  _globals['_RUNPEERSERVICE']._serialized_end=1034
 # @@protoc_insertion_point(module_scope)

@@ -1,24 +1,32 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable
 from typing import ClassVar as _ClassVar, Optional as _Optional
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ProposeRequest(_message.Message):
-    __slots__ = ("envelope", "ledger_size")
+    __slots__ = ("envelope", "ledger_size", "decisions", "cards")
     ENVELOPE_FIELD_NUMBER: _ClassVar[int]
     LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    CARDS_FIELD_NUMBER: _ClassVar[int]
     envelope: str
     ledger_size: int
-    def __init__(self, envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+    decisions: str
+    cards: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ..., decisions: _Optional[str] = ..., cards: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ProposeResponse(_message.Message):
-    __slots__ = ("envelope", "ledger_size")
+    __slots__ = ("envelope", "ledger_size", "decisions")
     ENVELOPE_FIELD_NUMBER: _ClassVar[int]
     LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
     envelope: str
     ledger_size: int
-    def __init__(self, envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+    decisions: str
+    def __init__(self, envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ..., decisions: _Optional[str] = ...) -> None: ...
 
 class ConfirmRunRequest(_message.Message):
     __slots__ = ("agreement", "ledger_size")
