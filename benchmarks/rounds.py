@@ -13,9 +13,9 @@ import yaml
 import gateway.sdk as tdz
 from benchmarks.bench_corridor import MANIFEST, bench
 
-FEATURES: Final = 256
-CLASSES: Final = 512  # 256 features times 512 classes, and 512 biases, as float64: 1 MiB
-ROWS: Final = 512
+FEATURES: Final = 130
+CLASSES: Final = 1_000  # 130 features times 1,000 classes, and 1,000 biases, as float64: 1 MiB
+ROWS: Final = 1_000
 
 
 def measure(directory: Path, *, rounds: int = 40) -> dict[str, Any]:

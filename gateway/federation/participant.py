@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 
@@ -28,6 +28,7 @@ from gateway.errors import (
 from gateway.federation import rows
 from gateway.federation.answering import patience
 from gateway.federation.computing import Computing
+from gateway.federation.deciding import Ruling
 from gateway.federation.ending import EVENT_OF, Ending
 from gateway.federation.files import OUT, OUTCOME, RunFiles
 from gateway.federation.house import House
@@ -36,7 +37,7 @@ from gateway.federation.peer import Part
 from gateway.federation.publishing import Outcome, Outcomes
 from gateway.federation.releases import Releases
 from gateway.federation.trainer import Done
-from gateway.flow.locks import KeyedLocks
+from gateway.flow.locks import KeyedLocks, both
 from gateway.flow.steps import Step
 from gateway.model import limits
 from gateway.model.ids import parse_uuid7
@@ -98,9 +99,8 @@ class Participant:
                 raise ConflictError("the run's agreement has expired", remedy="start a new run")
             try:
                 update = await self._parts.announced(row, part, what=what, round_=round_)
-                await self._parts.store(row, part, update)
-                await self._parts.verify(row, update)
-                await self._accept(row, part.statement, update)
+                _, rulings = await both(self._parts.take(row, part, update), self._releases.rule(row, update))
+                await self._accept(row, part.statement, update, rulings)
             except (UpdateError, IntegrityError, LimitError, PolicyError) as error:
                 await self._fail(row, error, round_)
                 raise
@@ -138,7 +138,7 @@ class Participant:
             self._start(row.id, announced.round)
         return self._house.journal.committed_size
 
-    async def _accept(self, row: rows.RunRow, statement: str, update: RunUpdate) -> None:
+    async def _accept(self, row: rows.RunRow, statement: str, update: RunUpdate, rulings: Sequence[Ruling]) -> None:
         house = self._house
         also = []
         if row.state == RunState.QUEUED:
@@ -146,7 +146,7 @@ class Participant:
         if update.what == "parameters":
             also.append(Step(kind="round.started", subject=f"runs/{row.id}", body={"round": update.round}))
         deadline = house.clock() + patience(row)
-        await self._releases.accept(row, statement, update, deadline=deadline, also=also)
+        await self._releases.accept(row, statement, update, rulings, deadline=deadline, also=also)
 
     # --- what the coordinator fetches -------------------------------------------------------------------
 

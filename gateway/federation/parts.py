@@ -64,6 +64,11 @@ class Parts:
             )
         return update
 
+    async def take(self, row: rows.RunRow, part: Part, update: RunUpdate) -> None:
+        """Store what was announced and hold it against what it follows from; errors as `store` and `verify`."""
+        await self.store(row, part, update)
+        await self.verify(row, update)
+
     async def store(self, row: rows.RunRow, part: Part, update: RunUpdate) -> None:
         """Store what was announced, once it is all there.
 

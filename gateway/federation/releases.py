@@ -90,26 +90,30 @@ class Releases:
         await self._record([*steps, *last])
         return statement
 
+    async def rule(self, row: rows.RunRow, update: RunUpdate) -> list[Ruling]:
+        """Decide on what the other zone announces, while it arrives; `accept` records the decisions."""
+        facts = ReleaseFacts(
+            smallest_group=update.smallest_group, suppressed=0, rows=0, bytes=update.bytes, digest=update.digest
+        )
+        theirs = row.of_zone(row.peer_zone) if update.examples else ()
+        return await self._deciding.release(self.matter(row), theirs, facts)
+
     async def accept(
         self,
         row: rows.RunRow,
         envelope: str,
         update: RunUpdate,
+        rulings: Sequence[Ruling],
         *,
         deadline: int,
         also: Sequence[Step] = (),
     ) -> None:
-        """Decide on what the other zone released, and record it before it is used.
+        """Record the decisions on what the other zone released, before it is used.
 
         Raises:
             DeniedError: a decision does not allow it; all decisions are on the ledger.
         """
         house = self._house
-        facts = ReleaseFacts(
-            smallest_group=update.smallest_group, suppressed=0, rows=0, bytes=update.bytes, digest=update.digest
-        )
-        theirs = row.of_zone(row.peer_zone) if update.examples else ()
-        rulings = await self._deciding.release(self.matter(row), theirs, facts)
         common = {
             "direction": "in",
             "what": update.what,

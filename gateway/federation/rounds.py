@@ -17,6 +17,7 @@ import structlog
 from gateway.errors import IntegrityError, LimitError, PeerUnavailableError, TdzError, UpdateError
 from gateway.federation import rows
 from gateway.federation.computing import Computing
+from gateway.federation.deciding import Ruling
 from gateway.federation.ending import Ending
 from gateway.federation.files import IN, OUT, OUTCOME, RunFiles
 from gateway.federation.house import House
@@ -198,13 +199,12 @@ class Rounds:
         """What the other zone released: fetched, checked, decided on. What is refused ends the run."""
         announced: list[str] = []
         try:
-            update, envelope = await self._fetch(row, round_, what, announced)
-            await self._parts.verify(row, update)
+            update, rulings = await self._fetch(row, round_, what, announced)
         except (UpdateError, IntegrityError, LimitError) as error:
             _log.error("a part is refused", run=row.id, round=round_, zone=row.peer_zone, reason=error.reason)
             await self._refuse(row, round_, announced, error)
             raise
-        await self._releases.accept(row, envelope, update, deadline=row.agreed.expires_at)
+        await self._releases.accept(row, announced[0], update, rulings, deadline=row.agreed.expires_at)
         return update
 
     async def _refuse(self, row: rows.RunRow, round_: int, announced: list[str], error: TdzError) -> None:
@@ -265,18 +265,21 @@ class Rounds:
 
         await self._persist(send)
 
-    async def _fetch(self, row: rows.RunRow, round_: int, what: str, announced: list[str]) -> tuple[RunUpdate, str]:
-        """The other zone's part, once it is there; its statement goes into `announced` when it is verified."""
+    async def _fetch(
+        self, row: rows.RunRow, round_: int, what: str, announced: list[str]
+    ) -> tuple[RunUpdate, list[Ruling]]:
+        """The other zone's part and our decisions on it; its statement goes into `announced` when it is verified."""
         house = self._house
 
-        async def fetch() -> tuple[RunUpdate, str]:
+        async def fetch() -> tuple[RunUpdate, list[Ruling]]:
             peer = house.peers.get(row.peer_zone)
             size, deadline = house.journal.committed_size, row.spec.round_deadline_s
             async with peer.fetch_update(row.id, round_, size, deadline) as part:
                 update = await self._parts.announced(row, part, what=what, round_=round_)
                 announced[:] = [part.statement]
-                await self._parts.store(row, part, update)
-                return update, part.statement
+                taken, ruled = self._parts.take(row, part, update), self._releases.rule(row, update)
+                _, rulings = await both(taken, ruled)
+                return update, rulings
 
         return await self._persist(fetch)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -25,6 +25,17 @@ from gateway.state import StateStore
 from gateway.state.schema import run_parts, run_rounds, runs
 
 OPEN: Final = tuple(state.value for state in RunState if state not in FINAL)
+
+
+@lru_cache(maxsize=32)
+def _spec_of(text: str) -> RunSpec:
+    """A stored run; specs are frozen, and asked for many times in one round."""
+    return RunSpec.parse(text.encode())
+
+
+@lru_cache(maxsize=32)
+def _agreement_of(envelope: str) -> RunAgreement:
+    return RunAgreement.parse(read_unverified(parse_envelope(envelope)).body)
 
 
 @dataclass(frozen=True)
@@ -52,10 +63,10 @@ class RunRow:
     created_at: int
     updated_at: int
 
-    @cached_property
+    @property
     def spec(self) -> RunSpec:
         """What was asked for."""
-        return RunSpec.parse(self.spec_text.encode())
+        return _spec_of(self.spec_text)
 
     @property
     def open(self) -> bool:
@@ -71,10 +82,10 @@ class RunRow:
         """The datasets of one zone."""
         return tuple(each for each in self.datasets if each.zone == zone)
 
-    @cached_property
+    @property
     def agreed(self) -> RunAgreement:
         """The agreement; its signatures were verified before it was stored."""
-        return RunAgreement.parse(read_unverified(parse_envelope(self.agreement)).body)
+        return _agreement_of(self.agreement)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class ZoneTrainer:
         columns = (*work.spec.features, work.spec.target)
         for place, dataset in enumerate(work.datasets):
             path = _view(work, place)
+            if path.exists():  # whole, or it would not have its name
+                continue
             found = await self._chunks.run(
                 lambda of=dataset, to=path: write_view(  # type: ignore[misc]
                     self._chunks, self._versions, of.version, columns, to, name=of.resource

@@ -18,7 +18,7 @@ from gateway.server.access import caller
 from gateway.server.paging import newest_first, page_size
 from gateway.v1 import common_pb2, exchange_pb2, run_pb2, run_pb2_grpc
 
-_WATCH_S: Final = 0.1
+_WATCH_S: Final = 0.2
 
 
 class RunService(run_pb2_grpc.RunServiceServicer):
