@@ -7,6 +7,7 @@ the same request again joins it, and a restart takes it up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 from sqlalchemy import Connection, select
@@ -223,13 +224,20 @@ class Coordinator:
         except PeerUnavailableError:
             reason = RunEnd.PEER_AWAY.value
         except ConflictError:
-            reason = RunEnd.ENDED_THERE.value  # it tells why as soon as it can
+            await self._hear_why()
+            reason = RunEnd.ENDED_THERE.value
         except TdzError as error:
             reason = error.reason
             _log.error("a run ends", run=row.id, reason=error.reason, error=str(error))
         row = await rows.get(house.state, row.id)
         async with self._locks.hold(row.id):
             return await self._ending.end(row, RunEvent.FAIL, reason, round_=min(row.round + 1, row.spec.rounds))
+
+    async def _hear_why(self) -> None:
+        """Give the other zone, which has ended the run, a moment to tell why: `ended` then ends this task."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._house.timing.answer):
+                await asyncio.Event().wait()
 
     async def _started(self, row: rows.RunRow) -> rows.RunRow:
         house = self._house
