@@ -1,6 +1,6 @@
 """`make bench`: every figure of the data plane, the negotiation and the ledger, in one run and one table.
 
-python -m benchmarks [--quick] [--only pull,latency,memory,flights,ledger] [--json FILE]
+python -m benchmarks [--quick] [--only pull,latency,memory,flights,models,ledger] [--json FILE]
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import latency, pull
+from benchmarks import latency, models, pull
 
-SECTIONS = ("pull", "latency", "memory", "flights", "ledger")
+SECTIONS = ("pull", "latency", "memory", "flights", "models", "ledger")
 
 
 @contextmanager
@@ -62,6 +62,11 @@ def main() -> int:
     if "flights" in wanted:
         with _section("the flights table"), scratch("disk") as directory:
             figures["flights"] = pull.measure_flights(directory, runs=runs)
+    if "models" in wanted:
+        with _section("models"), scratch("disk") as directory:
+            figures["models"] = models.measure(directory, mib=mib, runs=runs)
+        with _section("a sparse model"), scratch("disk") as directory:
+            figures["sparse model"] = models.measure_memory(directory, gib=2 if options.quick else 20)
     if "ledger" in wanted:
         with _section("the ledger"):
             command = [sys.executable, str(Path(__file__).with_name("ledger.py")), "--json"]
@@ -122,6 +127,20 @@ def _print(figures: dict[str, Any]) -> None:
             f"governed pull of {found['rows']:,} flights ({found['stored_mib']:.1f} MiB stored)",
             f"{found['seconds']:.2f} s",
             "",
+        )
+    if found := figures.get("models"):
+        size = f"{found['mib']} MiB, median of {found['runs']}"
+        table.add_row(f"openssl dgst -sha256, {size}", f"{found['dgst_s']:.2f} s", "")
+        table.add_row("  model verify", f"{found['verify_s']:.2f} s, {found['verify_ratio']:.2f} of its speed", "0.5")
+        table.add_row("openssl dgst, cp and sync", f"{found['dgst_s'] + found['copy_s']:.2f} s", "")
+        table.add_row(
+            "  model publish", f"{found['publish_s']:.2f} s, {found['publish_ratio']:.2f} of its speed", "0.6"
+        )
+    if found := figures.get("sparse model"):
+        table.add_row(
+            f"publish a sparse model of {found['gib']} GiB",
+            f"{found['seconds']:.0f} s, {_peak(found)}",
+            "under 300 MiB",
         )
     for row in figures.get("ledger", {}).get("appends", []):
         table.add_row(

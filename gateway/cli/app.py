@@ -13,7 +13,18 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from gateway.cli import accelerators, agreement, dataset, mechanism, participant, pull, request, run, transfer
+from gateway.cli import (
+    accelerators,
+    agreement,
+    dataset,
+    mechanism,
+    model,
+    participant,
+    pull,
+    request,
+    run,
+    transfer,
+)
 from gateway.cli.demo import command
 
 _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -110,6 +121,7 @@ app.command("demo")(command.demo)
 app.add_typer(participant.app, name="participant")
 app.add_typer(mechanism.app, name="mechanism")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(model.app, name="model")
 app.add_typer(request.app, name="request")
 app.command("pull")(pull.pull)
 app.add_typer(agreement.app, name="agreement")
