@@ -6,6 +6,7 @@
     ├── InputError               what was handed in is wrong; the text names the field and the remedy
     │   ├── ManifestError        a manifest does not validate: field, line, remedy
     │   ├── DataFileError        a Parquet, CSV or Arrow file cannot be read as declared
+    │   ├── TooFewRowsError      a dataset has fewer rows than a run may read
     │   └── ConfigError          a settings or profile file is wrong
     ├── IdentityError            who calls is not who may call
     │   ├── UnauthenticatedError no certificate, or one that proves nothing here
@@ -27,6 +28,16 @@
     ├── PeerError                the other gateway refused or broke the protocol
     │   └── PeerUnavailableError the other gateway cannot be reached in time
     ├── ClockError               the two gateways' clocks are too far apart
+    ├── UpdateError              a run's update is not what the run declared
+    │   ├── UpdateRunError       it is for another run, round or zone
+    │   ├── UpdateShapeError     an array is missing, too many, or of another name, type or shape
+    │   ├── UpdateValueError     it holds NaN or infinity
+    │   ├── UpdateNormError      it is further from the global parameters than the declared bound
+    │   └── UpdateExamplesError  its number of examples is none, or past the limit
+    ├── ComputeError             the training process crashed, was killed or ran out of time
+    │   ├── TrainingError        training gave nothing usable, and would not on another try
+    │   └── AcceleratorError     the accelerator that was asked for is not here
+    ├── RunEndedError            a federated run failed or was cancelled; carries the reason
     └── TransferAbortedError     the transfer was aborted; carries the reason
 
 Each error has a one-line text, a remedy, and a stable `reason` (SCREAMING-KEBAB) that a program can test.
@@ -73,6 +84,12 @@ class DataFileError(InputError):
     """A data file cannot be read as declared."""
 
     reason = "TDZ-DATA-FILE"
+
+
+class TooFewRowsError(InputError):
+    """A dataset has fewer rows than the minimum of the run's policy."""
+
+    reason = "TDZ-ROWS"
 
 
 class ConfigError(InputError):
@@ -221,6 +238,66 @@ class ClockError(TdzError):
     reason = "TDZ-CLOCK"
 
 
+class UpdateError(TdzError):
+    """An update of a federated run is not what the run declared; the round does not take it in."""
+
+    reason = "TDZ-UPDATE"
+
+
+class UpdateRunError(UpdateError):
+    """An update is for another run, another round, or from another zone."""
+
+    reason = "TDZ-UPDATE-RUN"
+
+
+class UpdateShapeError(UpdateError):
+    """An array is missing, too many, or of another name, type or shape than in the global parameters."""
+
+    reason = "TDZ-UPDATE-SHAPE"
+
+
+class UpdateValueError(UpdateError):
+    """An update holds NaN or infinity."""
+
+    reason = "TDZ-UPDATE-VALUE"
+
+
+class UpdateNormError(UpdateError):
+    """An update is further from the global parameters than the declared bound."""
+
+    reason = "TDZ-UPDATE-NORM"
+
+
+class UpdateExamplesError(UpdateError):
+    """The number of examples behind an update is none, or past the limit."""
+
+    reason = "TDZ-UPDATE-EXAMPLES"
+
+
+class ComputeError(TdzError):
+    """The training process crashed, was killed or ran out of time; the order can be given again."""
+
+    reason = "TDZ-COMPUTE"
+
+
+class TrainingError(ComputeError):
+    """Training gave nothing usable: it diverged. The same order would end so again."""
+
+    reason = "TDZ-TRAINING"
+
+
+class AcceleratorError(ComputeError):
+    """The accelerator that was asked for is not on this machine, or its library is missing."""
+
+    reason = "TDZ-ACCELERATOR"
+
+
+class RunEndedError(TdzError):
+    """A federated run failed or was cancelled; the text carries the recorded reason."""
+
+    reason = "TDZ-RUN-ENDED"
+
+
 class TransferAbortedError(TdzError):
     """The transfer was aborted; the text carries the recorded reason."""
 
@@ -232,6 +309,7 @@ REASON_STATUS: Final[dict[str, str]] = {
     "TDZ-INPUT": "INVALID_ARGUMENT",
     "TDZ-MANIFEST": "INVALID_ARGUMENT",
     "TDZ-DATA-FILE": "INVALID_ARGUMENT",
+    "TDZ-ROWS": "FAILED_PRECONDITION",
     "TDZ-CONFIG": "FAILED_PRECONDITION",
     "TDZ-IDENTITY": "PERMISSION_DENIED",
     "TDZ-UNAUTHENTICATED": "UNAUTHENTICATED",
@@ -253,5 +331,15 @@ REASON_STATUS: Final[dict[str, str]] = {
     "TDZ-PEER": "FAILED_PRECONDITION",
     "TDZ-PEER-UNAVAILABLE": "UNAVAILABLE",
     "TDZ-CLOCK": "FAILED_PRECONDITION",
+    "TDZ-UPDATE": "INVALID_ARGUMENT",
+    "TDZ-UPDATE-RUN": "INVALID_ARGUMENT",
+    "TDZ-UPDATE-SHAPE": "INVALID_ARGUMENT",
+    "TDZ-UPDATE-VALUE": "INVALID_ARGUMENT",
+    "TDZ-UPDATE-NORM": "INVALID_ARGUMENT",
+    "TDZ-UPDATE-EXAMPLES": "INVALID_ARGUMENT",
+    "TDZ-COMPUTE": "UNAVAILABLE",
+    "TDZ-TRAINING": "FAILED_PRECONDITION",
+    "TDZ-ACCELERATOR": "FAILED_PRECONDITION",
+    "TDZ-RUN-ENDED": "ABORTED",
     "TDZ-ABORTED": "ABORTED",
 }

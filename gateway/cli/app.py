@@ -13,7 +13,18 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from gateway.cli import agreement, dataset, mechanism, model, participant, pull, request, transfer
+from gateway.cli import (
+    accelerators,
+    agreement,
+    dataset,
+    mechanism,
+    model,
+    participant,
+    pull,
+    request,
+    run,
+    transfer,
+)
 from gateway.cli.demo import command
 
 _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -36,7 +47,9 @@ _ORDER: Final = (
     "pull",
     "agreement",
     "transfer",
+    "run",
     "policy",
+    "accelerators",
 )
 
 
@@ -113,3 +126,5 @@ app.add_typer(request.app, name="request")
 app.command("pull")(pull.pull)
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(transfer.app, name="transfer")
+app.add_typer(run.app, name="run")
+app.command("accelerators")(accelerators.accelerators)

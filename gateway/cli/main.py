@@ -13,6 +13,7 @@ _REMEDIES: Final = {
     "structlog": "gateway",
     "grpc_health": "gateway",
     "grpc_reflection": "gateway",
+    "torch": "compute",
 }
 _OPERATIONAL: Final = 2  # ExitCode.OPERATIONAL, before anything could be imported
 

@@ -16,6 +16,14 @@ from gateway.cli.output import console
 _PIPE_WIDTH: Final = 200  # where nobody reads along, nothing is cut to a screen's width
 _STATES: Final = {
     "FINALIZED": "green",
+    "RELEASED": "green",
+    "RUNNING": "cyan",
+    "QUEUED": "yellow",
+    "SUBMITTED": "yellow",
+    "DECIDED": "yellow",
+    "REFUSED": "red",
+    "FAILED": "red",
+    "CANCELLED": "red",
     "COMPLETED": "green",
     "allow": "green",
     "STARTED": "cyan",

@@ -76,6 +76,28 @@ DECISION_OUTPUT_MAX: Final = 1 * MIB
 FINDINGS_MAX: Final = 64
 OBLIGATIONS_MAX: Final = 32
 
+# federated runs
+RUN_SPEC_MAX: Final = 24 * KIB  # with datasets and decisions its agreement fits a statement
+RUN_DATASETS_MAX: Final = 16
+RUN_FEATURES_MAX: Final = 1_024
+RUN_CLASSES_MAX: Final = 1_000
+RUN_ROUNDS_MAX: Final = 1_000
+RUN_EPOCHS_MAX: Final = 1_000
+RUN_BATCH_MAX: Final = 1 << 20
+RUN_MIN_ROWS: Final = 10  # no agreement may set its least rows of a dataset lower
+RUN_DECISIONS_MAX: Final = 64  # datasets times recipients, in each zone
+RUN_PARAMETERS_MAX: Final = 512 * MIB  # the container of one set of parameters
+RUN_UPDATE_SLACK: Final = 4 * KIB  # an update may be longer than the initial parameters by its header alone
+RUN_SUMS_MAX: Final = 256 * KIB  # the sums of scaling, with their header
+RUN_PIECE: Final = 512 * KIB  # bytes of parameters in one message
+RUN_ROUND_DEADLINE_MIN_S: Final = 1
+RUN_ROUND_DEADLINE_MAX_S: Final = 86_400
+RUN_CONFIRM_S: Final = 60  # both zones have agreed within so long of the proposal, or nothing runs
+RUN_GRACE_S: Final = 30  # a participant waits so much longer than a round's deadline before it gives the run up
+RUN_METRICS_MAX: Final = 32
+RUN_DEVICES_MAX: Final = 8  # kinds of accelerators behind one update
+RUNS_OPEN_MAX: Final = 16  # runs of one participant, and of one paired zone, that have not ended
+
 # model artifacts
 MODEL_CHUNK_DATA: Final = 2 * MIB  # bytes of a file in one chunk, without the Arrow framing around them
 MODEL_FILES_MAX: Final = 1_024
@@ -89,3 +111,19 @@ MODEL_SUBMISSION_MAX: Final = 768 * KIB  # what a publisher sends: the descripti
 MODEL_SIGNERS_MAX: Final = 1_000  # outside keys that a zone trusts
 PROVENANCE_STATEMENTS_MAX: Final = 8
 PROVENANCE_ENVELOPE_MAX: Final = 64 * KIB
+
+# federated runs: parameters, updates and what a worker reads
+PARAMETERS_MAX: Final = 4 * 1024 * MIB  # one container file
+PARAMETERS_HEADER_MAX: Final = 1 * MIB
+PARAMETER_ARRAYS_MAX: Final = 4_096
+PARAMETER_DIMENSIONS_MAX: Final = 8
+PARAMETER_NAME_MAX_CHARS: Final = 128
+EXAMPLES_MAX: Final = 1_000_000_000_000  # behind one update
+ROUNDS_MAX: Final = 10_000
+LOCAL_EPOCHS_MAX: Final = 1_000
+FEATURES_MAX: Final = 4_096
+CLASSES_MAX: Final = 1_000
+TRAINING_CELLS_MAX: Final = 1 << 28  # rows times features of one dataset: 2 GiB as float64
+COMPUTE_FRAME_MAX: Final = 4 * MIB  # an order to a training process, or its answer
+COMPUTE_MEMORY_MAX: Final = 8 * 1024 * MIB  # resident, of one training process
+COMPUTE_START_S: Final = 30.0

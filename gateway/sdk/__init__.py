@@ -18,6 +18,7 @@ from gateway.errors import (
     NotFoundError,
     PeerUnavailableError,
     ReviewError,
+    RunEndedError,
     TdzError,
 )
 from gateway.sdk.access import AsyncAccess
@@ -35,7 +36,8 @@ from gateway.sdk.resources import (
     Published,
     Transfer,
 )
-from gateway.sdk.sync import Access, Pull, Zone, connect
+from gateway.sdk.runs import AsyncRun, RunDataset, RunRound, RunStatus, ZoneMetrics
+from gateway.sdk.sync import Access, Pull, Run, Zone, connect
 from gateway.sdk.zone import AsyncZone, connect_async
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Agreement",
     "AsyncAccess",
     "AsyncPull",
+    "AsyncRun",
     "AsyncZone",
     "CertificateError",
     "Column",
@@ -61,9 +64,15 @@ __all__ = [
     "Published",
     "Pull",
     "ReviewError",
+    "Run",
+    "RunDataset",
+    "RunEndedError",
+    "RunRound",
+    "RunStatus",
     "TdzError",
     "Transfer",
     "Zone",
+    "ZoneMetrics",
     "connect",
     "connect_async",
 ]

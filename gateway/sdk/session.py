@@ -21,6 +21,7 @@ from gateway.v1 import (
     exchange_pb2_grpc,
     identity_pb2_grpc,
     mechanism_pb2_grpc,
+    run_pb2_grpc,
     signer_pb2_grpc,
     zone_pb2,
     zone_pb2_grpc,
@@ -46,6 +47,7 @@ class Session:
         self._data: grpc.aio.Channel | None = None
         self.catalog: Any = cast("Any", catalog_pb2_grpc.CatalogServiceStub)(self.control)
         self.exchange: Any = cast("Any", exchange_pb2_grpc.ExchangeServiceStub)(self.control)
+        self.runs: Any = cast("Any", run_pb2_grpc.RunServiceStub)(self.control)
         self.mechanisms: Any = cast("Any", mechanism_pb2_grpc.MechanismServiceStub)(self.control)
         self.signers: Any = cast("Any", signer_pb2_grpc.SignerServiceStub)(self.control)
         self.identities: Any = cast("Any", identity_pb2_grpc.IdentityServiceStub)(self.control)

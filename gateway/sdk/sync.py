@@ -17,6 +17,7 @@ from gateway.model.participant import Identity
 from gateway.sdk.access import AsyncAccess
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import AccessRequest, Progress
+from gateway.sdk.runs import AsyncRun, RunStatus
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.zone import AsyncZone, connect_async
 
@@ -139,6 +140,34 @@ class Access(Face[AsyncAccess]):
         return self._core.agreement
 
 
+class Run(Face[AsyncRun]):
+    """One run of the caller's zone; see `AsyncRun`."""
+
+    status = blocking(AsyncRun.status)
+    wait = blocking(AsyncRun.wait)
+    cancel = blocking(AsyncRun.cancel)
+
+    @property
+    def id(self) -> str:
+        """Its id, the same in both zones."""
+        return self._core.id
+
+    @property
+    def last(self) -> RunStatus:
+        """What the gateway last told of it."""
+        return self._core.last
+
+    def watch(self) -> Iterator[RunStatus]:
+        """The run now and at each change until it has ended; see `AsyncRun.watch`."""
+        states = aiter(self._core.watch())
+
+        async def following() -> RunStatus | None:
+            return await anext(states, None)
+
+        while (status := self._runtime.run(following())) is not None:
+            yield status
+
+
 class Zone(Face[AsyncZone]):
     """A connection to the caller's own zone; make one with `connect`; see `AsyncZone`."""
 
@@ -164,6 +193,9 @@ class Zone(Face[AsyncZone]):
     transfers = blocking(AsyncZone.transfers)
     watch = blocking(AsyncZone.watch)
     pull = wrapping(AsyncZone.pull, Pull)
+    run = wrapping(AsyncZone.run, Run)
+    runs = blocking(AsyncZone.runs)
+    show_run = wrapping(AsyncZone.show_run, Run)
 
     @property
     def identity(self) -> Identity:

@@ -17,6 +17,7 @@ from gateway.sdk.access import AsyncAccess, show_agreement
 from gateway.sdk.models import publish_model
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import AccessRequest, Agreement, Dataset, Model, Progress, Published, Transfer
+from gateway.sdk.runs import AsyncRun, RunStatus, Spec, list_runs, show_run, start_run
 from gateway.sdk.session import Session
 from gateway.sdk.sources import open_rows, read_publication
 from gateway.sdk.stream import ProgressCallback
@@ -298,6 +299,27 @@ class AsyncZone:
         raise NotFoundError(
             f"no agreement in force on {resource}", remedy=f"ask for one: tdz request {resource} --purpose …"
         )
+
+    async def run(self, spec: Spec, *, request_id: str | None = None) -> AsyncRun:
+        """Start a federated run; both zones decide, then it trains by itself, whoever watches.
+
+        Args:
+            spec: a RUN.yaml, its content, or a `RunSpec`.
+            request_id: repeating a run with the same id gives the same run; made up where left out.
+
+        Raises:
+            ManifestError: file, line, field and remedy.
+            InputError: the training app does not take its settings.
+        """
+        return await start_run(self.session, spec, request_id)
+
+    async def runs(self, *, state: str = "") -> list[RunStatus]:
+        """Runs that the caller started or has a dataset in, newest first; only those in one state where it is given."""
+        return await list_runs(self.session, state)
+
+    async def show_run(self, run: str) -> AsyncRun:
+        """Take up a run, by `runs/{id}` or its id."""
+        return AsyncRun(self.session, await show_run(self.session, run))
 
     def _access(self, request: AccessRequest) -> AsyncAccess:
         if request.agreement:

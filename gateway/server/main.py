@@ -34,6 +34,7 @@ from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
+from gateway.federation.effects import EFFECTS as RUN_EFFECTS
 from gateway.flow.house import Timing
 from gateway.identity.authority import ZoneAuthority
 from gateway.identity.card import SignedCard
@@ -61,6 +62,9 @@ from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
 from gateway.server.peer_service import PeerFlows, PeerService
 from gateway.server.renewal import Renewal
+from gateway.server.run_peer_service import RunPeerService
+from gateway.server.run_service import RunService
+from gateway.server.runs import federation
 from gateway.server.signer_service import SignerService
 from gateway.server.startup import own_card, require_state
 from gateway.server.tls import ServerTls
@@ -75,6 +79,8 @@ from gateway.v1 import (
     identity_pb2_grpc,
     ledger_pb2_grpc,
     mechanism_pb2_grpc,
+    run_pb2_grpc,
+    run_peer_pb2_grpc,
     signer_pb2_grpc,
     zone_pb2_grpc,
 )
@@ -154,7 +160,7 @@ class Gateway:
             versions=versions,
             landings=landings,
             jurisdiction=settings.jurisdiction,
-            effects=EFFECTS,
+            effects={**EFFECTS, **RUN_EFFECTS},
             timing=self._timing,
         )
         stack.push_async_callback(self.house.steps.close)
@@ -179,6 +185,8 @@ class Gateway:
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)
         self.pulls = Pulls(house, self.tickets, self.outbox)
+        self.federation = federation(house, self.settings, self.offers)
+        self._stack.push_async_callback(self.federation.close)
 
     async def _serve(self, card: SignedCard) -> None:
         settings, layout, registry = self.settings, self.settings.layout, self.registry
@@ -250,6 +258,8 @@ class Gateway:
         )
         ledger_pb2_grpc.add_MirrorServiceServicer_to_server(MirrorService(house.journal), target)
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(house.journal), target)
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.federation), target)
+        run_peer_pb2_grpc.add_RunPeerServiceServicer_to_server(RunPeerService(self.federation), target)
         flows = PeerFlows(house, self.offers, self.provider, self.serving, self.receipts)
         registrar.add_service(PEER, PeerService(flows).handlers())
         registrar.add_service(FLIGHT, FlightService(house, self.pulls, Publisher(house)).handlers())
@@ -264,6 +274,8 @@ class Gateway:
         self._stack.push_async_callback(self._end_loops)
         await self.consumer.take_up()
         await self.pulls.take_up()
+        await self.federation.coordinator.take_up()
+        self._loop("runs", self.federation.tell)
         self._loop("outbox", self.outbox.run)
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
@@ -292,6 +304,7 @@ class Gateway:
                 self.provider.expire_offers,
                 self.pulls.expire,
                 self.serving.expire,
+                self.federation.expire,
             ):
                 try:
                     await expire()
@@ -306,6 +319,7 @@ class Gateway:
         await self._health.enter_graceful_shutdown()
         await self.consumer.close()
         await self.pulls.close()
+        await self.federation.coordinator.close()
         tasks = [*self._loops, *self._tasks]
         for task in tasks:
             task.cancel()

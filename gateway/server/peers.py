@@ -23,6 +23,7 @@ from gateway.exchange.peer import Answer, Granted, PeerFrame
 from gateway.flow.house import PeerTime
 from gateway.identity.card import ZoneCard
 from gateway.model import limits
+from gateway.server.run_peers import RunCalls
 from gateway.v1 import peer_pb2, peer_pb2_grpc
 from gateway.wire import frames
 from gateway.wire.channel import ClientIdentity, call, open_channel
@@ -34,7 +35,7 @@ _READ: Final = "/gateway.v1.PeerService/Read"
 _FRAME_DEADLINE_S: Final = 60.0  # the longest silence in an open stream
 
 
-class PeerClient:
+class PeerClient(RunCalls):
     """One paired gateway. Control, bulk data and the ledger each have a connection of their own.
 
     Args:
@@ -48,6 +49,7 @@ class PeerClient:
         self._control = open_channel(card.endpoint, mutual)
         self._data = open_channel(card.endpoint, mutual)
         self.mirror_channel = open_channel(card.endpoint, mutual)
+        super().__init__(card.zone, self._control, self._data, passing=_passing, closed=_closed)
         self._stub: Any = peer_pb2_grpc.PeerServiceStub(self._control)
         self._read = self._data.unary_stream(
             _READ,

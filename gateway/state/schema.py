@@ -216,6 +216,55 @@ outbox = Table(
     Index("outbox_due", "next_at"),
 )
 
+# --- federation -----------------------------------------------------------------------------------------
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("side", String(11), nullable=False),  # coordinator or participant
+    Column("participant", String(300), nullable=False, index=True),  # URI of the institution that started it
+    Column("request_id", String(128), nullable=False),
+    Column("body_digest", String(64), nullable=False),
+    Column("peer_zone", String(63), nullable=False, default=""),
+    Column("state", String(10), nullable=False, index=True),  # gateway.model.run
+    Column("spec", Text, nullable=False),  # canonical JSON of the RunSpec
+    Column("round", Integer, nullable=False, default=0),  # completed
+    Column("bytes_out", BigInteger, nullable=False, default=0),
+    Column("bytes_in", BigInteger, nullable=False, default=0),
+    Column("deadline", BigInteger, nullable=False),
+    Column("told", Integer, nullable=False, default=1),  # 0: the other zone does not know yet that it has ended
+    Column("reason", String(300), nullable=False, default=""),
+    Column("agreement", Text, nullable=False, default=""),  # DSSE, one or two signatures
+    Column("outcome", String(64), nullable=False, default=""),  # SHA-256 of the final parameters' container
+    Column("model", String(100), nullable=False, default=""),  # models/{id} of the published outcome
+    Column("document", Text, nullable=False),  # datasets, cards, decisions, findings, the stored answer
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("side", "participant", "request_id", name="one_run_per_request_id"),
+)
+
+run_parts = Table(
+    "run_parts",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("round", Integer, primary_key=True),  # 0: the sums; rounds + 1: the outcome
+    Column("direction", String(3), primary_key=True),  # out or in: what this zone released, and what it accepted
+    Column("digest", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("statement", Text, nullable=False),  # the run-update's envelope; empty until it is released
+)
+
+run_rounds = Table(
+    "run_rounds",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("document", Text, nullable=False),  # metrics by zone, device
+    Column("milliseconds", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
 # --- artifacts ------------------------------------------------------------------------------------------
 
 model_signers = Table(

@@ -95,6 +95,8 @@ def _declared(path: Path) -> set[str]:
         return direct("")
     if path.is_relative_to(ROOT / "gateway" / "cli" / "demo"):
         return direct("demo")
+    if path.is_relative_to(ROOT / "gateway" / "compute"):
+        return direct("compute")
     return direct("sdk" if path.is_relative_to(ROOT / "gateway" / "sdk") else "gateway")
 
 

@@ -62,6 +62,20 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "ListTransfers": _PEOPLE,
         "WatchTransfer": _PEOPLE,
     },
+    "gateway.v1.RunService": {
+        "StartRun": _PARTNER,
+        "GetRun": _PEOPLE,
+        "ListRuns": _PEOPLE,
+        "WatchRun": _PEOPLE,
+        "CancelRun": frozenset({Role.PARTNER, Role.ADMIN}),
+    },
+    "gateway.v1.RunPeerService": {
+        "Propose": _GATEWAY,
+        "ConfirmRun": _GATEWAY,
+        "SendParameters": _GATEWAY,
+        "FetchUpdate": _GATEWAY,
+        "EndRun": _GATEWAY,
+    },
     "gateway.v1.LedgerService": {"GetHead": _PEOPLE},
     "gateway.v1.PeerService": {
         "Hello": _GATEWAY,
