@@ -21,13 +21,12 @@ import grpc
 from gateway.errors import IntegrityError, PeerError, PeerUnavailableError, TdzError
 from gateway.model import limits
 from gateway.model.artifact import ModelDescription
-from gateway.model.dataset import Description
+from gateway.model.dataset import DatasetManifest, Description
 from gateway.model.described import parse_description
 from gateway.model.statements import StreamEnd
 from gateway.sdk.resources import Progress
 from gateway.sdk.session import FLIGHT, Session
 from gateway.storage.arrow_chunks import decode_chunk, join_message, read_schema_message
-from gateway.storage.versions import check_parts
 from gateway.v1 import exchange_pb2, flight_pb2
 from gateway.wire import frames
 from gateway.wire.status import from_rpc
@@ -65,13 +64,15 @@ async def open_transfer(session: Session, agreement: str, transfer: str, first_c
 
     Raises:
         TdzError: the gateway refused; DeniedError where policy has changed since the agreement.
-        IntegrityError: the schema, manifest or descriptive part that it sent is none, or they do not belong together.
+        IntegrityError: the schema, manifest or descriptive part that it sent is none, or not the manifest's.
     """
     response = await session.call(
         session.exchange.OpenTransfer,
         exchange_pb2.OpenTransferRequest(agreement=agreement, transfer=transfer, first_chunk=first_chunk),
     )
-    manifest = check_parts(response.manifest, response.schema, response.description)
+    manifest = DatasetManifest.parse(response.manifest)
+    if hashlib.sha256(response.description).hexdigest() != manifest.descriptive_digest:
+        raise IntegrityError("the descriptive part is not the one that the manifest names", remedy=_PULL_AGAIN)
     return Opened(
         agreement=agreement,
         transfer=response.transfer,

@@ -206,11 +206,11 @@ async def test_an_effect_that_the_database_refused_is_done_later_and_its_entry_s
     with pytest.raises(StorageError):
         await steps.finish_owed()
     await state.write(lambda c: c.execute(text("DELETE FROM pending WHERE entry_id='taken'")))
-    size = journal.size
+    size = journal.committed_size
     assert await steps.finish_owed() == 1
     assert await steps.finish_owed() == 0
     assert await flows(state) == ["effect"]
-    assert journal.size == size
+    assert journal.committed_size == size
 
 
 async def test_a_start_finishes_pending_steps_and_doubles_nothing(state: StateStore, journal: Journal) -> None:
@@ -220,8 +220,8 @@ async def test_a_start_finishes_pending_steps_and_doubles_nothing(state: StateSt
     await before.run(one)
     await before.close()  # its entry stands, its effect does not: as after a crash
     await state.write(lambda c: c.execute(text("DELETE FROM pending WHERE entry_id='recorded'")))
-    size = journal.size
+    size = journal.committed_size
     assert await steps_on(state, journal).recover() == 1
     assert await steps_on(state, journal).recover() == 0
-    assert (await flows(state), journal.size) == (["effect"], size)
+    assert (await flows(state), journal.committed_size) == (["effect"], size)
     assert await journal.find(recorded) is None

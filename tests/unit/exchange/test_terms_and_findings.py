@@ -31,25 +31,25 @@ def finding(effect):
 
 
 def test_terms_that_offer_it_for_the_purpose_say_nothing():
-    assert findings.terms_findings(terms(), "research") == []
+    assert findings.terms_findings(terms(), "research", "transfer_dataset") == []
 
 
 def test_another_purpose_is_denied_and_the_offered_ones_named():
-    (found,) = findings.terms_findings(terms(purposes=["research", "public_health"]), "judicial")
+    (found,) = findings.terms_findings(terms(purposes=["research", "public_health"]), "judicial", "transfer_dataset")
     assert (found.code, found.effect) == ("TDZ-TERMS", "deny")
     assert "research, public_health" in found.cite
     assert found.remedy
 
 
 def test_terms_for_jobs_alone_deny_a_transfer():
-    (found,) = findings.terms_findings(terms(actions=["run_job"]), "research")
+    (found,) = findings.terms_findings(terms(actions=["run_job"]), "research", "transfer_dataset")
     assert found.effect == "deny"
 
 
 def test_an_owner_who_approves_each_request_makes_it_a_review_and_never_lifts_a_denial():
     owned = terms(approval="owner")
-    assert [f.effect for f in findings.terms_findings(owned, "research")] == ["review"]
-    both = findings.terms_findings(owned, "judicial")
+    assert [f.effect for f in findings.terms_findings(owned, "research", "transfer_dataset")] == ["review"]
+    both = findings.terms_findings(owned, "judicial", "transfer_dataset")
     assert findings.tighten(decision(), *both).effect == "deny"
 
 

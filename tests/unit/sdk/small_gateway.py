@@ -28,6 +28,8 @@ from gateway.identity.authority import ZoneAuthority
 from gateway.identity.card import LOG_KEY_TYPE, MIRROR_KEY_TYPE, ZoneCard, make_vkey, sign_card
 from gateway.identity.keys import new_tls_key, private_pem, raw_public, write_private_key
 from gateway.identity.statements import Party, StatementSigner
+from gateway.model.canonical import encode
+from gateway.model.dataset import DatasetManifest, Publication
 from gateway.model.ids import uuid7
 from gateway.model.participant import Identity, Role
 from gateway.storage.arrow_chunks import encode_chunk, schema_message, split_messages
@@ -43,6 +45,7 @@ from gateway.v1 import (
 from gateway.wire import frames
 from gateway.wire.status import abort
 from ledger.merkle import tree_hash
+from tests.e2e.material import open_dataset
 
 ZONE = "cyberjaya"
 ORIGIN = f"tdz/{ZONE}/test"
@@ -63,6 +66,23 @@ def chunks() -> list[bytes]:
     return [bytes(encode_chunk(batch)) for batch in rows().combine_chunks().to_batches(ROWS_PER_CHUNK)]
 
 
+def described(schema: pa.Schema, found: list[bytes]) -> tuple[bytes, bytes]:
+    """Manifest and descriptive part of the rows."""
+    publication = Publication.parse(encode(open_dataset("flights")))
+    description = publication.describe([(field.name, str(field.type)) for field in schema]).encode()
+    manifest = DatasetManifest(
+        id="flights",
+        schema=hashlib.sha256(schema_message(schema)).hexdigest(),
+        descriptive=hashlib.sha256(description).hexdigest(),
+        chunks=CHUNKS,
+        rows=CHUNKS * ROWS_PER_CHUNK,
+        bytes=sum(map(len, found)),
+        root=tree_hash([hashlib.sha256(chunk).digest() for chunk in found]).hex(),
+        encoding="none",
+    )
+    return manifest.encode(), description
+
+
 class SmallGateway:
     """All services, on one port."""
 
@@ -71,6 +91,7 @@ class SmallGateway:
         self.card = card
         self.schema = rows().schema
         self.chunks = chunks()
+        self.manifest, self.description = described(self.schema, self.chunks)
         self.cuts: dict[str, int] = {}
         self.seen: dict[str, int] = {}
         self.published = 0
@@ -159,6 +180,8 @@ class SmallGateway:
             rows=-1 if request.agreement == "filtered" else CHUNKS * ROWS_PER_CHUNK,
             bytes=-1 if request.agreement == "filtered" else sum(map(len, self.chunks)),
             chunks=CHUNKS,
+            manifest=self.manifest,
+            description=self.description,
         )
 
     async def GetTransfer(self, request: Any, context: Any) -> Any:
