@@ -7,7 +7,6 @@ a round has one digest for ever: what was released once is given again as it is,
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NoReturn
@@ -146,10 +145,7 @@ class Releases:
 
     async def _record(self, steps: Sequence[Step]) -> None:
         """Record entries together, in one batch of the ledger; each has its intent before any has its effect."""
-        done = await asyncio.gather(*(self._house.steps.run(step) for step in steps), return_exceptions=True)
-        for each in done:
-            if isinstance(each, BaseException):
-                raise each
+        await self._house.steps.run_all(steps)
 
 
 def read_update(house: House, row: rows.RunRow, envelope: str, *, what: str, round_: int, most: int) -> RunUpdate:

@@ -41,9 +41,7 @@ async def record_rulings(house: House, run: str, rulings: Sequence[Ruling]) -> N
         )
         for ruling in rulings
     ]
-    for done in await asyncio.gather(*(house.steps.run(step) for step in steps), return_exceptions=True):
-        if isinstance(done, BaseException):
-            raise done
+    await house.steps.run_all(steps)
 
 
 def sign_decisions(house: House, run: str, to: str, rulings: Sequence[Ruling]) -> str:

@@ -13,7 +13,7 @@ caller that is cancelled waits for that too, so that whoever holds a lock around
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -102,6 +102,54 @@ class Steps:
             recorded.exception()  # the caller has no use for it any more
             raise
 
+    async def run_all(self, steps: Sequence[Step]) -> list[Recorded]:
+        """Do steps that belong together: one transaction for their intents, one batch of entries, one for the effects.
+
+        Each is a step of its own all the same: what a crash or an error leaves of one is finished or taken back by
+        itself. The first error of any is raised once all are through; errors as `run`.
+        """
+        if self._owed and not all(step.closing for step in steps):
+            await self.finish_owed()
+        recorded: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._together(tuple(steps), recorded), name=f"steps-{len(steps)}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(recorded)
+        except asyncio.CancelledError:
+            await asyncio.wait({recorded})
+            recorded.exception()  # the caller has no use for it any more
+            raise
+
+    async def _together(self, steps: tuple[Step, ...], recorded: asyncio.Future[list[Recorded]]) -> None:
+        """All of several steps; see `_whole`."""
+        try:
+            await self._state.write(_intents(steps))
+            found = await asyncio.gather(*(self._record(step) for step in steps), return_exceptions=True)
+        except BaseException as error:
+            recorded.set_exception(error)
+            if isinstance(error, Exception):
+                return
+            raise
+        done = [(step, each) for step, each in zip(steps, found, strict=True) if not isinstance(each, BaseException)]
+        effects = [self._effect(step, each) for step, each in done]
+
+        def apply(connection: Connection) -> None:
+            for effect in effects:
+                effect(connection)
+
+        applied = self._state.begin(apply)
+        failed = next((each for each in found if isinstance(each, BaseException)), None)
+        if failed is None:
+            recorded.set_result([each for _, each in done])
+        else:
+            recorded.set_exception(failed)
+        try:
+            await applied
+        except Exception as error:
+            self._owed |= {step.entry_id: step for step, _ in done}
+            _log.error("recorded effects are owed", entries=len(done), error=f"{type(error).__name__}")
+
     async def finish_owed(self) -> int:
         """Do the effects that a failing state database left undone; the count of them.
 
@@ -154,31 +202,7 @@ class Steps:
             raise
 
     async def _intend(self, step: Step) -> None:
-        payload = canonical.encode(
-            {
-                "kind": step.kind,
-                "subject": step.subject,
-                "body": dict(step.body),
-                "effect": step.effect,
-                "arguments": dict(step.arguments),
-                "closing": step.closing,
-            }
-        ).decode()
-        created_at = uuid7_unix_ms(step.entry_id) // 1000
-        row = {
-            "entry_id": step.entry_id,
-            "flow": step.effect,
-            "subject": step.subject,
-            "payload": payload,
-            "created_at": created_at,
-        }
-
-        def intend(connection: Connection) -> None:
-            if step.kept is not None:
-                step.kept.keep(connection)
-            connection.execute(_INTEND, row)
-
-        await self._state.write(intend)
+        await self._state.write(_intents((step,)))
 
     async def recover(self) -> int:
         """Finish every step that a crash interrupted, oldest first; the count of them."""
@@ -213,3 +237,36 @@ class Steps:
 
 def _nothing(_connection: Connection, _arguments: Mapping[str, Any], _recorded: Recorded) -> None:
     """The entry is all there is."""
+
+
+def _intents(steps: Sequence[Step]) -> Callable[[Connection], None]:
+    """What keeps the intents of steps, with the decisions that they record, in one transaction."""
+    rows = [_intent(step) for step in steps]
+
+    def keep(connection: Connection) -> None:
+        for step, row in zip(steps, rows, strict=True):
+            if step.kept is not None:
+                step.kept.keep(connection)
+            connection.execute(_INTEND, row)
+
+    return keep
+
+
+def _intent(step: Step) -> dict[str, Any]:
+    payload = canonical.encode(
+        {
+            "kind": step.kind,
+            "subject": step.subject,
+            "body": dict(step.body),
+            "effect": step.effect,
+            "arguments": dict(step.arguments),
+            "closing": step.closing,
+        }
+    ).decode()
+    return {
+        "entry_id": step.entry_id,
+        "flow": step.effect,
+        "subject": step.subject,
+        "payload": payload,
+        "created_at": uuid7_unix_ms(step.entry_id) // 1000,
+    }

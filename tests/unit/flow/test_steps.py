@@ -179,3 +179,55 @@ async def test_what_is_read_after_a_step_has_its_effect(rooms):
     for number in range(20):
         await steps.run(step(str(number)))
         assert str(number) in await effects(rooms)
+
+
+async def test_steps_that_belong_together_leave_every_entry_and_every_effect(rooms):
+    wanted = [step(name) for name in ("a", "b", "c")]
+    steps = steps_of(rooms)
+    recorded = await steps.run_all(wanted)
+    assert [each.entry_id for each in recorded] == [one.entry_id for one in wanted]
+    assert await effects(rooms) == {
+        one.arguments["name"]: (one.entry_id, each.seq) for one, each in zip(wanted, recorded, strict=True)
+    }
+    assert await intents(rooms) == []
+
+
+async def test_one_entry_that_fails_takes_back_its_own_step_and_no_other(rooms, monkeypatch):
+    wanted, real = [step(name) for name in ("a", "b", "c")], rooms.journal.record
+
+    async def fails_for_b(kind, subject, body, **named):
+        if body["name"] == "b":
+            raise LedgerError("no")
+        return await real(kind, subject, body, **named)
+
+    monkeypatch.setattr(rooms.journal, "record", fails_for_b)
+    with pytest.raises(LedgerError):
+        await steps_of(rooms).run_all(wanted)
+    assert set(await effects(rooms)) == {"a", "c"}
+    assert await intents(rooms) == []
+    assert await rooms.journal.find(wanted[1].entry_id) is None
+
+
+async def test_steps_that_die_together_are_each_finished_at_the_next_start(rooms, monkeypatch):
+    wanted, size = [step(name) for name in ("a", "b")], rooms.journal.committed_size
+
+    async def dies(*_arguments, **_named):
+        raise Crash
+
+    monkeypatch.setattr(rooms.journal, "record", dies)
+    with pytest.raises(Crash):
+        await steps_of(rooms).run_all(wanted)
+    assert sorted(await intents(rooms)) == sorted(one.entry_id for one in wanted)
+    await rooms.restart()
+    assert await steps_of(rooms).recover() == 2
+    assert rooms.journal.committed_size == size + 2
+    assert set(await effects(rooms)) == {"a", "b"}
+
+
+async def test_effects_that_fail_together_are_all_owed(rooms):
+    steps = steps_of(rooms, fails)
+    await steps.run_all([step("a"), step("b")])
+    await steps.close()
+    assert await effects(rooms) == {}
+    with pytest.raises(OSError, match="gone"):
+        await steps.run_all([step("c")])
