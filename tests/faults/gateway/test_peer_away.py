@@ -154,4 +154,4 @@ async def test_a_provider_that_is_away_for_a_moment_is_asked_again_with_the_same
     async def in_force() -> bool:  # the effect follows its entry
         return corridor.b.rows("SELECT state FROM agreements WHERE id=?", access.agreement) == [("FINALIZED",)]
 
-    assert await eventually(in_force)
+    assert await eventually(in_force, "the agreement is in force")
