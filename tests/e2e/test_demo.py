@@ -63,7 +63,8 @@ def test_every_step_comes_out_as_it_should(kept: tuple[Path, dict[str, Any]]) ->
     document = kept[1]
     assert document["ok"]
     outcomes = [each["outcome"] for each in document["steps"]]
-    assert outcomes[-5:] == ["allowed", "refused", "resumed", "verified", "detected"]
+    moved, trained = ["allowed", "refused", "resumed"], ["trained", "pulled", "compared", "held"]
+    assert outcomes[-9:] == [*moved, *trained, "verified", "detected"]
     assert all(set(each) == {"name", "outcome", "seconds", "detail"} for each in document["steps"])
 
 
@@ -75,6 +76,24 @@ def test_the_allowed_transfer_delivered_every_flight(kept: tuple[Path, dict[str,
     table = pq.read_table(directory / "partners" / "flights.parquet")
     assert table.num_rows == 336_776
     assert {"carrier", "dep_delay", "time_hour"} <= set(table.column_names)
+
+
+def test_the_training_beats_each_zone_alone_and_no_row_crossed(kept: tuple[Path, dict[str, Any]]) -> None:
+    directory, document = kept
+    trained, compared, pulled = (step(document, name) for name in ("trained", "compared", "pulled"))
+    assert (trained["state"], trained["rounds"]) == ("RELEASED", 20)
+    assert trained["bytes_out"] + trained["bytes_in"] < 30_000  # the tables have 95 KiB
+    assert compared["federated"] >= max(compared["cyberjaya alone"], compared["lingang alone"])
+    assert abs(compared["federated"] - compared["pooled"]) < 0.02
+    assert (pulled["provenance"], len(pulled["trained_on"])) == ("verified", 2)
+    assert {each["site"] for each in pulled["sites"]} == {"cyberjaya", "lingang"}
+    assert (directory / "partners" / "cell-classifier" / "model.safetensors").is_file()
+
+
+def test_a_model_of_unknown_origin_waits_for_a_person(kept: tuple[Path, dict[str, Any]]) -> None:
+    held = step(kept[1], "held")
+    assert "TDZ-PROVENANCE" in {finding["code"] for finding in held["findings"]}
+    assert held["held_by"].endswith("/admin")
 
 
 def test_the_refusal_names_rule_citation_and_remedy(kept: tuple[Path, dict[str, Any]]) -> None:

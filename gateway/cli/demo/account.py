@@ -48,6 +48,26 @@ def _lines(step: Step) -> list[str]:
                 f"{show.number(detail['rows'])} rows, {show.size(detail['bytes'])}; the reader never had to ask again",
                 f"[dim]the same transfer {detail['transfer']}[/]",
             ]
+        case "trained":
+            return _trained(detail)
+        case "pulled":
+            return [
+                f"{detail['model']}  {show.size(detail['bytes'])} in {detail['chunks']} chunks, every file as signed",
+                f"provenance {detail['provenance']}: {len(detail['trained_on'])} datasets "
+                f"({', '.join(digest[:12] + '…' for digest in detail['trained_on'])})",
+                *(
+                    f"trained in {each['site']} ({each['country']}) on {escape(', '.join(each['devices']))}"
+                    for each in detail["sites"]
+                ),
+            ]
+        case "compared":
+            return [f"{name:<16} {accuracy:7.1%} right" for name, accuracy in detail.items()]
+        case "held":
+            return [
+                f"{detail['resource']}: {escape(detail['message'])}",
+                *(f"[yellow]{each['code']}[/]  {escape(each['cite'])}" for each in detail["findings"]),
+                *(_decision(each) for each in detail["decisions"]),
+            ]
         case "verified":
             return [
                 f"{name}: {each['entries']} entries, {each['witnessed']} cosigned by {', '.join(each['witnesses'])}"
@@ -72,6 +92,18 @@ def _allowed(detail: dict[str, Any]) -> list[str]:
     ]
 
 
+def _trained(detail: dict[str, Any]) -> list[str]:
+    middle = sorted(detail["milliseconds"])[len(detail["milliseconds"]) // 2]
+    losses = ", ".join(f"{zone} {float(loss):.3f}" for zone, loss in detail["loss"].items())
+    return [
+        *(_decision(each) for each in detail["decisions"]),
+        f"{detail['rounds']} rounds of FedAvg, {middle} ms each; last loss {losses}",
+        f"over the border {show.size(detail['bytes_out'])} out and {show.size(detail['bytes_in'])} in: "
+        "sums and parameters, no row",
+        f"[dim]{detail['run']}, its model {detail['model']}[/]",
+    ]
+
+
 def _refused(detail: dict[str, Any]) -> list[str]:
     lines = [f"{detail['resource']}: {escape(detail['message'])}"]
     for finding in detail["findings"]:
@@ -82,10 +114,8 @@ def _refused(detail: dict[str, Any]) -> list[str]:
 
 
 def _decision(each: dict[str, Any]) -> str:
-    return (
-        f"{each['zone']} {show.state(each['effect'])}  "
-        f"[dim]decision {each['decision_id']}, ledger entry {each['ledger_seq']}[/]"
-    )
+    entry = f", ledger entry {each['ledger_seq']}" if each["ledger_seq"] >= 0 else ""
+    return f"{each['zone']} {show.state(each['effect'])}  [dim]decision {each['decision_id']}{entry}[/]"
 
 
 def conclude(steps: list[Step], seconds: float, kept: Path | None) -> None:

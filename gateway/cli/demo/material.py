@@ -14,6 +14,10 @@ from gateway.errors import ConfigError
 FLIGHTS: Final = "datasets/nyc-flights"
 WEATHER: Final = "datasets/nyc-flights-weather"
 SCANS: Final = "datasets/breast-cancer"
+WARDS: Final = "datasets/breast-cancer-wards"
+CLASSIFIER: Final = "models/cell-classifier"
+ORPHAN: Final = "models/found-weights"
+DIAGNOSES: Final = ("malignant", "benign")
 MECHANISM: Final = "sc-2026-demo"
 
 UM: Final = "um"
@@ -34,7 +38,7 @@ _CELLS: Final = (
     "symmetry",
     "fractal_dimension",
 )
-_MEASURES: Final = (
+MEASURES: Final = (
     *(f"mean_{name}" for name in _CELLS),
     *(f"{name}_error" for name in _CELLS),
     *(f"worst_{name}" for name in _CELLS),
@@ -117,23 +121,45 @@ def flights_manifest(name: str, title: str) -> dict[str, Any]:
 
 def scans_manifest(subjects: int) -> dict[str, Any]:
     """A hospital's table: every row a patient, sensitive, offered by its owner; the law decides otherwise."""
+    terms = {"offered_to": {"zones": ["lingang"]}, "purposes": ["research"], "actions": ["transfer_dataset", "run_job"]}
+    return _patients(SCANS, "MY", "Demo Hospital, Cyberjaya", subjects, terms)
+
+
+def wards_manifest(subjects: int) -> dict[str, Any]:
+    """The same measures of other patients, in lingang; offered for training alone."""
+    terms = {"offered_to": {"zones": ["cyberjaya"]}, "purposes": ["research"], "actions": ["run_job"]}
+    return _patients(WARDS, "CN", "Demo AI Laboratory, Lin-gang", subjects, terms)
+
+
+def orphan_manifest() -> dict[str, Any]:
+    """A model that nobody says anything about but its title."""
     return {
-        "id": SCANS.removeprefix("datasets/"),
+        "id": ORPHAN.removeprefix("models/"),
+        "title": "Weights that came without a word of where from",
+        "licence": "unknown",
+        "model": {"format": "safetensors", "openness": "unknown", "end_use": "civil", "memorisation_test": "none"},
+        "terms": {"offered_to": {"zones": ["cyberjaya"]}, "purposes": ["research"], "actions": ["transfer_model"]},
+    }
+
+
+def _patients(name: str, country: str, controller: str, subjects: int, terms: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": name.removeprefix("datasets/"),
         "title": "Breast cancer, fine needle aspirates",
         "description": "Wisconsin diagnostic breast cancer, as scikit-learn ships it; here a hospital's patients.",
         "licence": "CC-BY-4.0",
         "dataset": {
             "sector": "health",
-            "origin_jurisdictions": ["MY"],
+            "origin_jurisdictions": [country],
             "origin": "domestic",
-            "controller": "Demo Hospital, Cyberjaya",
+            "controller": controller,
             "gov_source": "none",
             "category": "health",
             "my": {"sensitivity": "sensitive", "subjects": subjects, "sensitive_subjects": subjects},
             "cn": {**_cn(), "subjects_sensitive": subjects, "spi_types": ["health"]},
             "columns": [{"name": "diagnosis", "tags": ["sensitive"]}],
         },
-        "terms": {"offered_to": {"zones": ["lingang"]}, "purposes": ["research"]},
+        "terms": terms,
     }
 
 
@@ -203,10 +229,34 @@ def scans() -> Any:
     file = _package_file("sklearn", "datasets/data/breast_cancer.csv")
     with file.open("rb") as source:
         labels = source.readline().decode("ascii").strip().split(",")[2:]  # rows, columns, names of the classes
-        names = [*_MEASURES, "diagnosis"]
+        names = [*MEASURES, "diagnosis"]
         table = pacsv.read_csv(source, read_options=pacsv.ReadOptions(column_names=names))
     diagnosis = pa.array([labels[value] for value in table["diagnosis"].to_pylist()])
-    return table.set_column(len(_MEASURES), "diagnosis", diagnosis)
+    return table.set_column(len(MEASURES), "diagnosis", diagnosis)
+
+
+def split_scans() -> tuple[Any, Any, Any]:
+    """The same table as two hospitals would have it, and rows that neither has.
+
+    Every fifth row is for testing. Of the others four in five malignant ones and one in four benign ones are the
+    Malaysian hospital's, which treats the severe cases, and the rest are the Chinese one's.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    table = scans()
+    here: list[int] = []
+    there: list[int] = []
+    test: list[int] = []
+    seen = dict.fromkeys(DIAGNOSES, 0)
+    for row, diagnosis in enumerate(table["diagnosis"].to_pylist()):
+        if row % 5 == 0:
+            test.append(row)
+            continue
+        seen[diagnosis] += 1
+        severe = diagnosis == "malignant"
+        (here if (seen[diagnosis] % 5 != 0 if severe else seen[diagnosis] % 4 == 0) else there).append(row)
+    return table.take(here), table.take(there), table.take(test)
 
 
 def _package_file(package: str, name: str) -> Path:

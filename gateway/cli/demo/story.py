@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import sdk
-from gateway.cli.demo import material
+from gateway.cli.demo import material, training
 from gateway.cli.demo.corridor import Corridor, ZoneProcess
 from gateway.errors import ConflictError, DeniedError, IntegrityError, PeerUnavailableError, TdzError
 from gateway.identity.card import read_card
@@ -64,6 +64,7 @@ class Story:
         self._tell = tell
         self._corridor: Corridor | None = None
         self._flights = self.work / "flights.csv"
+        self._model = self.work / "cell-classifier"
 
     def run(self) -> list[Step]:
         """Go through all steps; the first that fails is the last. No process is left behind."""
@@ -90,10 +91,14 @@ class Story:
         yield "pair them by fingerprint", self._pair
         yield "enrol and register institutions", self._enrol
         yield "publish flights in lingang", self._publish_flights
-        yield "publish patients in cyberjaya", self._publish_patients
+        yield "publish patients in both zones", self._publish_patients
         yield "transfer CN to MY", self._allowed
         yield "transfer MY to CN", self._refused
         yield "kill a gateway half way, resume", self._killed
+        yield "train on both tables, rows at home", self._train
+        yield "pull the model, show its lineage", self._pull_model
+        yield "compare what was learned", self._compare
+        yield "a model of unknown origin", self._hold
         yield "verify both ledgers", self._verify
         yield "change one byte of a copy", self._tamper
 
@@ -161,10 +166,12 @@ class Story:
         return institute.publish(rows, material.flights_manifest(name, "Flights with aircraft and weather, 2013"))
 
     def _publish_patients(self) -> Result:
-        rows = material.scans()
+        here, there, _ = material.split_scans()
         with self._partner("cyberjaya", material.HOSPITAL) as hospital:
-            done = hospital.publish(rows, material.scans_manifest(rows.num_rows))
-        return "published", {done.name: _published(done)}
+            ours = hospital.publish(here, material.scans_manifest(here.num_rows))
+        with self._partner("lingang", material.LAB) as laboratory:
+            theirs = laboratory.publish(there, material.wards_manifest(there.num_rows))
+        return "published", {each.name: _published(each) for each in (ours, theirs)}
 
     # --- moving --------------------------------------------------------------------------------------------
 
@@ -261,6 +268,23 @@ class Story:
             "reconnects": pull.progress.reconnects,
             "file": str(target),
         }
+
+    # --- training ------------------------------------------------------------------------------------------
+
+    def _train(self) -> Result:
+        with self._partner("cyberjaya", material.HOSPITAL) as hospital:
+            return "trained", training.train(hospital)
+
+    def _pull_model(self) -> Result:
+        with self._partner("lingang", material.LAB) as laboratory:
+            return "pulled", training.pull_model(laboratory, self._model)
+
+    def _compare(self) -> Result:
+        return "compared", dict(training.quality(self._model))
+
+    def _hold(self) -> Result:
+        with self._partner("lingang", material.LAB) as lab, self._partner("cyberjaya", material.UM) as university:
+            return "held", training.hold(lab, university, self.work / "found-weights", self._model)
 
     # --- proving -------------------------------------------------------------------------------------------
 
