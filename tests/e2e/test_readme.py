@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import gateway.sdk as tdz
-from gateway.cli.demo import material
+from gateway.cli.demo import material, training
 from gateway.cli.demo.corridor import Corridor, _free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,9 +135,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         manifest = material.flights_manifest(material.FLIGHTS, "Flights out of New York City, 2013")
         with tdz.connect(corridor.zone("lingang").profile(material.AVIATION)) as institute:
             institute.publish(flights, manifest)
-        rows = material.scans()
+        here, there, _ = material.split_scans()
+        with tdz.connect(corridor.zone("lingang").profile(material.LAB)) as laboratory:
+            laboratory.publish(there, material.wards_manifest(there.num_rows))
         with tdz.connect(corridor.zone("cyberjaya").profile(material.HOSPITAL)) as hospital:
-            hospital.publish(rows, material.scans_manifest(rows.num_rows))
+            hospital.publish(here, material.scans_manifest(here.num_rows))
+            training.train(hospital)
         yield directory
 
 

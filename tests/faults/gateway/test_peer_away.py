@@ -150,7 +150,6 @@ async def test_a_provider_that_is_away_for_a_moment_is_asked_again_with_the_same
     negotiations = corridor.b.rows("SELECT id FROM negotiations WHERE resource=?", resource)
     assert len(negotiations) == 1
 
-
     async def in_force() -> bool:  # the effect follows its entry
         return corridor.b.rows("SELECT state FROM agreements WHERE id=?", access.agreement) == [("FINALIZED",)]
 
