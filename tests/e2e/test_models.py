@@ -26,7 +26,16 @@ from gateway.artifacts.provenance import (
 )
 from gateway.artifacts.statement import artifact_id, model_statement, sign_statement
 from gateway.config import load_profile
-from gateway.errors import DataFileError, DeniedError, InputError, IntegrityError, NotFoundError, ReviewError, TdzError
+from gateway.errors import (
+    DataFileError,
+    DeniedError,
+    InputError,
+    IntegrityError,
+    ManifestError,
+    NotFoundError,
+    ReviewError,
+    TdzError,
+)
 from gateway.model.policy_facts import Device
 from gateway.sdk.credentials import load_signing_identity
 from gateway.sdk.models import verify_directory
@@ -262,12 +271,18 @@ async def test_a_model_is_hidden_from_whom_its_terms_do_not_offer_it_to(small, t
             await um.dataset("models/hidden-model")
 
 
-async def test_a_models_terms_are_for_the_action_that_they_name(small, tmp_path):
+async def test_a_models_terms_name_the_one_action_that_there_is(small, tmp_path):
     async with small() as own:
         terms = {"offered_to": {"zones": [CYBERJAYA]}, "purposes": ["research"], "actions": ["run_job"]}
-        name = await published(own, model_files(tmp_path / "weights"), terms=terms)
+        with pytest.raises(ManifestError, match="transfer_model"):
+            await published(own, model_files(tmp_path / "weights"), terms=terms)
+
+
+async def test_another_purpose_than_the_terms_name_is_refused(small, tmp_path):
+    async with small() as own:
+        name = await published(own, model_files(tmp_path / "weights"))
         with pytest.raises(DeniedError) as refused:
-            await (await own.um()).request(name, purpose="research")
+            await (await own.um()).request(name, purpose="regulatory_reporting")
         assert "TDZ-TERMS" in {finding[0] for finding in refused.value.findings}
 
 
