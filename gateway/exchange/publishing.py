@@ -6,6 +6,7 @@ A dataset's rows are cut into chunks here; a model's rows are its chunks, cut by
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -50,10 +51,13 @@ class _Pipe:
         self._rest = memoryview(b"")
         self._ended = False
         self._broken = False
+        self._unread = False
         self.closed = False
 
     def offer(self, part: Bytes | None) -> bool:
-        """Give a part without waiting; whether there was room."""
+        """Give a part without waiting; whether there was room. What nobody will read is dropped."""
+        if self._unread:
+            return True
         try:
             self._parts.put_nowait(part)
         except queue.Full:
@@ -64,6 +68,13 @@ class _Pipe:
         """Give a part, waiting for room; raises queue.Full where the reader has stopped."""
         self._parts.put(part, timeout=_WAIT_S)
 
+    def abandon(self) -> None:
+        """The reader has ended: whoever waits for room goes on at once, and hears why from the reader's own end."""
+        self._unread = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._parts.get_nowait()
+
     def fail(self) -> None:
         """No more will come and what came is not whole: the reader must not take it for an end."""
         self._broken = True
@@ -73,8 +84,11 @@ class _Pipe:
         """For pyarrow."""
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        """For pyarrow: exactly so many bytes, fewer only at the end."""
+    def read(self, size: int = -1) -> Bytes:
+        """For pyarrow: exactly so many bytes, fewer only at the end; a whole part is not copied."""
+        if 0 < size <= len(self._rest):
+            found, self._rest = self._rest[:size], self._rest[size:]
+            return found
         out = bytearray()
         while len(out) < size and not self._ended:
             if not self._rest:
@@ -85,6 +99,8 @@ class _Pipe:
                     self._ended = True
                     break
                 self._rest = memoryview(part)
+                if not out and 0 < size <= len(self._rest):
+                    return self.read(size)
             take = min(size - len(out), len(self._rest))
             out += self._rest[:take]
             self._rest = self._rest[take:]
@@ -265,5 +281,6 @@ class Publisher:
                 remedy="check the file with pyarrow, then publish again",
             ) from error
         finally:
+            pipe.abandon()
             if session is not None:
                 session.abort()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -29,8 +28,7 @@ from gateway.sdk.model_files import PROVENANCE, SIGNATURE
 from gateway.sdk.resources import Progress, Published, Resource
 from gateway.sdk.session import Session
 from gateway.sdk.stream import ProgressCallback
-from gateway.sdk.upload import upload
-from gateway.storage.model_chunks import MODEL_SCHEMA
+from gateway.sdk.upload import model_frames, upload
 
 OWN_FILES: Final = frozenset(
     (SIGNATURE, *(PROVENANCE.format(number) for number in range(1, limits.PROVENANCE_STATEMENTS_MAX + 1)))
@@ -61,15 +59,13 @@ async def publish_model(
     told = None if progress is None else _telling(loop, progress)
     signing = await asyncio.to_thread(load_signing_identity, session.credentials.profile)
     files, submission = await asyncio.to_thread(_submission, signing, directory, manifest, told)
-    schema = MODEL_SCHEMA
-    reader = pa.RecordBatchReader.from_batches(schema, _batches(files, submission, schema))
     total = sum(file.bytes for file in submission.files)
 
     def sent(step: Progress) -> None:
         if progress is not None:
             progress(Progress(step.chunks, -1, step.bytes, submission.chunks, -1, total))
 
-    return await upload(session, submission.encode(), reader, progress=sent)
+    return await upload(session, submission.encode(), model_frames(_runs(files, submission)), progress=sent)
 
 
 def _telling(loop: asyncio.AbstractEventLoop, progress: ProgressCallback) -> Any:
@@ -124,11 +120,10 @@ def _envelope(path: Path) -> str:
         raise ManifestError(f"{path}: is no text", remedy="name a DSSE envelope in JSON") from error
 
 
-def _batches(files: ModelDirectory, submission: ModelSubmission, schema: Any) -> Iterator[Any]:
-    """One row for each chunk. A run is good until the next is asked for, so each batch is sent before that."""
+def _runs(files: ModelDirectory, submission: ModelSubmission) -> Iterator[memoryview]:
+    """One run for each chunk, file after file."""
     for entry in submission.files:
-        for run in files.runs(entry):
-            yield pa.record_batch([pa.array([run], pa.large_binary())], schema=schema)
+        yield from files.runs(entry)
 
 
 def verify_directory(

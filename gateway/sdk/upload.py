@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import grpc
@@ -21,6 +21,8 @@ from gateway.model import limits
 from gateway.sdk.resources import Progress, Published
 from gateway.sdk.session import FLIGHT, Session
 from gateway.sdk.stream import ProgressCallback
+from gateway.storage.ipc_frames import PREFIX_BYTES
+from gateway.storage.model_chunks import encode_model_chunk, model_schema_message
 from gateway.v1 import flight_pb2
 from gateway.wire import frames
 from gateway.wire.status import from_rpc
@@ -41,7 +43,7 @@ _OPTIONS: Final = (
 async def upload(
     session: Session,
     publication: bytes,
-    reader: Any,
+    frames_of: Iterable[tuple[bytes, int]],
     *,
     stall_s: float = limits.LEASE_S,
     progress: ProgressCallback | None = None,
@@ -50,9 +52,9 @@ async def upload(
 
     Args:
         session: the caller's.
-        publication: canonical JSON of `gateway.model.dataset.Publication`.
-        reader: a `pyarrow.RecordBatchReader`; read in a thread, one batch at a time.
-        stall_s: how long the gateway may take nothing, or the reader may give nothing.
+        publication: canonical JSON of a dataset's publication or a model's submission.
+        frames_of: `table_frames` or `model_frames`; gone through in a thread, one frame at a time.
+        stall_s: how long the gateway may take nothing, or the frames may stand still.
         progress: called after every frame, on the event loop.
 
     Raises:
@@ -64,7 +66,7 @@ async def upload(
     if progress is not None:
         told = progress
         report = lambda step: _tell(loop, told, step)  # noqa: E731
-    sending = _Sending(session, publication, reader, report)
+    sending = _Sending(session, publication, frames_of, report)
     task = asyncio.create_task(asyncio.to_thread(sending.run), name="tdz-upload")
     try:
         while not (await asyncio.wait({task}, timeout=stall_s / _LOOKS_PER_STALL))[0]:
@@ -86,12 +88,16 @@ class _Sending:
     """One DoPut, run in a thread, cancelled from another."""
 
     def __init__(
-        self, session: Session, publication: bytes, reader: Any, report: Callable[[Progress], None] | None
+        self,
+        session: Session,
+        publication: bytes,
+        frames_of: Iterable[tuple[bytes, int]],
+        report: Callable[[Progress], None] | None,
     ) -> None:
         descriptor = flight_pb2.FlightDescriptor(type=flight_pb2.FlightDescriptor.DESCRIPTOR_TYPE_CMD, cmd=publication)
         self._opening = flight_pb2.FlightData(flight_descriptor=descriptor).SerializeToString()
         self._credentials = session.credentials
-        self._reader = reader
+        self._frames = frames_of
         self._report = report
         self._call: Any = None
         self._cancelled = False
@@ -131,7 +137,7 @@ class _Sending:
         """All frames; what goes wrong while reading ends the call and is kept for `run`."""
         batches = rows = size = 0
         try:
-            for frame, frame_rows in _frames(self._reader):
+            for frame, frame_rows in self._frames:
                 if self._cancelled:
                     return
                 yield frame if size else self._opening + frame
@@ -152,8 +158,21 @@ def _published(answer: bytes) -> Published:
         raise PeerError("the gateway's answer to the publication is malformed") from error
 
 
-def _frames(reader: Any) -> Iterator[tuple[bytes, int]]:
-    """The schema's frame, then those of every batch, with the rows that each completes."""
+def model_frames(runs: Iterable[memoryview]) -> Iterator[tuple[bytes, int]]:
+    """The frames of a model's chunks: what Arrow's writer would make of them, without its copies.
+
+    Args:
+        runs: each is good until the next is asked for.
+    """
+    yield frames.encode(memoryview(model_schema_message())[PREFIX_BYTES:]), 0
+    for run in runs:
+        front, data, padding = encode_model_chunk(run)
+        end = PREFIX_BYTES + int.from_bytes(front[4:PREFIX_BYTES], "little")
+        yield frames.encode(memoryview(front)[PREFIX_BYTES:end], [memoryview(front)[end:], data, padding]), 1
+
+
+def table_frames(reader: Any) -> Iterator[tuple[bytes, int]]:
+    """The schema's frame, then those of every batch of a `pyarrow.RecordBatchReader`, with the rows of each."""
     schema_message = ipc.read_message(reader.schema.serialize())
     yield frames.encode(memoryview(schema_message.metadata)), 0
     batches = iter(reader)

@@ -21,7 +21,7 @@ from gateway.sdk.runs import AsyncRun, RunStatus, Spec, list_runs, show_run, sta
 from gateway.sdk.session import Session
 from gateway.sdk.sources import open_rows, read_publication
 from gateway.sdk.stream import ProgressCallback
-from gateway.sdk.upload import upload
+from gateway.sdk.upload import table_frames, upload
 from gateway.v1 import catalog_pb2, exchange_pb2
 
 Scope = Literal["", "own", "peer"]
@@ -132,7 +132,7 @@ class AsyncZone:
         publication = await asyncio.to_thread(read_publication, manifest)
         reader = await asyncio.to_thread(open_rows, source, format, table)
         try:
-            return await upload(self.session, publication.encode(), reader, progress=progress)
+            return await upload(self.session, publication.encode(), table_frames(reader), progress=progress)
         finally:
             await asyncio.to_thread(reader.close)
 
