@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator
 from typing import Final
@@ -43,14 +44,15 @@ class _MalformedError(ValueError):
     """What is wrong with a file's content; the first argument says it."""
 
 
-class _Content:
+class _Content(ABC):
     """The check of one kind of content, fed consecutive blocks."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
+    @abstractmethod
     def feed(self, block: memoryview, *, last: bool) -> None:
-        raise NotImplementedError
+        """Take the next block."""
 
 
 class _Safetensors(_Content):

@@ -43,7 +43,11 @@ class Offers:
         size = 0
         for published in await self._house.catalog.page(after, limits.CARDS_PAGE_MAX):
             after = published.resource
-            card = await self._card(published, zone)
+            try:
+                card = await self._card(published, zone)
+            except IntegrityError as error:  # too long to be told of: it must not hide the others
+                _log.error("a card cannot be made", resource=published.resource, error=str(error))
+                continue
             if card is not None:
                 cards.append(card)
                 size += len(card)

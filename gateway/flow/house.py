@@ -17,7 +17,7 @@ from gateway.catalog.register import ResourceRegister
 from gateway.decisions.inputs import KeptDecision, Subject
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
-from gateway.errors import ClockError, NotFoundError, PeerError
+from gateway.errors import ClockError, IntegrityError, NotFoundError, PeerError
 from gateway.flow import findings
 from gateway.flow.locks import KeyedLocks
 from gateway.flow.pace import Paces
@@ -228,6 +228,7 @@ class ZoneHouse(Generic[P]):
             process=process,
             issued_at=now,
             expires_at=now + (ttl or self.timing.statement),
+            most=body.size_max,
         )
         return text(envelope)
 
@@ -250,7 +251,7 @@ class ZoneHouse(Generic[P]):
             ClockError: issued in the future.
             PeerError: malformed.
         """
-        envelope = parse_envelope(statement)
+        envelope = parse_envelope(statement, most=kind.size_max)
         verified = verify_statement(
             envelope,
             kind.kind,
@@ -332,13 +333,16 @@ def text(envelope: Envelope) -> str:
     return canonical.encode(envelope.to_json()).decode()
 
 
-def parse_envelope(statement: str) -> Envelope:
-    """An envelope from JSON text.
+def parse_envelope(statement: str, *, most: int = limits.STATEMENT_MAX) -> Envelope:
+    """An envelope from JSON text of at most so many bytes.
 
     Raises:
         PeerError: it is none.
+        IntegrityError: it is too long or malformed.
     """
+    if len(statement) > most:
+        raise IntegrityError(f"an envelope has at most {most} bytes")
     try:
-        return Envelope.from_json(json.loads(statement))
+        return Envelope.from_json(json.loads(statement), most=most)
     except ValueError as error:
         raise PeerError("an envelope is not JSON") from error

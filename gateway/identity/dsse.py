@@ -94,11 +94,14 @@ class Envelope:
         return hashlib.sha256(self.payload).hexdigest()
 
     @classmethod
-    def from_json(cls, value: object) -> Envelope:
+    def from_json(cls, value: object, *, most: int = STATEMENT_MAX) -> Envelope:
         """Read an envelope from JSON values; encoding it again gives the same.
 
+        Args:
+            most: bytes that its JSON text may have.
+
         Raises:
-            IntegrityError: a member is missing, extra or malformed, or the whole exceeds STATEMENT_MAX.
+            IntegrityError: a member is missing, extra or malformed, or the whole is longer.
         """
         document = _members(value, {"payload", "payloadType", "signatures"})
         media_type, payload, listed = document["payloadType"], document["payload"], document["signatures"]
@@ -118,7 +121,7 @@ class Envelope:
         if len({item.keyid for item in signatures}) != len(signatures):
             raise IntegrityError("two signatures name the same key")
         envelope = cls(media_type, _unbase64(payload, "payload"), tuple(signatures))
-        envelope.require_size()
+        envelope.require_size(most)
         return envelope
 
     @classmethod
@@ -136,14 +139,14 @@ class Envelope:
         except CanonicalError as error:
             raise IntegrityError(f"the envelope is not canonical JSON: {error}") from error
 
-    def require_size(self) -> None:
-        """Refuse an envelope that no ledger entry could hold.
+    def require_size(self, most: int = STATEMENT_MAX) -> None:
+        """Refuse an envelope that is too long: by default one that no ledger entry could hold.
 
         Raises:
-            IntegrityError: its JSON text exceeds STATEMENT_MAX.
+            IntegrityError: its JSON text has more bytes.
         """
-        if len(self.to_bytes()) > STATEMENT_MAX:
-            raise IntegrityError(f"the envelope is longer than {STATEMENT_MAX} bytes")
+        if len(self.to_bytes()) > most:
+            raise IntegrityError(f"the envelope is longer than {most} bytes")
 
     def require_signature(self, key: Ed25519PublicKey) -> None:
         """Make sure that this key signed the payload; the order of signatures says nothing.
@@ -163,7 +166,7 @@ class Envelope:
         if not found:
             raise IntegrityError("the key did not sign the statement")
 
-    def signed(self, key: Ed25519PrivateKey) -> Envelope:
+    def signed(self, key: Ed25519PrivateKey, *, most: int = STATEMENT_MAX) -> Envelope:
         """The envelope with this key's signature too, over the same bytes; unchanged where it has it.
 
         Raises:
@@ -178,7 +181,7 @@ class Envelope:
             raise IntegrityError(f"an envelope has at most {SIGNATURES_MAX} signatures")
         made = Signature(hint, key.sign(pae(self.payload_type, self.payload)))
         envelope = replace(self, signatures=(*self.signatures, made))
-        envelope.require_size()
+        envelope.require_size(most)
         return envelope
 
 

@@ -18,7 +18,7 @@ from gateway.config import parse_origin
 from gateway.errors import ClockError, InputError, IntegrityError
 from gateway.identity.dsse import Envelope, key_id, payload_type
 from gateway.model.canonical import CanonicalError, JsonValue, decode, encode
-from gateway.model.limits import CLOCK_LEEWAY_S
+from gateway.model.limits import CLOCK_LEEWAY_S, STATEMENT_MAX
 from gateway.model.participant import parse_zone_name
 
 TIME_MAX: Final = 7_258_118_400  # 2200-01-01
@@ -98,6 +98,7 @@ class StatementSigner:
         process: str,
         issued_at: int,
         expires_at: int,
+        most: int = STATEMENT_MAX,
     ) -> Envelope:
         """Make and sign a statement.
 
@@ -108,10 +109,11 @@ class StatementSigner:
             process: id of the negotiation, agreement or transfer that it belongs to.
             issued_at: Unix seconds UTC.
             expires_at: Unix seconds UTC, after `issued_at`.
+            most: bytes that the envelope may have; more than the default has no place on a ledger.
 
         Raises:
             InputError: kind, process, times or body have no place in a statement.
-            IntegrityError: the envelope would exceed STATEMENT_MAX.
+            IntegrityError: the envelope would be longer.
         """
         if _KIND.fullmatch(kind) is None or _PROCESS.fullmatch(process) is None:
             raise InputError(f"{kind!r} or {process!r} cannot stand in a statement")
@@ -130,7 +132,7 @@ class StatementSigner:
             )
         except CanonicalError as error:
             raise InputError(f"the statement's body has no canonical form: {error}") from error
-        return Envelope(payload_type(kind), payload, ()).signed(self._key)
+        return Envelope(payload_type(kind), payload, ()).signed(self._key, most=most)
 
     def countersign(self, envelope: Envelope) -> Envelope:
         """Add this zone's signature over the same payload bytes; unchanged where it stands already.

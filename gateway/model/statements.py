@@ -50,6 +50,7 @@ class Statement(Part):
     """Base of every signed body."""
 
     kind: ClassVar[str]
+    size_max: ClassVar[int] = limits.STATEMENT_MAX  # bytes of its envelope
 
     @classmethod
     def parse(cls, body: object) -> Self:
@@ -70,6 +71,7 @@ class ResourceCard(Statement):
     """What a provider's zone says of one dataset or model, so that the asking zone can list it and decide."""
 
     kind = "resource-card"
+    size_max = limits.CARD_STATEMENT_MAX
 
     resource: Resource
     owner: Identifier
