@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, bindparam, select
 
 from gateway.catalog.register import Published
-from gateway.decisions.inputs import KeptDecision, Persons, Subject, action_of, own_persons, transfer_input
+from gateway.decisions.inputs import KeptDecision, Persons, action_of, own_persons, transfer_input
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.exchange import rows
 from gateway.exchange.house import House
@@ -200,12 +200,13 @@ class Provider:
             return None, house.refuse(asked, findings.NOT_OFFERED)
         if published.version != request.version:
             return None, house.refuse(asked, findings.STALE)
-        subject = await house.subject(published)
-        exporter, mechanisms, persons = await asyncio.gather(
+        subject, exporter, mechanisms, exported = await asyncio.gather(
+            house.subject(published),
             house.exporter(published.owner),
             house.mechanisms.serving(request.mechanisms),
-            self.persons(published.owner, subject),
+            self.exported(published.owner),
         )
+        own = own_persons(subject)
         document = transfer_input(
             now=house.clock(),
             purpose=request.purpose,
@@ -215,24 +216,22 @@ class Provider:
             recipient=request.recipient,
             subject=subject,
             mechanisms=mechanisms,
-            persons=persons,
+            persons=Persons(exported.non_sensitive + own.non_sensitive, exported.sensitive + own.sensitive),
         )
-        return _Asked(published, own_persons(subject)), await house.decide(
+        return _Asked(published, own), await house.decide(
             document,
             *findings.terms_findings(terms, request.purpose, action_of(subject)),
             obligations=[each.obligation() for each in terms.obligations],
         )
 
-    async def persons(self, owner: str, subject: Subject, *, counted: bool = False) -> Persons:
-        """Persons the owner exports in this calendar year, the request counted in.
+    async def exported(self, owner: str) -> Persons:
+        """Persons the owner exports in this calendar year by agreements in force.
 
         Without subject keys it is the sum over agreements in force (policy-facts D); one person in two agreements
         counts twice, which is the stricter reading.
 
         Args:
             owner: the exporter's URI.
-            subject: what is asked for.
-            counted: whether its agreement is already among those in force.
         """
         now = self._house.clock()
         year = china_year(now)
@@ -245,9 +244,7 @@ class Provider:
                     plain, sensitive = plain + plain_part, sensitive + sensitive_part
             return plain, sensitive
 
-        plain, sensitive = await self._house.state.read(work)
-        own = Persons(0, 0) if counted else own_persons(subject)
-        return Persons(plain + own.non_sensitive, sensitive + own.sensitive)
+        return Persons(*await self._house.state.read(work))
 
     def _offer(
         self,

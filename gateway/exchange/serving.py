@@ -218,15 +218,14 @@ class Serving:
 
     async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement, version: Version) -> KeptDecision:
         house = self._house
-        negotiation = await rows.get_negotiation(house.state, agreement.negotiation_id)
-        stored = _Stored(
-            parse_description(version.description_bytes), version.version, negotiation.document["published_at"]
-        )
-        subject = await house.subject(stored)
-        exporter, mechanisms, persons = await asyncio.gather(
+        negotiation, exporter, mechanisms, exported = await asyncio.gather(
+            rows.get_negotiation(house.state, agreement.negotiation_id),
             house.exporter(agreement.provider),
             house.mechanisms.serving(body.mechanisms),
-            self._provider.persons(agreement.provider, subject, counted=True),
+            self._provider.exported(agreement.provider),  # this agreement is among those in force
+        )
+        stored = _Stored(
+            parse_description(version.description_bytes), version.version, negotiation.document["published_at"]
         )
         document = transfer_input(
             now=house.clock(),
@@ -235,9 +234,9 @@ class Serving:
             enters=house.peer_site(agreement.peer_zone),
             exporter=exporter,
             recipient=Recipient.model_validate(negotiation.document["recipient"]),
-            subject=subject,
+            subject=await house.subject(stored),
             mechanisms=mechanisms,
-            persons=persons,
+            persons=exported,
         )
         return await house.decide(document)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from gateway.catalog.register import Published, listed
 from gateway.errors import InputError, IntegrityError, NotFoundError, TdzError
@@ -44,7 +44,6 @@ class _Listed(Described, Protocol):
 
 
 _Entry = tuple[str, _Listed]  # the zone that holds it
-_M = TypeVar("_M", catalog_pb2.Dataset, catalog_pb2.Model)
 
 
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
@@ -59,15 +58,17 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.ListDatasetsResponse:
         """List what the caller may see."""
         found, away = await self._listing(caller(context).identity, "dataset", request.query, request.scope)
-        page, token = _page([_dataset(*entry) for entry in found], request.query, request.page)
-        return catalog_pb2.ListDatasetsResponse(datasets=page, next_page_token=token, unreachable_zones=away)
+        page, token = _page(found, request.query, request.page)
+        return catalog_pb2.ListDatasetsResponse(
+            datasets=[_dataset(*entry) for entry in page], next_page_token=token, unreachable_zones=away
+        )
 
     async def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:
         """List what the caller may see."""
         found, away = await self._listing(caller(context).identity, "model", request.query, request.scope)
-        messages = [await self._model(*entry, whole=False) for entry in found]
-        page, token = _page(messages, request.query, request.page)
-        return catalog_pb2.ListModelsResponse(models=page, next_page_token=token, unreachable_zones=away)
+        page, token = _page(found, request.query, request.page)
+        models = [await self._model(*entry, whole=False) for entry in page]
+        return catalog_pb2.ListModelsResponse(models=models, next_page_token=token, unreachable_zones=away)
 
     async def GetDataset(self, request: catalog_pb2.GetDatasetRequest, context: Any) -> catalog_pb2.Dataset:
         """Show one; hidden and unknown answer alike."""
@@ -234,15 +235,16 @@ def _common(zone: str, entry: _Listed) -> dict[str, Any]:
     }
 
 
-def _page(messages: list[_M], query: str, page: common_pb2.Page) -> tuple[list[_M], str]:
-    """A page of those in which all words occur, sorted by zone and name."""
+def _page(found: list[_Entry], query: str, page: common_pb2.Page) -> tuple[list[_Entry], str]:
+    """A page of those in which all words occur, sorted by zone and name; only these are made into messages."""
     words = query.casefold().split()
-    found = [message for message in messages if all(word in _text(message) for word in words)]
-    found.sort(key=lambda message: (message.zone, message.name))
-    return page_of(found, page, key=lambda message: f"{message.zone}/{message.name}")
+    wanted = [entry for entry in found if not words or all(word in _text(entry[1]) for word in words)]
+    wanted.sort(key=lambda entry: (entry[0], entry[1].resource))
+    return page_of(wanted, page, key=lambda entry: f"{entry[0]}/{entry[1].resource}")
 
 
-def _text(message: catalog_pb2.Dataset | catalog_pb2.Model) -> str:
-    columns = [column.name for column in message.columns] if isinstance(message, catalog_pb2.Dataset) else []
-    parts = (message.name, message.title, message.description, message.owner, *columns)
+def _text(entry: _Listed) -> str:
+    description = entry.description
+    columns = [column.name for column in description.dataset.columns] if isinstance(description, Description) else []
+    parts = (entry.resource, description.title, description.description, entry.owner, *columns)
     return " ".join(parts).casefold()
