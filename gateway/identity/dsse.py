@@ -120,7 +120,7 @@ class Envelope:
             signatures.append(Signature(keyid, sig))
         if len({item.keyid for item in signatures}) != len(signatures):
             raise IntegrityError("two signatures name the same key")
-        envelope = cls(media_type, _unbase64(payload, "payload"), tuple(signatures))
+        envelope = cls(media_type, _unbase64(payload, "payload", most), tuple(signatures))
         envelope.require_size(most)
         return envelope
 
@@ -195,8 +195,8 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _unbase64(value: object, name: str) -> bytes:
-    if not isinstance(value, str) or len(value) > 2 * STATEMENT_MAX:
+def _unbase64(value: object, name: str, most: int = STATEMENT_MAX) -> bytes:
+    if not isinstance(value, str) or len(value) > 2 * most:
         raise IntegrityError(f"{name} is not base64")
     try:
         data = base64.b64decode(value, validate=True)

@@ -339,3 +339,17 @@ async def test_a_signing_certificate_that_ended_signs_nothing_new(small, tmp_pat
         profile = load_profile(own.corridor.zone(LINGANG).profile("lab"))
         with pytest.raises(TdzError, match="outside its dates"):
             load_signing_identity(profile, now=int(time.time()) + 100 * 86_400)
+
+
+async def test_a_card_of_many_files_crosses(small, tmp_path):
+    """The signature of 300 files makes a card that no ledger entry could hold; cards have a limit of their own."""
+    async with small() as own:
+        source = model_files(tmp_path / "weights", size=1_000)
+        for number in range(300):
+            (source / f"vocabulary-{number:03}.json").write_text("{}")
+        name = await published(own, source)
+        um = await own.um()
+        assert [each.name for each in await um.models(scope="peer")] == [name]
+        pull = await (await um.request(name, purpose="research")).pull()
+        target = await pull.to_directory(tmp_path / "pulled")
+        assert len([path for path in target.iterdir() if path.name.startswith("vocabulary-")]) == 300

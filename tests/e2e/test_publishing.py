@@ -192,3 +192,13 @@ def test_a_table_without_rows_is_published_and_pulled(scene):
         table = um.request(name, purpose="research").pull().to_arrow()
         assert table.num_rows == 0
         assert table.column_names == scene.table.column_names
+
+
+async def test_a_wide_table_is_listed_requested_and_pulled(small):
+    async with small() as own:
+        table = pa.table({f"measure_{n:04}": pa.array([n, n + 1]) for n in range(600)})
+        lab, um = await own.lab(), await own.um()
+        name = (await lab.publish(table, open_dataset("wide-table"))).name
+        assert [each.name for each in await um.datasets(scope="peer")] == [name]
+        pulled = await (await (await um.request(name, purpose="research")).pull()).to_arrow()
+        assert pulled.equals(table)
