@@ -32,6 +32,7 @@ PASSED_ON: Final = frozenset(
     }
 )
 _WATCH_S: Final = 0.1
+_REAP_S: Final = 5.0
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 _RAISED_THERE: Final = (
     errors.InputError,
@@ -128,7 +129,7 @@ class Runner:
                 answered = True
             finally:
                 if not answered:  # also where the caller went away: the pipe holds half an exchange
-                    self._discard(worker)
+                    await asyncio.wait({self._discard(worker)}, timeout=_REAP_S)  # it writes nothing after this
         if isinstance(found, TdzError):
             raise found
         return found
@@ -201,7 +202,7 @@ class Runner:
                 asked.cancel()
                 await asyncio.gather(asked, return_exceptions=True)
 
-    def _discard(self, worker: _Worker) -> None:
+    def _discard(self, worker: _Worker) -> asyncio.Task[None]:
         """Kill a process now and reap it in the background."""
         if self._worker is worker:
             self._worker = None
@@ -209,6 +210,7 @@ class Runner:
         ending = asyncio.ensure_future(worker.close())
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
+        return ending
 
 
 class _Worker:

@@ -30,6 +30,7 @@ from gateway.federation.files import OUTCOME, RunFiles
 from gateway.federation.house import House
 from gateway.federation.publishing import Outcome, Outcomes
 from gateway.federation.rounds import Late, Rounds
+from gateway.federation.tasks import RunTasks
 from gateway.federation.trainer import Trainer
 from gateway.flow.house import parse_envelope
 from gateway.flow.locks import KeyedLocks
@@ -56,6 +57,7 @@ class Coordinator:
         ending: Ending,
         outcomes: Outcomes,
         locks: KeyedLocks,
+        tasks: RunTasks,
     ) -> None:
         self._house = house
         self._files = files
@@ -65,9 +67,8 @@ class Coordinator:
         self._ending = ending
         self._outcomes = outcomes
         self._locks = locks
+        self._tasks = tasks
         self._turn = asyncio.Semaphore(1)  # one run trains at a time
-        self._running: dict[str, asyncio.Task[rows.RunRow]] = {}
-        self._closing = False
 
     async def start(self, caller: Identity, spec: RunSpec, request_id: str) -> rows.RunRow:
         """Record a run and let it go on by itself; the row as it is then.
@@ -158,40 +159,18 @@ class Coordinator:
                 self._drive(row.id)
         return sum(row.open for row in everything)
 
-    async def close(self) -> None:
-        """Stop driving; what is open goes on after the next start."""
-        self._closing = True
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def expire(self) -> int:
         """Drive again what stopped for a passing reason; the count of them."""
         open_runs = await rows.listed(self._house.state, side="coordinator", where_state=rows.OPEN, size=None)
-        stopped = [row for row in open_runs if row.id not in self._running]
+        stopped = [row for row in open_runs if self._tasks.idle(row.id)]
         for row in stopped:
             self._drive(row.id)
         return len(stopped)
 
     # --- one run ----------------------------------------------------------------------------------------
 
-    def _drive(self, identifier: str) -> asyncio.Task[rows.RunRow]:
-        """The one task that goes on with a run."""
-        if self._closing:
-            raise PeerUnavailableError("the gateway is stopping", remedy="look again with `tdz run show`")
-        task = self._running.get(identifier)
-        if task is None:
-            task = asyncio.create_task(self._run(identifier), name=f"run-{identifier}")
-            self._running[identifier] = task
-            task.add_done_callback(lambda done: self._finished(identifier, done))
-        return task
-
-    def _finished(self, identifier: str, task: asyncio.Task[rows.RunRow]) -> None:
-        if self._running.get(identifier) is task:
-            del self._running[identifier]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("a run stopped", run=identifier, error=str(error))
+    def _drive(self, identifier: str) -> None:
+        self._tasks.begin(identifier, lambda: self._run(identifier))
 
     async def _run(self, identifier: str) -> rows.RunRow:
         house = self._house
@@ -281,8 +260,7 @@ class Coordinator:
         reason = RunEnd.CANCELLED if caller.uri == row.participant else reason
         if row.state == RunState.CANCELLED:
             return row
-        await self.stop(row.id)
-        async with self._locks.hold(row.id):
+        async with self._tasks.stopped(row.id), self._locks.hold(row.id):
             row = await rows.get(self._house.state, row.id)
             if not row.open:
                 raise ConflictError(f"the run is {row.state} already", remedy="nothing is left to cancel")
@@ -299,21 +277,13 @@ class Coordinator:
         if row.side != "coordinator" or row.peer_zone != zone:
             raise NotFoundError(f"no run {run}")
         if row.open:
-            await self.stop(run)
-            async with self._locks.hold(run):
+            async with self._tasks.stopped(run), self._locks.hold(run):
                 row = await rows.get(house.state, run)
                 if row.open:
                     event = EVENT_OF.get(state, RunEvent.FAIL)
                     event = RunEvent.FAIL if event is RunEvent.REFUSE else event
                     await self._ending.end(row, event, reason, by=zone, heard=True)
         return house.journal.committed_size
-
-    async def stop(self, run: str) -> None:
-        """End the task that drives a run."""
-        task = self._running.get(run)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
 
 
 def concerns(row: rows.RunRow, uri: str) -> bool:

@@ -21,6 +21,7 @@ from gateway.federation.peer import Cards
 from gateway.federation.publishing import Outcomes
 from gateway.federation.releases import Releases
 from gateway.federation.rounds import Rounds
+from gateway.federation.tasks import RunTasks
 from gateway.federation.trainer import Trainer
 from gateway.flow.locks import KeyedLocks
 from gateway.identity.signing import SigningIdentity
@@ -59,13 +60,13 @@ class Federation:
         rounds = Rounds(house, files, parts, computing, releases, self.ending)
         agreeing = Agreeing(house, deciding, self.ending, cards)
         self.answering = Answering(house, deciding, trainer, locks)
-        self.coordinator = Coordinator(house, files, trainer, agreeing, rounds, self.ending, outcomes, locks)
-        self.participant = Participant(house, files, parts, computing, releases, self.ending, outcomes, locks)
+        self._tasks = tasks = RunTasks()
+        self.coordinator = Coordinator(house, files, trainer, agreeing, rounds, self.ending, outcomes, locks, tasks)
+        self.participant = Participant(house, files, parts, computing, releases, self.ending, outcomes, locks, tasks)
         self._trainer = trainer
 
     async def cancel(self, caller: Identity, identifier: str) -> rows.RunRow:
         """End a run at once, whichever side it is; see `Coordinator.cancel`."""
-        await self.participant.stop(parse_uuid7(identifier))
         return await self.coordinator.cancel(caller, identifier)
 
     async def ended(self, zone: str, run: str, state: str, reason: str, ledger_size: int) -> int:
@@ -89,8 +90,11 @@ class Federation:
             await self.ending.tell()
             await asyncio.sleep(self.house.timing.reaper)
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Stop what runs; what is open goes on after the next start."""
-        await self.coordinator.close()
-        await self.participant.close()
+        await self._tasks.close()
+
+    async def close(self) -> None:
+        """Stop what runs and end the training process."""
+        await self.stop()
         await self._trainer.close()

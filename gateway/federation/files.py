@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.errors import IntegrityError, LimitError, PeerUnavailableError, StorageError
+from gateway.flow.locks import settled
 from gateway.model import limits
 from gateway.model.ids import parse_uuid7
 from gateway.storage.durable import storage_errors, sync_directory
@@ -157,4 +158,4 @@ def _write(descriptor: int, data: bytes) -> None:
 async def _blocking(work: Callable[[], T]) -> T:
     """Blocking work in a thread; the operating system's errors as ours."""
     with storage_errors("cannot store or read a run's parameters"):
-        return await asyncio.to_thread(work)
+        return await settled(asyncio.to_thread(work))

@@ -36,8 +36,9 @@ from gateway.federation.parts import Parts, read, write
 from gateway.federation.peer import Part
 from gateway.federation.publishing import Outcome, Outcomes
 from gateway.federation.releases import Releases
+from gateway.federation.tasks import RunTasks
 from gateway.federation.trainer import Done
-from gateway.flow.locks import KeyedLocks, both
+from gateway.flow.locks import KeyedLocks, both, settled
 from gateway.flow.steps import Step
 from gateway.model import limits
 from gateway.model.ids import parse_uuid7
@@ -60,6 +61,7 @@ class Participant:
         ending: Ending,
         outcomes: Outcomes,
         locks: KeyedLocks,
+        tasks: RunTasks,
     ) -> None:
         self._house = house
         self._files = files
@@ -69,7 +71,7 @@ class Participant:
         self._ending = ending
         self._outcomes = outcomes
         self._locks = locks
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks = tasks
 
     # --- what the coordinator sends ---------------------------------------------------------------------
 
@@ -171,7 +173,7 @@ class Participant:
         return part.statement, self._files.pieces(self._files.path(row.id, OUT, round_))
 
     async def _wait(self, row: rows.RunRow, round_: int) -> None:
-        task = self._running.get(row.id)
+        task = self._tasks.get(row.id)
         if task is None:
             opened = await rows.part(self._house.state, row.id, round_, "in")
             silent = round_ == 0 and not row.of_zone(row.peer_zone) and row.spec.scaling == "standard"
@@ -183,19 +185,8 @@ class Participant:
             raise PeerUnavailableError("the gateway is stopping", remedy="ask again")
         task.result()
 
-    def _start(self, run: str, round_: int) -> asyncio.Task[None]:
-        task = self._running.get(run)
-        if task is None or task.done():
-            task = asyncio.create_task(self._compute(run, round_), name=f"run-{run}-{round_}")
-            self._running[run] = task
-            task.add_done_callback(lambda done: self._finished(run, done))
-        return task
-
-    def _finished(self, run: str, task: asyncio.Task[None]) -> None:
-        if self._running.get(run) is task:
-            del self._running[run]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("a round stopped", run=run, error=str(error))
+    def _start(self, run: str, round_: int) -> asyncio.Task[object]:
+        return self._tasks.begin(run, lambda: self._compute(run, round_))
 
     async def _compute(self, run: str, round_: int) -> None:
         """Train one round and release what it gives; what ends the run is recorded."""
@@ -268,8 +259,7 @@ class Participant:
         row = await rows.get(house.state, parse_uuid7(run))
         if row.side != "participant" or row.peer_zone != zone:
             raise NotFoundError(f"no run {run}")
-        await self.stop(run)
-        async with self._locks.hold(run):
+        async with self._tasks.stopped(run), self._locks.hold(run):
             row = await rows.get(house.state, run)
             if row.open and state == RunState.RELEASED:
                 await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
@@ -291,33 +281,21 @@ class Participant:
             if outcome is None:
                 raise ConflictError("the outcome has not arrived here")
             source, kept = self._parts.global_(row, last), self._files.path(row.id, OUTCOME)
-            await asyncio.to_thread(lambda: write(read(source), kept))
+            await settled(asyncio.to_thread(lambda: write(read(source), kept)))
             digest = outcome.digest
             published = await self._outcomes.publish(row, kept, digest)
         await self._ending.complete(row, digest, published, told=1)
 
-    async def stop(self, run: str) -> None:
-        """End the training of a run that ends."""
-        task = self._running.get(run)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
-
     async def expire(self) -> int:
         """End what the coordinator left alone past its deadline; the count of them."""
-        house = self._house
+        house, ended = self._house, 0
         late = await rows.listed(house.state, side="participant", where_state=rows.OPEN, due=house.clock(), size=None)
-        for row in late:
-            if row.id in self._running:
-                continue
-            reason = RunEnd.NOT_CONFIRMED if row.state == RunState.DECIDED else RunEnd.PEER_AWAY
-            async with self._locks.hold(row.id):
-                await self._ending.end(await rows.get(house.state, row.id), RunEvent.FAIL, reason)
-        return len(late)
-
-    async def close(self) -> None:
-        """Stop training; what is open goes on when the coordinator asks again."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for run in (row.id for row in late if self._tasks.idle(row.id)):
+            async with self._tasks.stopped(run), self._locks.hold(run):
+                row = await rows.get(house.state, run)
+                if not row.open or row.deadline >= house.clock():  # a part has come meanwhile
+                    continue
+                reason = RunEnd.NOT_CONFIRMED if row.state == RunState.DECIDED else RunEnd.PEER_AWAY
+                await self._ending.end(row, RunEvent.FAIL, reason)
+                ended += 1
+        return ended

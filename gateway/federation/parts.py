@@ -18,6 +18,7 @@ from gateway.federation.releases import read_update
 from gateway.federation.strategies import Contribution, aggregate
 from gateway.federation.trainer import Trainer, Work
 from gateway.federation.updates import Update
+from gateway.flow.locks import settled
 from gateway.model import limits
 from gateway.model.run_statements import RunUpdate
 from gateway.storage.durable import storage_errors, sync_directory, write_new
@@ -153,7 +154,7 @@ class Parts:
             write(parameters, out)
             return parameters.digest, parameters.nbytes
 
-        return await asyncio.to_thread(combine)
+        return await settled(asyncio.to_thread(combine))
 
     async def scaling(self, row: rows.RunRow) -> Path | None:
         """What features are scaled with; None where the run leaves them as they are.

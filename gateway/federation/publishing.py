@@ -36,6 +36,7 @@ from gateway.federation.files import RunFiles
 from gateway.federation.house import House
 from gateway.federation.parts import Parts
 from gateway.federation.trainer import Trainer
+from gateway.flow.locks import settled
 from gateway.identity.signing import SigningIdentity
 from gateway.model import canonical
 from gateway.model.artifact import FileEntry, ModelDeclaration, ModelDescription, ModelPublication, ModelSubmission
@@ -140,7 +141,7 @@ class Outcomes:
                 shutil.rmtree(scratch, ignore_errors=True)
 
         standing = await self._standing(resource)
-        published, signed = await asyncio.to_thread(work)
+        published, signed = await settled(asyncio.to_thread(work))
         if published is None:
             entry = await house.catalog.get(resource)
             return Outcome(resource, entry.version, signed.artifact)

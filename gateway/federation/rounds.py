@@ -26,7 +26,7 @@ from gateway.federation.peer import Part
 from gateway.federation.releases import Releases
 from gateway.federation.trainer import Done
 from gateway.flow.house import parse_envelope
-from gateway.flow.locks import both
+from gateway.flow.locks import both, settled
 from gateway.flow.steps import Step
 from gateway.identity.statements import read_unverified
 from gateway.model.run import RunEnd, RunEvent
@@ -111,7 +111,7 @@ class Rounds:
             return
         path, digest, size = await self._parts.initial(row)
         out = self._files.path(row.id, OUT, 1)
-        await asyncio.to_thread(lambda: write(read(path), out))
+        await settled(asyncio.to_thread(lambda: write(read(path), out)))
         await self._house.state.write(
             lambda connection: rows.put_part(
                 connection,
@@ -308,7 +308,7 @@ class Rounds:
 
             await self._timed(row, last, work)
         source, kept = self._files.path(row.id, OUT, last), self._files.path(row.id, OUTCOME)
-        await asyncio.to_thread(lambda: write(read(source), kept))
+        await settled(asyncio.to_thread(lambda: write(read(source), kept)))
         return done.digest, done.bytes
 
 

@@ -19,6 +19,7 @@ from gateway.errors import InputError, PeerError
 from gateway.federation.parameters import read_parameters
 from gateway.federation.strategies import Strategy
 from gateway.federation.trainer import Done, Work
+from gateway.flow.locks import settled
 from gateway.model.decimals import measured_text
 from gateway.model.policy_facts import Device
 from gateway.model.run import RunSpec
@@ -59,9 +60,11 @@ class ZoneTrainer:
             path = _view(work, place)
             if path.exists():  # whole, or it would not have its name
                 continue
-            found = await self._chunks.run(
-                lambda of=dataset, to=path: write_view(  # type: ignore[misc]
-                    self._chunks, self._versions, of.version, columns, to, name=of.resource
+            found = await settled(
+                self._chunks.run(
+                    lambda of=dataset, to=path: write_view(  # type: ignore[misc]
+                        self._chunks, self._versions, of.version, columns, to, name=of.resource
+                    )
                 )
             )
             if found != dataset.rows:
@@ -76,7 +79,7 @@ class ZoneTrainer:
             digest, size = save_parameters(parameters, out)
             return Done(digest, size, 0, 0)
 
-        return await asyncio.to_thread(compute)
+        return await settled(asyncio.to_thread(compute))
 
     async def sums(self, work: Work, out: Path, deadline_s: float) -> Done:
         """Count, sum and sum of squares of each feature."""
@@ -102,7 +105,7 @@ class ZoneTrainer:
                 found.append(ScalingSums.of(parameters, examples))
             save_parameters(scaling_from(found).parameters(), out)
 
-        await asyncio.to_thread(compute)
+        await settled(asyncio.to_thread(compute))
 
     async def train(
         self, work: Work, round_: int, reference: tuple[Path, str], scaling: Path | None, out: Path, deadline_s: float

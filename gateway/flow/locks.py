@@ -1,9 +1,10 @@
-"""One flow at a time per id, and two awaits at a time in one flow."""
+"""One flow at a time per id, two awaits at a time in one flow, and work in threads that is waited for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -48,3 +49,19 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def settled(work: Awaitable[T]) -> T:
+    """Await blocking work in a thread; a caller that is cancelled goes on only once the work is through.
+
+    A thread cannot be cancelled: whoever removes what it writes has to know that it writes no more.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        while not task.done():  # cancelled, perhaps again and again
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()

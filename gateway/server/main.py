@@ -319,7 +319,7 @@ class Gateway:
         await self._health.enter_graceful_shutdown()
         await self.consumer.close()
         await self.pulls.close()
-        await self.federation.coordinator.close()
+        await self.federation.stop()
         tasks = [*self._loops, *self._tasks]
         for task in tasks:
             task.cancel()

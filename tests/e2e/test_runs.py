@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from gateway.compute.views import write_view
 from gateway.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -18,7 +20,7 @@ from gateway.errors import (
     NotFoundError,
     RunEndedError,
 )
-from gateway.federation import rows
+from gateway.federation import rows, zone_trainer
 from gateway.model.run import RunEnd
 from ledger.verify import verify_directory
 from tests.e2e.material import CYBERJAYA, LINGANG, next_id, open_dataset
@@ -211,6 +213,31 @@ async def test_the_owner_of_a_dataset_in_the_other_zone_ends_it_and_a_stranger_d
         await run.wait()
     ended = await recorded(shared.a, lambda e: e["subject"] == f"runs/{run.id}" and e["kind"] == "run.cancelled")
     assert (ended["body"]["by"], ended["body"]["heard"]) == (LINGANG, True)
+
+
+@pytest.mark.parametrize("side", [CYBERJAYA, LINGANG])
+async def test_a_run_that_is_cancelled_while_its_rows_are_laid_out_leaves_none(shared, monkeypatch, side):
+    """The thread that writes them cannot be cancelled: the end of the run waits for it, then removes them."""
+    gateway = shared.a if side == CYBERJAYA else shared.b
+    ours, writing, go_on = str(gateway.settings.layout.root), threading.Event(), threading.Event()
+
+    def held(chunks, versions, version, columns, path, **named):
+        if str(path).startswith(ours):
+            writing.set()
+            assert go_on.wait(30)
+        return write_view(chunks, versions, version, columns, path, **named)
+
+    monkeypatch.setattr(zone_trainer, "write_view", held)
+    names = await two_zones(shared)
+    run = await (await shared.um()).run(run_of(names))
+    assert await asyncio.to_thread(writing.wait, 30)
+    client = run if side == CYBERJAYA else await (await shared.lab()).show_run(run.id)
+    ending = asyncio.create_task(client.cancel())
+    done, _ = await asyncio.wait({ending}, timeout=0.5)
+    assert not done, "a run ends once nothing writes its rows any more"
+    go_on.set()
+    assert (await ending).state == "CANCELLED"
+    assert not list(gateway.settings.layout.root.rglob("*.arrow"))
 
 
 async def test_a_run_that_has_ended_cannot_be_cancelled(shared):
