@@ -1,5 +1,8 @@
 """A model's directory on a local disk: walked without following links, hashed while it is read, cut into runs.
 
+To be published it is planned, from names, sizes and safetensors headers, and then read once; to be verified it is
+scanned.
+
 Every file is opened relative to its directory's descriptor with ``O_NOFOLLOW``, so that a link put in place while
 we look leads nowhere. A file that changes while it is read is refused. Two threads work at most: one reads ahead
 into a second buffer while the other hashes and checks; hashlib gives the interpreter away meanwhile.
@@ -21,7 +24,7 @@ from typing import Final
 from gateway.artifacts.formats import FileCheck, kind_of
 from gateway.errors import DataFileError, StorageError
 from gateway.model import limits
-from gateway.model.artifact import FileEntry, name_order, names_problem
+from gateway.model.artifact import FileEntry, PlannedFile, name_order, names_problem
 
 # Passed over at the top of a directory, as OpenSSF Model Signing does by default; every other hidden file is refused.
 IGNORED: Final = (".git", ".gitattributes", ".github", ".gitignore")
@@ -43,8 +46,10 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scanned:
-    entry: FileEntry
+class _Planned:
+    """A file, and the check that was fed enough to say where it is cut."""
+
+    chunks: int
     check: FileCheck
 
 
@@ -68,7 +73,7 @@ class ModelDirectory:
         self.path: Final = path
         self._ignore = frozenset((*IGNORED, *ignore))
         self._seen = self._walk()
-        self._scanned: dict[str, _Scanned] = {}
+        self._planned: dict[str, _Planned] = {}
 
     @property
     def bytes(self) -> int:
@@ -107,30 +112,63 @@ class ModelDirectory:
                         progress(done, total)
             check.finish()
             chunks = sum(1 for _ in check.cuts())
-            entry = FileEntry(name=file.name, bytes=file.bytes, digest=digest.hexdigest(), chunks=chunks)
-            self._scanned[file.name] = _Scanned(entry, check)
-            entries.append(entry)
+            entries.append(FileEntry(name=file.name, bytes=file.bytes, digest=digest.hexdigest(), chunks=chunks))
         return tuple(entries)
 
-    def runs(self, entry: FileEntry) -> Iterator[memoryview]:
-        """The runs of one scanned file, one for each of its chunks; each is good until the next is asked for.
+    def plan(self) -> tuple[PlannedFile, ...]:
+        """Learn where every file is cut, and check what is short: safetensors headers and text.
+
+        Returns:
+            The files as an announcement lists them.
 
         Raises:
-            DataFileError: the file changed since it was scanned.
+            DataFileError: content that is not what the name says, or a file that changed meanwhile.
+            StorageError: a file cannot be read.
+        """
+        planned = []
+        for file in self._seen:
+            check = FileCheck(file.name, file.bytes)
+            if check.is_text or not check.cuts_known:
+                with self._blocks(file) as blocks:
+                    for block in blocks:
+                        check.feed(block)
+                        if check.cuts_known and not check.is_text:
+                            break
+            chunks = sum(1 for _ in check.cuts())
+            self._planned[file.name] = _Planned(chunks, check)
+            planned.append(PlannedFile(name=file.name, bytes=file.bytes, chunks=chunks))
+        return tuple(planned)
+
+    def runs(self, entries: list[FileEntry]) -> Iterator[memoryview]:
+        """The runs of all files in order, one for each chunk; each is good until the next is asked for.
+
+        Args:
+            entries: gets each file, checked and hashed, once its last run was taken.
+
+        Raises:
+            DataFileError: content that is not what the name says, or a file that changed since it was planned.
             StorageError: it cannot be read.
         """
-        scanned = self._scanned[entry.name]
-        file = next(file for file in self._seen if file.name == entry.name)
-        buffer = bytearray(limits.MODEL_CHUNK_DATA)
-        descriptor = self._open(file)
-        try:
-            for length in scanned.check.cuts():
-                view = memoryview(buffer)[:length]
-                _fill(descriptor, view, file.name)
-                yield view
-            self._require_unchanged(descriptor, file)
-        finally:
-            os.close(descriptor)
+        if not self._planned:
+            self.plan()
+        buffer = memoryview(bytearray(limits.MODEL_CHUNK_DATA))
+        for file in self._seen:
+            planned, check, digest = self._planned[file.name], FileCheck(file.name, file.bytes), hashlib.sha256()
+            descriptor = self._open(file)
+            try:
+                for length in planned.check.cuts():
+                    view = buffer[:length]
+                    _fill(descriptor, view, file.name)
+                    digest.update(view)
+                    check.feed(view)
+                    yield view
+                self._require_unchanged(descriptor, file)
+            finally:
+                os.close(descriptor)
+            check.finish()
+            entries.append(
+                FileEntry(name=file.name, bytes=file.bytes, digest=digest.hexdigest(), chunks=planned.chunks)
+            )
 
     def _walk(self) -> tuple[_Seen, ...]:
         found: list[_Seen] = []

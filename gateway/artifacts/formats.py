@@ -63,6 +63,11 @@ class _Safetensors(_Content):
         self._held = bytearray()
         self._done = False
 
+    @property
+    def known(self) -> bool:
+        """Whether the header is read."""
+        return self._done
+
     def feed(self, block: memoryview, *, last: bool) -> None:
         used = 0
         while not self._done:
@@ -274,6 +279,16 @@ class FileCheck:
     def tensors(self) -> array[int]:
         """Of safetensors, bytes of each tensor in the order of the file, once the header was fed; else empty."""
         return self._content.lengths if isinstance(self._content, _Safetensors) else array("Q")
+
+    @property
+    def cuts_known(self) -> bool:
+        """Whether enough was fed to know all cuts: of safetensors the header, of others nothing."""
+        return self._content.known if isinstance(self._content, _Safetensors) else True
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the file is text, which is short."""
+        return isinstance(self._content, _Text)
 
     def cuts(self) -> Iterator[int]:
         """The lengths of the file's runs, one chunk each.

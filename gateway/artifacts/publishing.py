@@ -1,4 +1,7 @@
-"""Publishing a model: the runs of its files stream in, chunks and a version come out, in memory that stays flat."""
+"""Publishing a model: the runs of its files stream in, chunks and a version come out, in memory that stays flat.
+
+A file's digest is known when its last run has come, on either side; what was signed comes after all of them.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from gateway.artifacts.formats import FileCheck
 from gateway.artifacts.signing import read_bundle, verify_model
 from gateway.artifacts.trust import Signer, Trust
 from gateway.errors import IntegrityError
-from gateway.model.artifact import FileEntry, ModelSubmission
+from gateway.model.artifact import PlannedFile
 from gateway.model.dataset import DatasetManifest
+from gateway.model.submission import ModelAnnouncement, ModelSeal, ModelSubmission
 from gateway.storage.chunks import IN_FLIGHT, ChunkStore
 from gateway.storage.model_chunks import encode_model_chunk, model_schema_message
 from gateway.storage.publishing import Published
@@ -35,7 +39,7 @@ class _Stored:
 class _Open:
     """The file whose runs are arriving."""
 
-    def __init__(self, entry: FileEntry) -> None:
+    def __init__(self, entry: PlannedFile) -> None:
         self.entry = entry
         self.check = FileCheck(entry.name, entry.bytes)
         self.digest = hashlib.sha256()
@@ -47,7 +51,7 @@ class _Open:
 
         Raises:
             DataFileError: the content is not what the name says.
-            IntegrityError: it is cut where it must not be, or into more chunks than the submission says.
+            IntegrityError: it is cut where it must not be, or into more chunks than were announced.
         """
         self.check.feed(data)
         if self._cuts is None:
@@ -59,15 +63,16 @@ class _Open:
         self.chunks += 1
         self.digest.update(data)
 
-    def end(self) -> None:
-        """The file has all its runs.
+    def end(self) -> str:
+        """The file has all its runs; its digest.
 
         Raises:
-            DataFileError, IntegrityError: it is not the file that the submission describes.
+            DataFileError, IntegrityError: it is not the file that was announced.
         """
         self.check.finish()
-        if self.digest.hexdigest() != self.entry.digest or self.chunks != self.entry.chunks:
-            raise IntegrityError(f"{self.entry.name!r} is not the file that was signed", remedy=_AGAIN)
+        if self.chunks != self.entry.chunks:
+            raise IntegrityError(f"{self.entry.name!r} did not arrive whole", remedy=_AGAIN)
+        return self.digest.hexdigest()
 
 
 class ModelPublishSession:
@@ -76,39 +81,30 @@ class ModelPublishSession:
     Nothing is visible before ``finish`` returns; what it returns is durable. Publishing the same files again makes
     the same chunks and stores nothing. The order of checks:
 
-    1. The signature is of the artifact and of exactly the files that the submission names.
-    2. It was made by a key that is trusted now.
-    3. Each file's name and content are those of what an artifact may hold, and it is cut where the rule says.
-    4. Each file has the size and digest that were signed.
+    1. Each file's name, size and content are those of what an artifact may hold, and it is cut where the rule says.
+    2. The seal has the digests of the files as they came.
+    3. The signature is of the artifact and of exactly these files.
+    4. It was made by a key that is trusted now.
 
     Args:
         chunks: where chunks go.
         versions: where the version goes.
-        submission: what the publisher says and signed.
-        trust: whom this gateway trusts.
-        now: Unix seconds UTC.
+        announcement: what the publisher says, and the files to come.
 
     Raises:
-        IntegrityError: step 1 or 2.
         DataFileError: a file that no artifact holds.
-        ManifestError: the description is too long for a version.
     """
 
-    def __init__(
-        self, chunks: ChunkStore, versions: VersionStore, submission: ModelSubmission, trust: Trust, now: int
-    ) -> None:
-        # 1. and 2.
-        if read_bundle(submission.signature).artifact != submission.artifact:
-            raise IntegrityError("the signature is of another artifact", remedy=_AGAIN)
-        self.signer: Final[Signer] = verify_model(submission.signature, submission.files, trust, now)
-        self._description = submission.describe().encode()
-        for entry in submission.files:
-            FileCheck(entry.name, entry.bytes)
-        self._submission = submission
+    def __init__(self, chunks: ChunkStore, versions: VersionStore, announcement: ModelAnnouncement) -> None:
+        for entry in announcement.files:
+            FileCheck(entry.name, entry.bytes)  # names and sizes, before anything is stored
+        self._announcement = announcement
         self._chunks = chunks
         self._versions = versions
-        self._files = iter(submission.files)
+        self._files = iter(announcement.files)
+        self._digests: list[str] = []
         self._open: _Open | None = None
+        self._sealed: tuple[ModelSubmission, bytes] | None = None
         self._in_flight: deque[Future[_Stored]] = deque()
         self._list = ChunkListWriter(versions.scratch())
         self._closed = False
@@ -124,7 +120,7 @@ class ModelPublishSession:
 
         Raises:
             DataFileError: a file's content is not what its name says.
-            IntegrityError: a file is not the one that was signed, is cut at the wrong places, or there are no more.
+            IntegrityError: a file is cut at the wrong places, or there are no more.
             StorageError: the disk is full or failed.
         """
         try:
@@ -135,7 +131,7 @@ class ModelPublishSession:
             self._open.take(data)
             self._store(data)
             if self._open.chunks == self._open.entry.chunks:
-                self._open.end()
+                self._digests.append(self._open.end())
                 self._open = None
         except BaseException:
             self.abort()
@@ -147,7 +143,7 @@ class ModelPublishSession:
             opened = _Open(entry)
             if entry.chunks:
                 return opened
-            opened.end()
+            self._digests.append(opened.end())
         return None
 
     def _store(self, data: Bytes) -> None:
@@ -171,17 +167,47 @@ class ModelPublishSession:
             self._bytes_new += stored.bytes
             self._chunks_new += 1
 
-    def finish(self) -> Published:
-        """Make sure that every file is there whole, then make the version visible.
+    def seal(self, seal: ModelSeal, trust: Trust, now: int) -> Signer:
+        """Hold what was signed against the files as they came; who signed it.
+
+        Args:
+            seal: what follows the last run.
+            trust: whom this gateway trusts.
+            now: Unix seconds UTC.
 
         Raises:
-            DataFileError, IntegrityError, StorageError: as ``write``.
+            IntegrityError: a file is missing or is not the one that was signed, or the signer is not trusted.
+            ManifestError: the description is too long for a version.
         """
         try:
             if self._open is None:
                 self._open = self._next()
             if self._open is not None:
                 raise IntegrityError(f"{self._open.entry.name!r} did not arrive whole", remedy=_AGAIN)
+            submission = self._announcement.sealed(seal)
+            for entry, digest in zip(submission.files, self._digests, strict=True):
+                if entry.digest != digest:  # 2.
+                    raise IntegrityError(f"{entry.name!r} is not the file that was signed", remedy=_AGAIN)
+            if read_bundle(submission.signature).artifact != submission.artifact:  # 3.
+                raise IntegrityError("the signature is of another artifact", remedy=_AGAIN)
+            signer = verify_model(submission.signature, submission.files, trust, now)  # 3. and 4.
+            self._sealed = submission, submission.describe().encode()
+        except BaseException:
+            self.abort()
+            raise
+        return signer
+
+    def finish(self) -> Published:
+        """Make the version visible, once it is sealed.
+
+        Raises:
+            IntegrityError: it is not sealed.
+            StorageError: the disk is full or failed.
+        """
+        try:
+            if self._sealed is None:
+                raise IntegrityError("the model ended before it was sealed", remedy=_AGAIN)
+            submission, description = self._sealed
             while self._in_flight:
                 self._collect()
             self._list.close()
@@ -194,16 +220,16 @@ class ModelPublishSession:
             message = model_schema_message()
             manifest = DatasetManifest(
                 kind="model",
-                id=self._submission.id,
+                id=submission.id,
                 schema=hashlib.sha256(message).hexdigest(),
-                descriptive=hashlib.sha256(self._description).hexdigest(),
+                descriptive=hashlib.sha256(description).hexdigest(),
                 chunks=self._list.count,
                 rows=self._list.count,
                 bytes=self.bytes,
                 root=root,
                 encoding="none",
             )
-            version = self._versions.add(manifest.encode(), message, self._description, self._list.path)
+            version = self._versions.add(manifest.encode(), message, description, self._list.path)
         finally:
             self.abort()
         return Published(manifest, version, self._bytes_new, self._chunks_new)

@@ -1,165 +1,52 @@
 """Publishing: a partner's stream of Arrow messages becomes a version and a row in the catalog.
 
-A dataset's rows are cut into chunks here; a model's rows are its chunks, cut by whoever signed its files.
+A dataset's rows are cut into chunks here; a model's rows are its chunks, cut where its files say, and its seal
+follows them: what the publisher signed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from gateway.artifacts.publishing import ModelPublishSession
+from gateway.artifacts.trust import Signer, Trust
 from gateway.catalog.register import Published as CatalogEntry
-from gateway.errors import DataFileError, InputError, LimitError, ManifestError, TdzError
+from gateway.errors import DataFileError, InputError, IntegrityError, ManifestError
 from gateway.exchange.house import House
-from gateway.exchange.peer import Bytes
-from gateway.model import canonical, limits
-from gateway.model.artifact import ModelSubmission
+from gateway.exchange.inbox import ArrowFile, Inbox, Message, check_batch
+from gateway.flow.locks import settled
+from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
 from gateway.model.dataset import Publication
 from gateway.model.described import parse_description
 from gateway.model.participant import Identity
-from gateway.storage.ipc_frames import END_OF_STREAM, decoded_bytes, join_message, join_schema, read_batch_header
-from gateway.storage.model_chunks import MODEL_SCHEMA, read_model_batch
+from gateway.model.submission import ModelAnnouncement, ModelSeal
+from gateway.storage.arrow_chunks import read_schema_message
+from gateway.storage.ipc_frames import join_message, join_schema
+from gateway.storage.model_chunks import MODEL_SCHEMA, read_model_batch, read_model_message
 from gateway.storage.publishing import Published, PublishSession
 
-_QUEUE: Final = 4  # messages between the wire and the thread that reads them
-_BATCH_DECODED_MAX: Final = 64 * limits.MIB
-_WAIT_S: Final = 120.0  # the longest silence of a client that publishes
+_Work = Callable[[Inbox], Published]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One Arrow IPC message as FlightData carries it: without its 8-byte prefix."""
-
-    header: Bytes
-    body: Bytes
-
-
-class _Pipe:
-    """A file for pyarrow to read in a thread, fed from the event loop; bounded."""
-
-    def __init__(self) -> None:
-        self._parts: queue.Queue[Bytes | None] = queue.Queue(3 * _QUEUE)
-        self._rest = memoryview(b"")
-        self._ended = False
-        self._broken = False
-        self._unread = False
-        self.closed = False
-
-    def offer(self, part: Bytes | None) -> bool:
-        """Give a part without waiting; whether there was room. What nobody will read is dropped."""
-        if self._unread:
-            return True
-        try:
-            self._parts.put_nowait(part)
-        except queue.Full:
-            return False
-        return True
-
-    def put(self, part: Bytes | None) -> None:
-        """Give a part, waiting for room; raises queue.Full where the reader has stopped."""
-        self._parts.put(part, timeout=_WAIT_S)
-
-    def abandon(self) -> None:
-        """The reader has ended: whoever waits for room goes on at once, and hears why from the reader's own end."""
-        self._unread = True
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._parts.get_nowait()
-
-    def fail(self) -> None:
-        """No more will come and what came is not whole: the reader must not take it for an end."""
-        self._broken = True
-        self.offer(None)
-
-    def readable(self) -> bool:
-        """For pyarrow."""
-        return True
-
-    def read(self, size: int = -1) -> Bytes:
-        """For pyarrow: exactly so many bytes, fewer only at the end; a whole part is not copied."""
-        if 0 < size <= len(self._rest):
-            found, self._rest = self._rest[:size], self._rest[size:]
-            return found
-        out = bytearray()
-        while len(out) < size and not self._ended:
-            if not self._rest:
-                part = None if self._broken else self._parts.get(timeout=_WAIT_S)
-                if self._broken:
-                    raise OSError("the client went away")
-                if part is None:
-                    self._ended = True
-                    break
-                self._rest = memoryview(part)
-                if not out and 0 < size <= len(self._rest):
-                    return self.read(size)
-            take = min(size - len(out), len(self._rest))
-            out += self._rest[:take]
-            self._rest = self._rest[take:]
-        return bytes(out)
-
-    def close(self) -> None:
-        """For pyarrow."""
-        self.closed = True
-
-
-class _Session(Protocol):
-    """Takes what is published, from one thread."""
-
-    def write(self, batch: Any) -> None:
-        """Take a record batch."""
-
-    def finish(self) -> Published:
-        """Make the version visible."""
-
-    def abort(self) -> None:
-        """End without a version; may be called at any time."""
-
-
-class _ModelRows:
-    """Hands a model's rows on, each of them one chunk's bytes."""
-
-    def __init__(self, session: ModelPublishSession, schema: Any) -> None:
-        self._session = session
-        if not schema.equals(MODEL_SCHEMA):
-            session.abort()
-            raise DataFileError("a model is sent as one column `data` of large_binary", remedy="tdz model publish DIR")
-
-    def write(self, batch: Any) -> None:
-        """Take the next chunk."""
-        batch.validate(full=True)
-        self._session.write(read_model_batch(batch))
-
-    def finish(self) -> Published:
-        """Make the version visible."""
-        return self._session.finish()
-
-    def abort(self) -> None:
-        """End without a version; may be called at any time."""
-        self._session.abort()
-
-
-def _read(manifest: bytes) -> Publication | ModelSubmission:
+def _read(manifest: bytes) -> Publication | ModelAnnouncement:
     """What is published, by its kind."""
     try:
         document = canonical.decode(manifest)
     except CanonicalError as error:
         raise ManifestError(f"the manifest is not canonical JSON: {error}") from error
     if isinstance(document, dict) and document.get("kind") == "model":
-        return ModelSubmission.parse(manifest)
+        return ModelAnnouncement.parse(manifest)
     return Publication.parse(manifest)
 
 
-def _kind(publication: Publication | ModelSubmission) -> str:
-    return "model" if isinstance(publication, ModelSubmission) else "dataset"
+def _kind(publication: Publication | ModelAnnouncement) -> str:
+    return "model" if isinstance(publication, ModelAnnouncement) else "dataset"
 
 
 class Publisher:
@@ -175,13 +62,14 @@ class Publisher:
 
         Args:
             owner: the publishing institution.
-            manifest: the publication, or a model's submission, as canonical JSON.
-            messages: the schema, then dictionaries and record batches.
+            manifest: the publication, or a model's announcement, as canonical JSON.
+            messages: the schema, then dictionaries and record batches; of a model, its seal at last.
 
         Raises:
             ManifestError: the publication is wrong.
             ConflictError: the id belongs to another institution.
-            DataFileError: the stream is not Arrow, or a row does not fit a chunk.
+            DataFileError: the stream is not Arrow, a row does not fit a chunk, or a file is none that a model holds.
+            IntegrityError: a model is not the one that was signed, or its signer is not trusted here.
             StorageError: the disk is full or failed.
         """
         house = self._house
@@ -192,15 +80,15 @@ class Publisher:
                 "the institution is not in the register, so nothing of it can be offered",
                 remedy="ask the administrator for `tdz participant add`",
             )
-        pipe = _Pipe()
-        begin = await self._begin(owner, publication)
-        work = asyncio.ensure_future(asyncio.to_thread(self._write, pipe, begin))
+        work = await self._work(owner, publication)
+        inbox = Inbox()
+        storing = asyncio.ensure_future(asyncio.to_thread(_stored, inbox, work))
         try:
-            await self._feed(pipe, messages, work)
-            published = await work
+            await inbox.fill(messages, storing.done)
+            published = await settled(storing)
         except BaseException:
-            pipe.fail()
-            await asyncio.gather(asyncio.shield(work), return_exceptions=True)
+            inbox.fail()
+            await asyncio.gather(asyncio.shield(storing), return_exceptions=True)
             raise
         version = await house.chunks.run(lambda: house.versions.open(published.version))
         version.chunks.close()
@@ -215,72 +103,78 @@ class Publisher:
         )
         return published
 
-    async def _feed(self, pipe: _Pipe, messages: AsyncIterator[Message], work: asyncio.Future[Any]) -> None:
-        first = True
-        async for message in messages:
-            if work.done():
-                return  # its error is told by whoever awaits it
-            if first:
-                parts: tuple[Bytes, ...] = (join_schema(message.header),)
-                first = False
-            else:
-                self._check(message)
-                parts = (join_message(message.header, message.body), message.header, message.body)
-            for part in parts:
-                if part and not pipe.offer(part):
-                    await self._put(pipe, part)
-        if first:
-            raise InputError("the stream has no schema")
-        for last in (END_OF_STREAM, None):
-            if not pipe.offer(last):
-                await self._put(pipe, last)
-
-    async def _put(self, pipe: _Pipe, part: Bytes | None) -> None:
-        try:
-            await asyncio.to_thread(pipe.put, part)
-        except queue.Full as error:
-            raise TdzError("publishing stands still", remedy="try again; see the gateway's log") from error
-
-    @staticmethod
-    def _check(message: Message) -> None:
-        header = read_batch_header(memoryview(message.header))
-        if decoded_bytes(header, memoryview(message.body)) > _BATCH_DECODED_MAX:
-            raise LimitError(f"a record batch decompresses to more than {_BATCH_DECODED_MAX} bytes")
-
-    async def _begin(self, owner: Identity, publication: Publication | ModelSubmission) -> Callable[[Any], _Session]:
-        """How to begin once the schema is here; a model is its publisher's own, or of an outside signer."""
+    async def _work(self, owner: Identity, publication: Publication | ModelAnnouncement) -> _Work:
+        """What the thread does with the messages."""
         house = self._house
         if isinstance(publication, Publication):
-            rows = publication
-            return lambda schema: PublishSession(house.chunks, house.versions, schema, rows)
-        submission, trust, now = publication, await house.trust(), house.clock()
+            return lambda inbox: self._store_rows(inbox, publication)
+        trust, now = await house.trust(), house.clock()
+        return lambda inbox: self._store_runs(inbox, publication, owner, trust, now)
 
-        def begin(schema: Any) -> _Session:
-            session = ModelPublishSession(house.chunks, house.versions, submission, trust, now)
-            if session.signer.certificate and session.signer.name != owner.uri:
-                session.abort()
-                raise InputError(
-                    f"the model is signed by {session.signer.name}, and published by {owner.uri}",
-                    remedy="sign it with your own signing key",
-                )
-            return _ModelRows(session, schema)
-
-        return begin
-
-    def _write(self, pipe: _Pipe, begin: Callable[[Any], _Session]) -> Published:
-        session: _Session | None = None
-        try:
-            with ipc.open_stream(pa.PythonFile(pipe, mode="r")) as reader:
-                session = begin(reader.schema)
+    def _store_rows(self, inbox: Inbox, publication: Publication) -> Published:
+        """A dataset's rows, read by pyarrow."""
+        with ipc.open_stream(pa.PythonFile(ArrowFile(inbox), mode="r")) as reader:
+            session = PublishSession(self._house.chunks, self._house.versions, reader.schema, publication)
+            try:
                 for batch in reader:
                     session.write(batch)
-            return session.finish()
-        except (pa.ArrowException, OSError, ValueError, queue.Empty) as error:
-            raise DataFileError(
-                f"the stream is not readable as Arrow: {type(error).__name__}: {str(error)[:200]}",
-                remedy="check the file with pyarrow, then publish again",
-            ) from error
-        finally:
-            pipe.abandon()
-            if session is not None:
+                return session.finish()
+            finally:
                 session.abort()
+
+    def _store_runs(
+        self, inbox: Inbox, announcement: ModelAnnouncement, owner: Identity, trust: Trust, now: int
+    ) -> Published:
+        """A model's runs, as they come; pyarrow reads those that are not framed as ours."""
+        session = ModelPublishSession(self._house.chunks, self._house.versions, announcement)
+        try:
+            _check_schema(inbox.take())
+            while (message := inbox.take()) is not None and message.header:
+                session.write(_run_in(message))
+            if message is None:
+                raise IntegrityError("the model ended before it was sealed", remedy="publish with the current `tdz`")
+            _check_signer(session.seal(ModelSeal.parse(bytes(message.metadata)), trust, now), owner)
+            if inbox.take() is not None:
+                raise InputError("more was sent after the model's seal", remedy="publish with the current `tdz`")
+            return session.finish()
+        finally:
+            session.abort()
+
+
+def _stored(inbox: Inbox, work: _Work) -> Published:
+    """Do the work of a thread; whoever still sends goes on at once when it ends."""
+    try:
+        return work(inbox)
+    except (pa.ArrowException, OSError, ValueError, queue.Empty) as error:
+        raise DataFileError(
+            f"the stream is not readable as Arrow: {type(error).__name__}: {str(error)[:200]}",
+            remedy="check the file with pyarrow, then publish again",
+        ) from error
+    finally:
+        inbox.abandon()
+
+
+def _check_schema(message: Message | None) -> None:
+    if message is None or not read_schema_message(join_schema(bytes(message.header))).equals(MODEL_SCHEMA):
+        raise DataFileError("a model is sent as one column `data` of large_binary", remedy="tdz model publish DIR")
+
+
+def _run_in(message: Message) -> memoryview:
+    header, body = memoryview(message.header), memoryview(message.body)
+    run = read_model_message(header, body)
+    if run is not None:
+        return run
+    check_batch(message)
+    framed = ipc.read_message(join_message(header, body) + bytes(header) + bytes(body))
+    batch = ipc.read_record_batch(framed, MODEL_SCHEMA)
+    batch.validate(full=True)
+    return read_model_batch(batch)
+
+
+def _check_signer(signer: Signer, owner: Identity) -> None:
+    """A model is its publisher's own, or of an outside signer."""
+    if signer.certificate and signer.name != owner.uri:
+        raise InputError(
+            f"the model is signed by {signer.name}, and published by {owner.uri}",
+            remedy="sign it with your own signing key",
+        )

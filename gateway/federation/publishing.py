@@ -39,12 +39,13 @@ from gateway.federation.trainer import Trainer
 from gateway.flow.locks import settled
 from gateway.identity.signing import SigningIdentity
 from gateway.model import canonical
-from gateway.model.artifact import FileEntry, ModelDeclaration, ModelDescription, ModelPublication, ModelSubmission
+from gateway.model.artifact import ModelDeclaration, ModelDescription
 from gateway.model.dataset import Description
 from gateway.model.described import parse_description
 from gateway.model.policy_facts import DatasetFacts, Device
 from gateway.model.run_statements import RunDataset
 from gateway.model.statements import ResourceCard
+from gateway.model.submission import ModelAnnouncement, ModelPublication, ModelSeal, seal_of
 from gateway.storage.durable import storage_errors, write_new
 from gateway.storage.publishing import Published
 
@@ -135,8 +136,8 @@ class Outcomes:
                     for report in reports
                 ]
                 texts = [sign_statement(each, key=signing.key, chain=signing.chain) for each in statements]
-                submission = _submission(row, signed, entries, texts)
-                return self._store(submission, files, trust), signed
+                seal = seal_of(signed.artifact, entries, signed.bundle, texts)
+                return self._store(_publication(row).announce(entries), seal, files, trust), signed
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -166,13 +167,15 @@ class Outcomes:
             return ""
         return described.artifact if isinstance(described, ModelDescription) else ""
 
-    def _store(self, submission: ModelSubmission, files: ModelDirectory, trust: Trust) -> Published:
+    def _store(
+        self, announcement: ModelAnnouncement, seal: ModelSeal, files: ModelDirectory, trust: Trust
+    ) -> Published:
         house = self._house
-        session = ModelPublishSession(house.chunks, house.versions, submission, trust, house.clock())
+        session = ModelPublishSession(house.chunks, house.versions, announcement)
         try:
-            for entry in submission.files:
-                for run in files.runs(entry):
-                    session.write(bytes(run))  # a run is good until the next is asked for
+            for run in files.runs([]):
+                session.write(bytes(run))  # a run is good until the next is asked for
+            session.seal(seal, trust, house.clock())
             return session.finish()
         finally:
             session.abort()
@@ -295,11 +298,9 @@ def _lay_out(row: rows.RunRow, scratch: Path, parameters: Path, scaling: Path | 
         write_new(scratch / CONFIG, [canonical.encode(config)])
 
 
-def _submission(
-    row: rows.RunRow, signed: SignedModel, entries: Sequence[FileEntry], provenance: Sequence[str]
-) -> ModelSubmission:
+def _publication(row: rows.RunRow) -> ModelPublication:
     result = row.spec.result
-    publication = ModelPublication(
+    return ModelPublication(
         id=result.model,
         title=result.title,
         description=result.description,
@@ -310,4 +311,3 @@ def _submission(
         provenance=(),
         terms=result.terms,
     )
-    return publication.submit(artifact=signed.artifact, files=entries, signature=signed.bundle, provenance=provenance)

@@ -1,22 +1,20 @@
 """Model artifacts as documents: what a person publishes, what a client sends, what describes a version.
 
-An artifact is a directory of files that its publisher signed. ``ModelPublication`` is written by a person,
-``ModelSubmission`` is what the client makes of it and of the files, ``ModelDescription`` is the descriptive part
-of a version whose ``DatasetManifest`` has the kind ``model``. As with datasets, terms belong to the publication
-alone.
+An artifact is a directory of files that its publisher signed. ``ModelDescription`` is the descriptive part of a
+version whose ``DatasetManifest`` has the kind ``model``; what a publisher writes and sends is in
+``gateway.model.submission``.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.errors import IntegrityError, ManifestError
+from gateway.errors import IntegrityError
 from gateway.model import canonical, documents, limits
 from gateway.model.dataset import DatasetManifest, Description_, Slug
 from gateway.model.policy_facts import (
@@ -30,7 +28,6 @@ from gateway.model.policy_facts import (
     Text,
     as_tuple,
 )
-from gateway.model.terms import Terms
 
 WEIGHTS: Final[dict[str, str]] = {"safetensors": ".safetensors", "onnx": ".onnx", "gguf": ".gguf"}
 
@@ -126,19 +123,17 @@ class ModelDeclaration(Part):
     memorisation_test: MemorisationTest = "none"
 
 
-class FileEntry(Part):
-    """One file of an artifact.
+class PlannedFile(Part):
+    """One file of an artifact before it is read through.
 
     Args:
         name: relative POSIX path.
         bytes: its size.
-        digest: SHA-256 of the file in hex.
         chunks: how many consecutive chunks of the version make it; 0 for an empty file.
     """
 
     name: FileName
     bytes: Annotated[int, Field(ge=0, le=limits.ROWS_MAX)]
-    digest: Digest
     chunks: Annotated[int, Field(ge=0, le=limits.CHUNKS_MAX)]
 
     @model_validator(mode="after")
@@ -150,19 +145,29 @@ class FileEntry(Part):
         return self
 
 
+class FileEntry(PlannedFile):
+    """One file of an artifact.
+
+    Args:
+        digest: SHA-256 of the file in hex.
+    """
+
+    digest: Digest
+
+
+PlannedFiles = Annotated[
+    tuple[PlannedFile, ...], Field(min_length=1, max_length=limits.MODEL_FILES_MAX), BeforeValidator(as_tuple)
+]
 Files = Annotated[
     tuple[FileEntry, ...], Field(min_length=1, max_length=limits.MODEL_FILES_MAX), BeforeValidator(as_tuple)
 ]
 
 
-class _Artifact(Part):
-    """What a submission and a description share.
+class Model(Part):
+    """What is said of a model before and after it is signed.
 
     Args:
-        artifact: SHA-256 in hex of the exact bytes of the signed statement: the artifact's id.
         files: every file, in the order of ``name_order``; their chunks follow one another in this order.
-        signature: the text of the Sigstore bundle.
-        provenance: the texts of DSSE envelopes.
     """
 
     v: Literal[1] = 1
@@ -172,10 +177,7 @@ class _Artifact(Part):
     description: Description_
     licence: OptionalText
     model: ModelDeclaration
-    artifact: Digest
-    files: Files
-    signature: Bundle
-    provenance: Envelopes
+    files: PlannedFiles
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -203,7 +205,22 @@ class _Artifact(Part):
         return sum(file.bytes for file in self.files)
 
 
-class ModelDescription(_Artifact):
+class SignedModelPart(Model):
+    """A model with its files' digests and what was signed of them.
+
+    Args:
+        artifact: SHA-256 in hex of the exact bytes of the signed statement: the artifact's id.
+        signature: the text of the Sigstore bundle.
+        provenance: the texts of DSSE envelopes.
+    """
+
+    files: Files
+    artifact: Digest
+    signature: Bundle
+    provenance: Envelopes
+
+
+class ModelDescription(SignedModelPart):
     """The descriptive part of a model's version, addressed by the manifest's ``descriptive`` digest."""
 
     def encode(self) -> Any:
@@ -230,109 +247,3 @@ class ModelDescription(_Artifact):
             raise IntegrityError(
                 f"the manifest is not that of the model {self.id}", remedy="ask the provider to publish it again"
             )
-
-
-class ModelSubmission(_Artifact):
-    """What a client sends to its own gateway, as canonical JSON."""
-
-    terms: Terms | None = None
-
-    def describe(self) -> ModelDescription:
-        """The descriptive part.
-
-        Raises:
-            ManifestError: it is too long for a version.
-        """
-        described = ModelDescription(**{name: getattr(self, name) for name in ModelDescription.model_fields})
-        size = len(described.encode())
-        if size > limits.MANIFEST_MAX:
-            raise ManifestError(
-                f"the files, signature and provenance of {self.id} take {size} bytes to describe; "
-                f"the limit is {limits.MANIFEST_MAX}",
-                remedy="publish fewer files with shorter names, or shorter provenance",
-            )
-        return described
-
-    def encode(self) -> Any:
-        """The canonical JSON that ``parse`` reads."""
-        return canonical.encode(self.document())
-
-    @classmethod
-    def parse(cls, data: Any) -> Self:
-        """Read what a publisher sent.
-
-        Raises:
-            ManifestError: too long, not canonical JSON, or wrong; the text names the first field at fault.
-        """
-        return documents.read_sent(cls, data, limits.MODEL_SUBMISSION_MAX)
-
-
-class ModelPublication(Part):
-    """What a person writes to publish a model.
-
-    Args:
-        provenance: files beside the manifest, each with one signed DSSE envelope.
-        terms: to whom it is offered; the action is ``transfer_model`` where none is written.
-    """
-
-    id: Slug
-    title: Text
-    description: Description_ = ""
-    licence: OptionalText = ""
-    model: ModelDeclaration
-    provenance: Annotated[
-        tuple[PlainName, ...], Field(max_length=limits.PROVENANCE_STATEMENTS_MAX), BeforeValidator(as_tuple)
-    ] = ()
-    terms: Annotated[Terms | None, BeforeValidator(lambda value: _for_models(value))] = None
-
-    @model_validator(mode="after")
-    def _once(self) -> Self:
-        problem = names_problem(self.provenance)
-        if problem:
-            raise PydanticCustomError("provenance", "provenance: {problem}", {"problem": problem})
-        if self.terms is not None and "transfer_model" not in self.terms.actions:
-            raise PydanticCustomError("terms", "terms.actions: a model is offered for transfer_model")
-        return self
-
-    def submit(
-        self, *, artifact: str, files: Sequence[FileEntry], signature: str, provenance: Sequence[str]
-    ) -> ModelSubmission:
-        """Put the publisher's words, the files and what was signed together.
-
-        Args:
-            artifact: the artifact's id in hex.
-            files: every file, in any order.
-            signature: the text of the bundle.
-            provenance: the contents of the files that ``provenance`` names.
-
-        Raises:
-            ManifestError: they do not fit together; the text names the field.
-        """
-        document = self.document()
-        document |= {
-            "v": 1,
-            "kind": "model",
-            "artifact": artifact,
-            "files": [file.document() for file in sorted(files, key=lambda file: name_order(file.name))],
-            "signature": signature,
-            "provenance": list(provenance),
-        }
-        return ModelSubmission.parse(canonical.encode(document))
-
-
-def _for_models(value: object) -> object:
-    """Terms of a model, where the person left out the one action that there is."""
-    return {"actions": ["transfer_model"], **value} if isinstance(value, dict) else value
-
-
-def load_model_publication(path: Path) -> ModelPublication:
-    """Read the manifest that a person wrote.
-
-    Args:
-        path: a YAML file of at most ``limits.MANIFEST_MAX`` bytes.
-
-    Raises:
-        ManifestError: file, line, field, what was found and the remedy.
-    """
-    publication, _ = documents.read_written(ModelPublication, path)
-    return publication

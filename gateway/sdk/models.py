@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,14 +21,16 @@ from gateway.errors import ConfigError, IntegrityError, ManifestError
 from gateway.identity.keys import key_fingerprint
 from gateway.identity.signing import SigningIdentity, signer_of
 from gateway.model import documents, limits
-from gateway.model.artifact import ModelPublication, ModelSubmission, load_model_publication
+from gateway.model.artifact import FileEntry
 from gateway.model.canonical import CanonicalError, encode
+from gateway.model.submission import ModelPublication, ModelSeal, load_model_publication, seal_of
 from gateway.sdk.credentials import load_signing_identity
 from gateway.sdk.model_files import PROVENANCE, SIGNATURE
 from gateway.sdk.resources import Progress, Published, Resource
 from gateway.sdk.session import Session
 from gateway.sdk.stream import ProgressCallback
 from gateway.sdk.upload import model_frames, upload
+from gateway.wire import frames
 
 OWN_FILES: Final = frozenset(
     (SIGNATURE, *(PROVENANCE.format(number) for number in range(1, limits.PROVENANCE_STATEMENTS_MAX + 1)))
@@ -55,44 +57,48 @@ async def publish_model(
     progress: ProgressCallback | None = None,
 ) -> Published:
     """Sign a directory and publish it; see `AsyncZone.publish_model`."""
-    loop = asyncio.get_running_loop()
-    told = None if progress is None else _telling(loop, progress)
     signing = await asyncio.to_thread(load_signing_identity, session.credentials.profile)
-    files, submission = await asyncio.to_thread(_submission, signing, directory, manifest, told)
-    total = sum(file.bytes for file in submission.files)
+    outgoing = await asyncio.to_thread(_Outgoing, signing, directory, manifest)
+    total, chunks = outgoing.announcement.bytes, outgoing.announcement.chunks
 
     def sent(step: Progress) -> None:
         if progress is not None:
-            progress(Progress(step.chunks, -1, step.bytes, submission.chunks, -1, total))
+            progress(Progress(step.chunks, -1, min(step.bytes, total), chunks, -1, total))
 
-    return await upload(session, submission.encode(), model_frames(_runs(files, submission)), progress=sent)
-
-
-def _telling(loop: asyncio.AbstractEventLoop, progress: ProgressCallback) -> Any:
-    """Progress of the reading before anything is sent, told on the event loop."""
-
-    def tell(done: int, total: int) -> None:
-        loop.call_soon_threadsafe(progress, Progress(0, -1, done, -1, -1, total))
-
-    return tell
+    return await upload(session, outgoing.announcement.encode(), outgoing.frames(), progress=sent)
 
 
-def _submission(
-    signing: SigningIdentity, directory: Path, manifest: Path | str | Mapping[str, Any], told: Any
-) -> tuple[ModelDirectory, ModelSubmission]:
-    publication, base = _publication(directory, manifest)
-    ignored = set(OWN_FILES)
-    if isinstance(manifest, str | Path) and Path(manifest).resolve().parent == directory.resolve():
-        ignored |= {Path(manifest).name, *publication.provenance}
-    files = ModelDirectory(directory, ignore=ignored)
-    provenance = [_envelope(base / name) for name in publication.provenance]
-    entries = files.scan(told)
-    signed = sign_model(entries, name=publication.id, key=signing.key, chain=signing.chain)
-    submission = publication.submit(
-        artifact=signed.artifact, files=entries, signature=signed.bundle, provenance=provenance
-    )
-    submission.describe()  # too long to be described is said before anything is sent
-    return files, submission
+class _Outgoing:
+    """A directory on its way: planned now, read, hashed and sent in one go, and signed when its last run has gone.
+
+    Raises:
+        ManifestError, DataFileError, IntegrityError: what can be told before anything is sent.
+    """
+
+    def __init__(self, signing: SigningIdentity, directory: Path, manifest: Path | str | Mapping[str, Any]) -> None:
+        publication, base = _publication(directory, manifest)
+        ignored = set(OWN_FILES)
+        if isinstance(manifest, str | Path) and Path(manifest).resolve().parent == directory.resolve():
+            ignored |= {Path(manifest).name, *publication.provenance}
+        self._signing = signing
+        self._provenance = [_envelope(base / name) for name in publication.provenance]
+        self._files = ModelDirectory(directory, ignore=ignored)
+        planned = self._files.plan()
+        self.announcement: Final = publication.announce(planned)
+        # As long as what will be signed: what is too long to be described is said before anything is sent.
+        self._sealed([FileEntry(**file.document(), digest="0" * 64) for file in planned])
+
+    def _sealed(self, entries: Sequence[FileEntry]) -> ModelSeal:
+        signed = sign_model(entries, name=self.announcement.id, key=self._signing.key, chain=self._signing.chain)
+        seal = seal_of(signed.artifact, entries, signed.bundle, self._provenance)
+        self.announcement.sealed(seal).describe()
+        return seal
+
+    def frames(self) -> Iterator[tuple[bytes, int]]:
+        """The frames, once; `upload` sends them."""
+        entries: list[FileEntry] = []
+        yield from model_frames(self._files.runs(entries))
+        yield frames.encode(b"", metadata=self._sealed(entries).encode()), 0
 
 
 def _publication(directory: Path, manifest: Path | str | Mapping[str, Any]) -> tuple[ModelPublication, Path]:
@@ -118,12 +124,6 @@ def _envelope(path: Path) -> str:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}", remedy="check the path") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: is no text", remedy="name a DSSE envelope in JSON") from error
-
-
-def _runs(files: ModelDirectory, submission: ModelSubmission) -> Iterator[memoryview]:
-    """One run for each chunk, file after file."""
-    for entry in submission.files:
-        yield from files.runs(entry)
 
 
 def verify_directory(

@@ -52,8 +52,8 @@ async def upload(
 
     Args:
         session: the caller's.
-        publication: canonical JSON of a dataset's publication or a model's submission.
-        frames_of: `table_frames` or `model_frames`; gone through in a thread, one frame at a time.
+        publication: canonical JSON of a dataset's publication or a model's announcement.
+        frames_of: the schema's frame first; gone through in a thread, one frame at a time.
         stall_s: how long the gateway may take nothing, or the frames may stand still.
         progress: called after every frame, on the event loop.
 

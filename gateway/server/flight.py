@@ -16,9 +16,10 @@ from google.protobuf.message import DecodeError
 from gateway.errors import InputError, PeerUnavailableError
 from gateway.exchange import rows
 from gateway.exchange.house import House
+from gateway.exchange.inbox import Message
 from gateway.exchange.landing import Arrival
 from gateway.exchange.peer import ChunkMark
-from gateway.exchange.publishing import Message, Publisher
+from gateway.exchange.publishing import Publisher
 from gateway.exchange.pulls import Opened, Pulls
 from gateway.model import canonical, limits
 from gateway.model.artifact import ModelDescription
@@ -149,7 +150,7 @@ class FlightService:
     # --- DoPut ------------------------------------------------------------------------------------------
 
     async def do_put(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        """Publish a dataset: descriptor cmd = the publication as canonical JSON."""
+        """Publish: descriptor cmd = a dataset's publication or a model's announcement, as canonical JSON."""
         who = caller(context).identity
         first = await _next(requests)
         if first is None:
@@ -178,11 +179,11 @@ class FlightService:
 
 
 async def _messages(first: frames.Frame, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-    yield Message(first.header, first.body)
+    yield Message(first.header, first.body, first.metadata)
     while (data := await _next(requests)) is not None:
         frame = frames.decode(data)
-        if frame.header:
-            yield Message(frame.header, frame.body)
+        if frame.header or frame.metadata:
+            yield Message(frame.header, frame.body, frame.metadata)
 
 
 async def _next(requests: AsyncIterator[bytes]) -> bytes | None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from gateway.errors import IntegrityError
 from gateway.model import limits
 from gateway.storage.arrow_chunks import schema_message
+from gateway.storage.ipc_frames import PREFIX_BYTES
 
 MODEL_SCHEMA: Final = pa.schema([pa.field("data", pa.large_binary(), nullable=False)])
 GROUP_MIN: Final = 256 * limits.KIB  # small tensors share a chunk until it has so much
@@ -135,6 +136,28 @@ def _pieces(size: int) -> Iterator[int]:
         yield limits.MODEL_CHUNK_DATA
     if rest:
         yield rest
+
+
+def read_model_message(header: memoryview, body: memoryview) -> memoryview | None:
+    """The bytes in one Arrow message as it comes over the wire, without copying them or asking Arrow.
+
+    Args:
+        header: the message's metadata, without its 8-byte prefix.
+        body: its body.
+
+    Returns:
+        The data; None where the message is not the pinned form, though it may still be one of its schema.
+    """
+    if len(header) != len(_HEAD) - PREFIX_BYTES or len(body) <= _OFFSETS.size:
+        return None
+    size: int = _I64.unpack_from(header, _LENGTH_AT - PREFIX_BYTES)[0]
+    end = _OFFSETS.size + size
+    if not 0 < size <= limits.MODEL_CHUNK_DATA or len(body) != end + -size % 8:
+        return None
+    front = memoryview(_front(size))
+    if header != front[PREFIX_BYTES : len(_HEAD)] or body[: _OFFSETS.size] != front[len(_HEAD) :] or any(body[end:]):
+        return None
+    return body[_OFFSETS.size : end]
 
 
 def read_model_batch(batch: Any) -> memoryview:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,6 +26,7 @@ from gateway.artifacts.provenance import (
     platform_statement,
     training_statement,
 )
+from gateway.artifacts.signing import sign_model
 from gateway.artifacts.statement import artifact_id, model_statement, sign_statement
 from gateway.config import load_profile
 from gateway.errors import (
@@ -36,11 +39,15 @@ from gateway.errors import (
     ReviewError,
     TdzError,
 )
+from gateway.model.artifact import FileEntry
 from gateway.model.policy_facts import Device
+from gateway.model.submission import ModelPublication, seal_of
 from gateway.sdk.credentials import load_signing_identity
 from gateway.sdk.models import verify_directory
+from gateway.storage.model_chunks import MODEL_SCHEMA
 from tests.e2e.material import CYBERJAYA, LINGANG, next_id
 from tests.e2e.small import Small, entries, of_subject, recorded
+from tests.e2e.test_flight import connect
 
 pytestmark = pytest.mark.e2e
 
@@ -236,9 +243,9 @@ async def test_other_bytes_than_were_signed_are_refused_and_nothing_appears(smal
         source = model_files(tmp_path / "weights")
         real = ModelDirectory.runs
 
-        def forged(self: ModelDirectory, entry: Any) -> Any:
-            for run in real(self, entry):
-                if entry.name == "README.md":
+        def forged(self: ModelDirectory, hashed: Any) -> Any:
+            for run in real(self, hashed):
+                if run[:2] == b"# ":
                     run[0] ^= 1
                 yield run
 
@@ -246,6 +253,54 @@ async def test_other_bytes_than_were_signed_are_refused_and_nothing_appears(smal
         with pytest.raises(TdzError, match=r"README\.md"):
             await (await own.lab()).publish_model(source, publication("forged"))
         assert await (await own.lab()).models() == []
+
+
+def runs_of(files: ModelDirectory) -> tuple[list[bytes], list[FileEntry]]:
+    hashed: list[FileEntry] = []
+    return [bytes(run) for run in files.runs(hashed)], hashed
+
+
+async def test_a_flight_client_publishes_a_model_and_nothing_appears_before_its_seal(small, tmp_path):
+    """Announcement, rows and seal over the protocol of others, framed by pyarrow, also as no client of ours does."""
+    async with small() as own:
+        lab_profile = load_profile(own.corridor.zone(LINGANG).profile("lab"))
+        signing = load_signing_identity(lab_profile)
+        files = ModelDirectory(model_files(tmp_path / "weights"))
+        runs, hashed = runs_of(files)
+        document = {name: value for name, value in publication("put").items() if name != "provenance"}
+        announcement = ModelPublication.model_validate(document).announce(files.plan())
+        signed = sign_model(hashed, name="put", key=signing.key, chain=signing.chain)
+        seal = seal_of(signed.artifact, hashed, signed.bundle, ())
+
+        def put(*, sealed: bytes | None, more: bool = False, compression: str | None = None) -> Any:
+            options = flight.FlightCallOptions(write_options=pa.ipc.IpcWriteOptions(compression=compression))
+            with connect(own.corridor.zone(LINGANG).profile("lab")) as client:
+                writer, reader = client.do_put(
+                    flight.FlightDescriptor.for_command(announcement.encode()), MODEL_SCHEMA, options
+                )
+                with writer:
+                    for run in runs:
+                        writer.write_batch(pa.record_batch([pa.array([run], pa.large_binary())], schema=MODEL_SCHEMA))
+                    for metadata in [] if sealed is None else [sealed] * (1 + more):
+                        writer.write_metadata(pa.py_buffer(metadata))
+                    writer.done_writing()
+                    return json.loads(reader.read().to_pybytes())
+
+        lab = await own.lab()
+        for sealed, more, text in (
+            (None, False, "before it was sealed"),
+            (seal.encode(), True, "after the model's seal"),
+            (b"{}", False, "artifact"),
+            (seal.model_copy(update={"digests": ("0" * 64, *seal.digests[1:])}).encode(), False, "not the file"),
+        ):
+            with pytest.raises((pa.ArrowException, flight.FlightError), match=text):
+                await asyncio.to_thread(put, sealed=sealed, more=more)
+            assert await lab.models() == []
+        plain = await asyncio.to_thread(put, sealed=seal.encode())
+        compressed = await asyncio.to_thread(put, sealed=seal.encode(), compression="lz4")
+        assert (plain["name"], plain["version"]) == ("models/put", compressed["version"])
+        assert compressed["chunks_new"] == 0
+        assert (await lab.model("put")).artifact == signed.artifact
 
 
 async def test_another_institutions_signature_does_not_publish(small, tmp_path, monkeypatch):

@@ -21,8 +21,10 @@ from gateway.artifacts.statement import sign_statement
 from gateway.artifacts.trust import OutsideKey, Trust
 from gateway.identity.authority import ZoneAuthority
 from gateway.identity.keys import key_fingerprint, new_tls_key
-from gateway.model.artifact import FileEntry, ModelDeclaration, ModelPublication, ModelSubmission
+from gateway.model import canonical
+from gateway.model.artifact import FileEntry, ModelDeclaration
 from gateway.model.participant import Identity, Role
+from gateway.model.submission import ModelAnnouncement, ModelPublication, ModelSeal, ModelSubmission, seal_of
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.publishing import Published
 from gateway.storage.versions import VersionStore
@@ -123,6 +125,17 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def parted(submission: ModelSubmission) -> tuple[ModelAnnouncement, ModelSeal]:
+    """What a client sends before the runs, and after them."""
+    document = submission.document()
+    for name in ("artifact", "signature", "provenance"):
+        del document[name]
+    for file in document["files"]:
+        del file["digest"]
+    seal = seal_of(submission.artifact, submission.files, submission.signature, submission.provenance)
+    return ModelAnnouncement.parse(canonical.encode(document)), seal
+
+
 @dataclass
 class Place:
     """One gateway's storage."""
@@ -133,11 +146,11 @@ class Place:
 
     def publish(self, directory: Path, publisher: Publisher, trust: Trust, **more: Any) -> Published:
         model = ModelDirectory(directory)
-        submission = publisher.submit(model.scan(), **more)
-        session = ModelPublishSession(self.chunks, self.versions, submission, trust, AT)
-        for entry in submission.files:
-            for run in model.runs(entry):
-                session.write(bytes(run))
+        announcement, seal = parted(publisher.submit(model.scan(), **more))
+        session = ModelPublishSession(self.chunks, self.versions, announcement)
+        for run in model.runs([]):
+            session.write(bytes(run))
+        session.seal(seal, trust, AT)
         return session.finish()
 
     def digests(self, version: str) -> list[bytes]:

@@ -14,6 +14,7 @@ import pytest
 from gateway.artifacts.directory import BLOCK, ModelDirectory
 from gateway.errors import DataFileError, StorageError
 from gateway.model import limits
+from gateway.model.artifact import FileEntry
 from tests.unit.artifacts.conftest import SMALL, raw, weights
 
 Make = Callable[..., Path]
@@ -27,12 +28,16 @@ def test_every_file_is_named_hashed_and_cut(make_model: Make) -> None:
     entries = directory.scan(lambda done, total: heard.append((done, total)))
     # Component by component: a/b.txt before a.txt, as OpenSSF Model Signing sorts.
     assert [entry.name for entry in entries] == ["a/b.txt", "a.txt", "config.json", "empty.txt", "model.safetensors"]
+    sent: list[FileEntry] = []
+    runs = directory.runs(sent)
     for entry in entries:
         data = files[entry.name]
         assert (entry.bytes, entry.digest) == (len(data), hashlib.sha256(data).hexdigest())
-        runs = [bytes(run) for run in directory.runs(entry)]
-        assert b"".join(runs) == data
-        assert len(runs) == entry.chunks
+        assert b"".join(bytes(next(runs)) for _ in range(entry.chunks)) == data
+    assert next(runs, None) is None
+    assert tuple(sent) == entries
+    planned = [(file.name, file.bytes, file.chunks) for file in directory.plan()]
+    assert planned == [(entry.name, entry.bytes, entry.chunks) for entry in entries]
     assert heard[-1] == (directory.bytes, directory.bytes)
     assert heard == sorted(heard)
 
@@ -102,26 +107,44 @@ def test_names_that_fall_together_elsewhere_are_refused(make_model: Make) -> Non
         ModelDirectory(here)
 
 
-@pytest.mark.parametrize("when", ["before it is read", "between scan and sending", "a link in its place"])
-def test_a_file_that_changes_is_refused(make_model: Make, when: str) -> None:
+@pytest.mark.parametrize("read", ["scan", "plan", "runs"])
+@pytest.mark.parametrize("when", ["before it is read", "after it was planned", "a link in its place"])
+def test_a_file_that_changes_is_refused(make_model: Make, when: str, read: str) -> None:
     here = make_model()
     directory = ModelDirectory(here)
+    reading = {"scan": directory.scan, "plan": directory.plan, "runs": lambda: list(directory.runs([]))}[read]
     file = here / "config.json"
-    if when == "before it is read":
-        file.write_text('{"hidden": 3}')
-        with pytest.raises(DataFileError, match="changed while"):
-            directory.scan()
-        return
-    entry = next(entry for entry in directory.scan() if entry.name == "config.json")
+    if when == "after it was planned":
+        directory.plan()
     if when == "a link in its place":
         file.unlink()
         file.symlink_to("/etc/hostname")
         with pytest.raises(StorageError, match=r"config\.json"):
-            list(directory.runs(entry))
+            reading()
     else:
         file.write_text('{"hidden": 4}')
         with pytest.raises(DataFileError, match="changed while"):
-            list(directory.runs(entry))
+            reading()
+
+
+def test_a_file_that_changes_while_its_runs_are_taken_is_refused(make_model: Make) -> None:
+    here = make_model({"model.safetensors": weights({"a": raw("a", 4 * BLOCK)})})
+    directory, sent = ModelDirectory(here), []  # type: ignore[var-annotated]
+    runs = directory.runs(sent)
+    next(runs)
+    with (here / "model.safetensors").open("r+b") as file:
+        file.seek(2 * BLOCK)
+        file.write(b"changed")
+    with pytest.raises(DataFileError, match="changed while"):
+        list(runs)
+    assert sent == []
+
+
+def test_what_is_wrong_with_a_header_or_a_text_is_found_when_it_is_planned(make_model: Make) -> None:
+    whole = weights({"a": raw("a", 100)})
+    for number, files in enumerate(({"m.safetensors": whole + b"x"}, {"m.safetensors": whole, "config.json": b"{"})):
+        with pytest.raises(DataFileError):
+            ModelDirectory(make_model(files, f"wrong-{number}")).plan()
 
 
 def test_a_file_that_is_cut_off_while_it_is_read_is_refused(make_model: Make) -> None:
@@ -178,7 +201,7 @@ def test_a_sparse_file_is_read_in_little_memory(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     directory = ModelDirectory(tmp_path / "m")
     (entry,) = directory.scan()
-    assert sum(len(run) for run in directory.runs(entry)) == entry.bytes
+    assert sum(len(run) for run in directory.runs([])) == entry.bytes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
 
 

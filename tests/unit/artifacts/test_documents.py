@@ -13,13 +13,12 @@ from gateway.model import limits
 from gateway.model.artifact import (
     FileEntry,
     ModelDescription,
-    ModelSubmission,
-    load_model_publication,
     name_problem,
     names_problem,
 )
 from gateway.model.dataset import DatasetManifest
-from tests.unit.artifacts.conftest import Publisher
+from gateway.model.submission import ModelAnnouncement, ModelSeal, load_model_publication
+from tests.unit.artifacts.conftest import Publisher, parted
 
 MANIFEST = """\
 id: sentiment
@@ -84,7 +83,10 @@ def entry(name: str = "m.safetensors", size: int = 9, chunks: int = 1) -> FileEn
 
 def test_documents_come_back_as_they_were_written(publisher: Publisher) -> None:
     submission = publisher.submit([entry(), entry("a.txt"), entry("a/b.txt"), entry("z.txt", 0, 0)])
-    assert ModelSubmission.parse(submission.encode()) == submission
+    announcement, seal = parted(submission)
+    assert ModelAnnouncement.parse(announcement.encode()) == announcement
+    assert ModelSeal.parse(seal.encode()) == seal
+    assert announcement.sealed(seal) == submission
     description = submission.describe()
     assert ModelDescription.parse(description.encode()) == description
     assert [file.name for file in description.files] == ["a/b.txt", "a.txt", "m.safetensors", "z.txt"]
@@ -139,12 +141,15 @@ WRONG: dict[str, tuple[str, object]] = {
 def test_a_wrong_description_or_submission_is_refused(publisher: Publisher, case: str) -> None:
     path, value = WRONG[case]
     submission = publisher.submit([entry()])
-    for model, error in ((ModelDescription, IntegrityError), (ModelSubmission, ManifestError)):
-        document = (submission.describe() if model is ModelDescription else submission).document()
+    announcement, seal = parted(submission)
+    for part in (submission.describe(), announcement, seal):
+        document = part.document()
+        if path.split(".")[0] not in {*document, "extra"}:
+            continue  # a seal has no files, an announcement no signature
         mutate(document, path, value)
         data = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        with pytest.raises(error):
-            model.parse(data)
+        with pytest.raises(IntegrityError if isinstance(part, ModelDescription) else ManifestError):
+            type(part).parse(data)
 
 
 def test_a_description_that_leaves_out_a_member_is_refused(publisher: Publisher) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from gateway.artifacts.directory import ModelDirectory
 from gateway.artifacts.publishing import ModelPublishSession
 from gateway.artifacts.signing import sign_model
 from gateway.artifacts.trust import Trust
-from gateway.errors import DataFileError, IntegrityError, StorageError, TdzError
-from gateway.model.artifact import FileEntry, ModelDescription, ModelSubmission
+from gateway.errors import DataFileError, IntegrityError, ManifestError, StorageError, TdzError
+from gateway.model.artifact import FileEntry, ModelDescription
 from gateway.model.limits import MODEL_CHUNK_DATA
+from gateway.model.submission import ModelSubmission
 from gateway.storage.arrow_chunks import decode_chunk
 from gateway.storage.model_chunks import decode_model_chunk
-from tests.unit.artifacts.conftest import AT, SMALL, Place, Publisher, Zone, raw, weights
+from tests.unit.artifacts.conftest import AT, SMALL, Place, Publisher, Zone, parted, raw, weights
 
 Make = Callable[..., Path]
 
@@ -86,12 +86,24 @@ def prepare(
     place: Place, zone: Zone, publisher: Publisher, make_model: Make, files: dict[str, bytes] | None = None
 ) -> tuple[ModelSubmission, list[bytes]]:
     model = ModelDirectory(make_model(files))
-    submission = publisher.submit(model.scan())
-    return submission, [bytes(run) for entry in submission.files for run in model.runs(entry)]
+    return publisher.submit(model.scan()), [bytes(run) for run in model.runs([])]
 
 
-def open_session(place: Place, zone: Zone, submission: ModelSubmission) -> ModelPublishSession:
-    return ModelPublishSession(place.chunks, place.versions, submission, zone.trust, AT)
+def open_session(place: Place, submission: ModelSubmission) -> ModelPublishSession:
+    return ModelPublishSession(place.chunks, place.versions, parted(submission)[0])
+
+
+def publish(
+    place: Place, submission: ModelSubmission, runs: list[bytes], trust: Trust, seal_as: ModelSubmission | None = None
+) -> str:
+    session = open_session(place, submission)
+    try:
+        for run in runs:
+            session.write(run)
+        session.seal(parted(seal_as or submission)[1], trust, AT)
+        return session.finish().version
+    finally:
+        session.abort()
 
 
 LARGE = {
@@ -124,31 +136,40 @@ def test_other_bytes_or_cuts_than_were_signed_leave_nothing_visible(
 ) -> None:
     submission, runs = prepare(place, zone, publisher, make_model, LARGE)
     assert [len(run) for run in runs][1:] == [MODEL_CHUNK_DATA, 9, 300_000, 7, 4]
-    session = open_session(place, zone, submission)
     with pytest.raises((IntegrityError, DataFileError)):
-        for run in changes(runs)[case]:
-            session.write(run)
-        session.finish()
-    session.abort()
+        publish(place, submission, changes(runs)[case], zone.trust)
     assert list(place.versions) == []
     assert not list((place.root / "staging").rglob("*/*"))
-    good = open_session(place, zone, submission)
-    for run in runs:
-        good.write(run)
-    assert place.versions.has(good.finish().version)
+    assert place.versions.has(publish(place, submission, runs, zone.trust))
 
 
-def test_a_publish_of_nobody_trusted_never_begins(
+def test_what_nobody_trusted_signed_or_another_seal_leaves_nothing_visible(
     place: Place, zone: Zone, publisher: Publisher, make_model: Make
 ) -> None:
-    submission, _ = prepare(place, zone, publisher, make_model)
+    submission, runs = prepare(place, zone, publisher, make_model)
     with pytest.raises(IntegrityError, match="not trusted here"):
-        ModelPublishSession(place.chunks, place.versions, submission, Trust({}), AT)
+        publish(place, submission, runs, Trust({}))
     with pytest.raises(IntegrityError, match="another artifact"):
-        open_session(place, zone, submission.model_copy(update={"artifact": "0" * 64}))
+        publish(place, submission, runs, zone.trust, submission.model_copy(update={"artifact": "0" * 64}))
     files = (FileEntry(**{**submission.files[0].document(), "digest": "0" * 64}), *submission.files[1:])
+    with pytest.raises(IntegrityError, match="not the file that was signed"):
+        publish(place, submission, runs, zone.trust, submission.model_copy(update={"files": files}))
+    other = publisher.submit([FileEntry(**{**file.document(), "digest": "1" * 64}) for file in submission.files])
+    changed = other.model_copy(update={"files": submission.files})
     with pytest.raises(IntegrityError, match="not the one that was signed"):
-        open_session(place, zone, submission.model_copy(update={"files": files}))
+        publish(place, submission, runs, zone.trust, changed)
+    session = open_session(place, submission)
+    with pytest.raises(ManifestError, match="not one for each file"):
+        seal = parted(submission)[1]
+        for run in runs:
+            session.write(run)
+        session.seal(seal.model_copy(update={"digests": seal.digests[:1]}), zone.trust, AT)
+    unsealed = open_session(place, submission)
+    for run in runs:
+        unsealed.write(run)
+    with pytest.raises(IntegrityError, match="before it was sealed"):
+        unsealed.finish()
+    assert list(place.versions) == []
 
 
 def test_a_file_that_no_artifact_holds_is_refused_even_when_it_is_signed(
@@ -159,7 +180,7 @@ def test_a_file_that_no_artifact_holds_is_refused_even_when_it_is_signed(
         FileEntry(name="run.sh", bytes=9, digest="b" * 64, chunks=1),
     ]
     with pytest.raises(DataFileError, match=r"run\.sh"):
-        open_session(place, zone, publisher.submit(files))
+        open_session(place, publisher.submit(files))
 
 
 def test_content_is_checked_where_it_arrives(place: Place, zone: Zone, publisher: Publisher) -> None:
@@ -169,7 +190,7 @@ def test_content_is_checked_where_it_arrives(place: Place, zone: Zone, publisher
 
     data = pickle.dumps([1, 2, 3], protocol=4)
     files = [FileEntry(name="m.onnx", bytes=len(data), digest=hashlib.sha256(data).hexdigest(), chunks=1)]
-    session = open_session(place, zone, publisher.submit(files, format="onnx"))
+    session = open_session(place, publisher.submit(files, format="onnx"))
     with pytest.raises(DataFileError, match="pickle"):
         session.write(data)
 
@@ -183,19 +204,19 @@ def test_a_failing_disk_ends_the_publish(
         raise StorageError("the disk is full")
 
     monkeypatch.setattr(place.chunks, "put", fail)
-    session = open_session(place, zone, submission)
     with pytest.raises(StorageError):
-        for run in runs:
-            session.write(run)
-        session.finish()
+        publish(place, submission, runs, zone.trust)
     assert list(place.versions) == []
 
 
 def test_the_signer_is_known_to_who_publishes(place: Place, zone: Zone, publisher: Publisher, make_model: Make) -> None:
-    submission, _ = prepare(place, zone, publisher, make_model)
-    session = open_session(place, zone, submission)
-    assert dataclasses.asdict(session.signer)["name"] == "tdz://cyberjaya/partner/um"
+    submission, runs = prepare(place, zone, publisher, make_model)
+    session = open_session(place, submission)
+    for run in runs:
+        session.write(run)
+    assert session.seal(parted(submission)[1], zone.trust, AT).name == "tdz://cyberjaya/partner/um"
     session.abort()
+    assert list(place.versions) == []
 
 
 def test_real_weights_are_published_and_shared_with_a_changed_copy(
@@ -220,6 +241,6 @@ def test_a_huge_declared_file_costs_nothing_before_it_arrives(place: Place, zone
     files = [FileEntry(name="m.safetensors", bytes=size, digest="a" * 64, chunks=(size + (1 << 21) - 1) >> 21)]
     signed = sign_model(files, name="m", key=publisher.key, chain=publisher.chain)
     assert signed.artifact
-    session = open_session(place, zone, publisher.submit(files))
+    session = open_session(place, publisher.submit(files))
     with pytest.raises(TdzError):
         session.write(SMALL)

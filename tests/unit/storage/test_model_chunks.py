@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gateway.errors import IntegrityError
 from gateway.model.limits import MODEL_CHUNK_DATA
 from gateway.storage.arrow_chunks import decode_chunk
+from gateway.storage.ipc_frames import PREFIX_BYTES, split_messages
 from gateway.storage.model_chunks import (
     GROUP_MIN,
     MODEL_SCHEMA,
@@ -23,6 +24,7 @@ from gateway.storage.model_chunks import (
     encode_model_chunk,
     model_schema_message,
     read_model_batch,
+    read_model_message,
 )
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -41,6 +43,12 @@ def as_pyarrow_writes(data: bytes) -> bytes:
     return written[len(model_schema_message()) :]
 
 
+def as_it_crosses(chunk: bytes) -> tuple[memoryview, memoryview]:
+    """Header and body, as a Flight frame has them."""
+    ((header, body),) = split_messages(chunk)
+    return header, body
+
+
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 1_000, 65_537, MODEL_CHUNK_DATA - 1, MODEL_CHUNK_DATA])
 def test_a_chunk_is_what_pyarrows_writer_makes_of_the_same_bytes(size: int) -> None:
     data = bytes(range(256)) * (size // 256 + 1)
@@ -50,6 +58,7 @@ def test_a_chunk_is_what_pyarrows_writer_makes_of_the_same_bytes(size: int) -> N
     assert bytes(decode_model_chunk(chunk)) == data
     batch = decode_chunk(MODEL_SCHEMA, chunk)
     assert bytes(read_model_batch(batch)) == data
+    assert read_model_message(*as_it_crosses(chunk)) == data
 
 
 def test_the_data_is_not_copied() -> None:
@@ -78,8 +87,23 @@ def test_a_change_of_any_byte_of_the_framing_is_refused() -> None:
     for at in range(len(good)):
         if first <= at < first + 5:
             continue
+        changed = good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :]
         with pytest.raises(IntegrityError):
-            decode_model_chunk(good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :])
+            decode_model_chunk(changed)
+        if at >= PREFIX_BYTES:  # the prefix does not cross
+            header, body = as_it_crosses(good)
+            moved = memoryview(changed)
+            assert read_model_message(moved[PREFIX_BYTES:][: len(header)], moved[-len(body) :]) is None
+
+
+@pytest.mark.parametrize("cut", [(0, -1), (0, -8), (1, None), (8, None)])
+def test_a_message_of_another_length_is_not_the_pinned_one(cut: tuple[int, int | None]) -> None:
+    header, body = as_it_crosses(chunk_of(b"12345"))
+    start, end = cut
+    assert read_model_message(header, body[start:end]) is None
+    assert read_model_message(header[start:end], body) is None
+    assert read_model_message(memoryview(b""), body) is None
+    assert read_model_message(header, memoryview(b"")) is None
 
 
 @pytest.mark.parametrize("change", ["short", "long", "empty", "two rows", "a null", "another column"])
