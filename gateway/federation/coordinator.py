@@ -151,13 +151,16 @@ class Coordinator:
 
     async def take_up(self) -> int:
         """After a restart: go on with every open run; remove what ended ones left. The count of open ones."""
-        everything = await rows.listed(self._house.state, size=None)
-        for row in everything:
-            if not row.open:
+        house = self._house
+        for run in await asyncio.to_thread(self._files.unfinished):
+            row = await rows.known(house.state, run)
+            if row is not None and not row.open:
                 await self._ending.scrub(row)
-            elif row.side == "coordinator":
+        open_runs = await rows.listed(house.state, where_state=rows.OPEN, size=None)
+        for row in open_runs:
+            if row.side == "coordinator":
                 self._drive(row.id)
-        return sum(row.open for row in everything)
+        return len(open_runs)
 
     async def expire(self) -> int:
         """Drive again what stopped for a passing reason; the count of them."""

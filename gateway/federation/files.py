@@ -136,6 +136,13 @@ class RunFiles:
             if name in {OUT, IN, OWN} and number.isdecimal() and 0 < int(number) < before:
                 path.unlink(missing_ok=True)
 
+    def unfinished(self) -> list[str]:
+        """The runs whose directories hold more than an outcome: open ones, and what a crash left of ended ones."""
+        with storage_errors("cannot look into the runs' directories"):
+            runs = [path for path in self._root.iterdir() if path.is_dir()]
+            found = [path for path in runs if any(each.name != OUTCOME for each in path.iterdir())]
+        return sorted(path.name for path in found)
+
     def scrub(self, run: str, *, keep: str = "") -> None:
         """Remove the rows and everything else but one file; for a run that has ended. Again changes nothing."""
         directory = self._root / parse_uuid7(run)

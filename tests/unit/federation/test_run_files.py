@@ -47,7 +47,9 @@ def test_rows_go_first_and_the_outcome_stays(tmp_path):
     files.forget(run, 3)
     left = {path.name for path in files.directory(run).iterdir()}
     assert left == {"views", "outcome"} | {f"{n}-{i:04d}" for n in ("out", "in", "own") for i in (0, 3)}
+    assert files.unfinished() == [run]
     files.scrub(run, keep="outcome")
+    assert files.unfinished() == []
     assert [path.name for path in files.directory(run).iterdir()] == ["outcome"]
     files.scrub(run)
     assert list(files.directory(run).iterdir()) == []
