@@ -32,6 +32,7 @@ PASSED_ON: Final = frozenset(
     }
 )
 _WATCH_S: Final = 0.1
+_END_S: Final = 1.0  # a process whose pipe ended is gone by then, or lives on without it
 _REAP_S: Final = 5.0
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 _RAISED_THERE: Final = (
@@ -290,9 +291,12 @@ class _Worker:
             raise ComputeError("the training process answered garbage") from error
 
     async def _ended(self) -> ComputeError:
-        """What to say of a process whose pipe ended."""
-        self.kill()
-        code = await self._process.wait()
+        """What to say of a process whose pipe ended; it is killed only where it lives on, else how it ended is lost."""
+        try:
+            code = await asyncio.wait_for(self._process.wait(), _END_S)
+        except TimeoutError:
+            self.kill()
+            code = await self._process.wait()
         try:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         except ValueError:

@@ -222,11 +222,7 @@ class Gateway:
                 remedy="is another gateway running there? choose another [gateway] listen",
             ) from error
         await server.start()
-        self._stack.push_async_callback(self._end_server, server)
-
-    async def _end_server(self, server: grpc.aio.Server) -> None:
-        await server.stop(_GRACE_S)
-        await self.calls.shut()
+        self._stack.push_async_callback(self.calls.stop, server, _GRACE_S)
 
     def _register(self, registrar: Registrar, card: SignedCard) -> None:
         house, registry, settings = self.house, self.registry, self.settings

@@ -13,6 +13,7 @@ Each gateway is a process of its own (`tdz zone serve`); leaving the context end
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -37,6 +38,10 @@ ADMIN: Final = "operator"
 _START_DEADLINE_S: Final = 30.0
 _STOP_DEADLINE_S: Final = 10.0
 _LOOK_S: Final = 1.0
+# Below those that systems give to outgoing connections (Linux 32768, others 49152 and up): while a gateway is down,
+# no connection of anybody takes its port.
+_PORTS: Final = range(10_000, 32_768)
+_DRAWN: Final = 1_000  # so many are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,11 +336,20 @@ class Corridor:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free now, all different."""
+    """Ports that are free now, all different; drawn, so that two who look at the same time find others.
+
+    Raises:
+        ConfigError: hardly any is free.
+    """
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(count):
+        for port in random.SystemRandom().sample(_PORTS, _DRAWN):
+            if len(found) == count:
+                break
             holder = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            holder.bind(("127.0.0.1", 0))
-            found.append(int(holder.getsockname()[1]))
-        return found
+            with contextlib.suppress(OSError):
+                holder.bind(("127.0.0.1", port))
+                found.append(port)
+    if len(found) < count:
+        raise ConfigError(f"{count} ports of the loopback interface are not free", remedy="end what listens there")
+    return found

@@ -7,18 +7,19 @@ then is the handler's task cancelled. (Cancelling it first leaves the client wit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
 import structlog
 
-from gateway.errors import CertificateError, TdzError
+from gateway.errors import CertificateError, PeerUnavailableError, TdzError
 from gateway.identity.verifier import VerifiedPeer, Verifier
 from gateway.wire.status import abort
 
 ABORT_DEADLINE_S: Final = 1.0  # a client that does not read its stream cannot hold the handler longer
+ENDLESS: Final = frozenset({"/gateway.v1.MirrorService/Push"})  # goes on until one side ends it
 
 _log = structlog.get_logger(__name__)
 
@@ -48,11 +49,14 @@ class OpenCalls:
     Args:
         verifier: looks at a certificate again when its zone's CA changed.
         clock: Unix seconds UTC.
+        endless: methods whose calls do not end by themselves.
     """
 
-    def __init__(self, verifier: Verifier, clock: Callable[[], float]) -> None:
+    def __init__(self, verifier: Verifier, clock: Callable[[], float], endless: Collection[str] = ENDLESS) -> None:
         self._verifier = verifier
         self._clock = clock
+        self._endless = endless
+        self._left = asyncio.Event()
         self._holders: dict[str, _Holder] = {}
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -76,6 +80,7 @@ class OpenCalls:
 
     def close(self, call: OpenCall) -> None:
         """Take a call out that has ended by itself."""
+        self._left.set()
         holder = self._holders.get(call.peer.fingerprint)
         if holder is None:
             return
@@ -102,6 +107,21 @@ class OpenCalls:
         """End the calls of certificates whose time is over; a timer does this for each when it is due."""
         for fingerprint in list(self._holders):
             self._expired(fingerprint)
+
+    async def stop(self, server: grpc.aio.Server, grace_s: float) -> None:
+        """Stop a server: calls may end by themselves within the grace; what never would is ended once it is alone."""
+        draining = asyncio.create_task(self._drain(), name="drain")
+        await server.stop(grace_s)  # takes no call from here on
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await self.shut()
+
+    async def _drain(self) -> None:
+        while any(call.method not in self._endless for holder in self._holders.values() for call in holder.calls):
+            self._left.clear()
+            await self._left.wait()
+        for fingerprint in list(self._holders):
+            self._end(fingerprint, PeerUnavailableError("the gateway stops"))
 
     async def shut(self) -> None:
         """Wait until every ending that was begun is done."""
@@ -133,7 +153,8 @@ class OpenCalls:
 
 
 async def _abort(call: OpenCall, error: TdzError) -> None:
-    _log.warning(
+    level = _log.debug if isinstance(error, PeerUnavailableError) else _log.warning  # a stop is nobody's fault
+    level(
         "call ended",
         method=call.method,
         zone=call.peer.identity.zone,

@@ -349,6 +349,7 @@ time.sleep(60)
         'frame({"result": {"order": "evaluate", "digest": "", "bytes": 0, "examples": 1, "metrics": {}, "datasets": '
         '[{"dataset": "datasets/0", "examples": 1, "metrics": {}}], "seconds": 0.1, "device": "cpu"}})',
         'frame({"error": {"reason": "TDZ-DENIED", "message": "m", "remedy": ""}})',
+        "import os; os.close(1); time.sleep(60)",
     ],
 )
 async def test_whatever_a_broken_process_answers_is_a_compute_error(

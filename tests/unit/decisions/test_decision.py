@@ -162,7 +162,14 @@ def test_ids_are_uuid7_and_sort_by_time():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "00000000-0000-4000-8000-000000000000", "01A20217-B933-75BF-810A-58E017D90DDD", " " + uuid7(), None],
+    [
+        "",
+        "x",
+        "00000000-0000-4000-8000-000000000000",
+        "01A20217-B933-75BF-810A-58E017D90DDD",
+        pytest.param(" " + uuid7(), id="a space before it"),
+        None,
+    ],
 )
 def test_what_is_no_uuid7_is_refused(text):
     with pytest.raises(InputError):

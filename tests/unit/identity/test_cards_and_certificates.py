@@ -115,7 +115,7 @@ def not_a_ca():
         {"serial": 1 << 53},
         {"date": 0},
         {"statement_key": b"short"},
-        {"statement_key": raw_public(LOG.public_key())},
+        pytest.param({"statement_key": raw_public(LOG.public_key())}, id="statement_key-the log's"),
         {"ca": PEER_CA.pem.decode()},
         {"ca": CA.pem.decode() * 3},
         {"ca": not_a_ca()},

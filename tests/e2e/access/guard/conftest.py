@@ -218,7 +218,7 @@ class Gate:
         self.store = await StateStore.open(self.directory / "state.db")
         self.registry = await Registry.open(self.store, self.ledger, TrustedZone(HERE, (self.here.certificate,)))
         verifier = Verifier(HERE, self.registry, self.clock)
-        self.calls = OpenCalls(verifier, self.clock)
+        self.calls = OpenCalls(verifier, self.clock, endless={f"/{PROBE}/Echoes"})
         self.tls = ServerTls(key, certificate, self.registry.authorities)
         self.registry.on_revoked(self.calls.revoked)
         self.registry.on_trust_changed(lambda zone: self.tls.reload())

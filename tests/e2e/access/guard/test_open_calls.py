@@ -137,6 +137,28 @@ async def test_unpairing_ends_the_peers_open_calls_and_shuts_the_door(gate, kind
     assert await gate.code(peer) is grpc.StatusCode.UNAVAILABLE  # the CA has left the pool
 
 
+async def test_a_stop_waits_for_what_ends_by_itself_and_then_ends_what_never_would(gate):
+    async with asyncio.timeout(30), gate.connect(gate.one(Role.PARTNER)) as channel:
+        endless, ending = await opened(gate, channel, "Echoes"), await opened(gate, channel, "Takes")
+        stopping = asyncio.create_task(gate.calls.stop(gate.server, 60))
+        await endless.write(b"still here")
+        assert await endless.read() == b"still here"
+        await ending.done_writing()
+        assert await ending == b"done"
+        ended = await end_of(endless, "Echoes")
+        await stopping
+    assert ended.code() is grpc.StatusCode.UNAVAILABLE
+    assert "stops" in ended.details()
+
+
+async def test_a_stop_ends_what_does_not_end_within_the_grace(gate):
+    async with asyncio.timeout(30), gate.connect(gate.one(Role.PARTNER)) as channel:
+        endless, waiting = await opened(gate, channel, "Echoes"), await opened(gate, channel, "Yields")
+        await gate.calls.stop(gate.server, 0.1)
+        for call, kind in ((endless, "Echoes"), (waiting, "Yields")):
+            assert (await end_of(call, kind)).code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_pairing_opens_the_door_without_a_restart(gate):
     peer = gate.one(Role.GATEWAY, "gateway", PEER)
     assert await gate.code(peer) is grpc.StatusCode.UNAVAILABLE
