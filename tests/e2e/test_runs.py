@@ -43,6 +43,15 @@ async def told(gateway, run):
     return await recorded(gateway, lambda e: e["subject"] == f"runs/{run}" and e["kind"] in kinds)
 
 
+async def no_rows_are_left(gateway):
+    """Wait until the rows are gone: they go right after the end of their run is recorded."""
+
+    async def gone():
+        return not list(gateway.settings.layout.root.rglob("*.arrow"))
+
+    await eventually(gone)
+
+
 async def test_a_run_trains_on_both_zones_and_both_ledgers_say_the_same(shared):
     names = await two_zones(shared)
     run = await (await shared.um()).run(run_of(names))
@@ -86,7 +95,7 @@ async def test_a_run_trains_on_both_zones_and_both_ledgers_say_the_same(shared):
 
     for gateway in (shared.a, shared.b):
         assert not verify_directory(gateway.settings.layout.ledger).findings
-        assert not list(gateway.settings.layout.root.rglob("*.arrow")), "no rows are left beside the stored chunks"
+        await no_rows_are_left(gateway)
 
 
 async def test_nothing_of_a_run_says_more_of_a_person_than_its_institution(shared):
@@ -195,8 +204,8 @@ async def test_its_partner_cancels_a_run_at_once_in_both_zones(shared):
     with pytest.raises(RunEndedError, match="CANCELLED"):
         await run.wait()
     assert (await run.cancel()).state == "CANCELLED"
-    for gateway in (shared.a, shared.b):
-        assert not list(gateway.settings.layout.root.rglob("*.arrow"))
+    assert not list(shared.a.settings.layout.root.rglob("*.arrow")), "the call that ends a run has removed its rows"
+    await no_rows_are_left(shared.b)
 
 
 async def test_the_owner_of_a_dataset_in_the_other_zone_ends_it_and_a_stranger_does_not_see_it(shared):
