@@ -22,7 +22,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In spite of its name: how long one attempt to connect may take. Far gateways need three round trips for it.
+    ("grpc.min_reconnect_backoff_ms", int(limits.CONNECT_DEADLINE_S * 1000)),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # A window of its own making grows with a slow reader's delays until it holds much of what is streamed.
     ("grpc.http2.bdp_probe", 0),
