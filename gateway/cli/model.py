@@ -13,7 +13,7 @@ from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
 from gateway.cli.output import JsonOption, console, emit
 from gateway.cli.progress import report
-from gateway.errors import InputError
+from gateway.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from gateway.sdk.resources import Model
@@ -208,6 +208,16 @@ def _run(run: dict[str, Any]) -> tuple[str, str, str, str, str]:
     return escape(run["site"]), run["country"], devices, show.number(run["device_hours"]), run["attestation"]
 
 
+def _whose(profile: Path | None, key: Path | None, ca: Path | None) -> Path | None:
+    """The profile whose zone is trusted where neither key nor CA is given; None where there is none."""
+    if key is not None or ca is not None:
+        return None
+    try:
+        return connection.profile_path(profile)
+    except ConfigError:
+        return None
+
+
 @app.command()
 def verify(
     what: Annotated[str, typer.Argument(metavar="DIR|NAME", help="A directory with model.sig, or an own model.")],
@@ -241,7 +251,7 @@ def verify(
 
         begun = time.monotonic()
         with report(what, quiet=as_json) as progress:
-            found = verify_directory(Path(what), key=key, ca=ca, profile=profile, progress=progress)
+            found = verify_directory(Path(what), key=key, ca=ca, profile=_whose(profile, key, ca), progress=progress)
         seconds = time.monotonic() - begun
 
         def human() -> None:

@@ -48,6 +48,12 @@ def exit_code(error: TdzError) -> ExitCode:
     return ExitCode.OPERATIONAL
 
 
+def complain(error: TdzError) -> None:
+    """Say an error in one line on standard error, with its remedy."""
+    stderr.print(f"[bold red]error[/] {error.reason}: {_plain(error.message)}", end="")
+    stderr.print(f" [dim]→[/] {_plain(error.remedy)}" if error.remedy else "")
+
+
 @contextmanager
 def failures(*, as_json: bool = False) -> Iterator[None]:
     """Turn an error of the tree into one line on standard error and the right exit code.
@@ -58,8 +64,7 @@ def failures(*, as_json: bool = False) -> Iterator[None]:
         yield
     except TdzError as error:
         code = exit_code(error)
-        stderr.print(f"[bold red]error[/] {error.reason}: {_plain(error.message)}", end="")
-        stderr.print(f" [dim]→[/] {_plain(error.remedy)}" if error.remedy else "")
+        complain(error)
         if isinstance(error, PolicyError):
             document = refusal(error)
             if as_json:

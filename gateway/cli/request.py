@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class RequestGroup(TyperGroup):
-    """`tdz request NAME` beside `tdz request list`: what is no command of the group is a dataset to ask for.
+    """`tdz request NAME` beside `tdz request list`: what is no command of the group is a resource to ask for.
 
     A dataset named like a command is asked for as `datasets/list`.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the hidden command's name before a dataset's name or an option of it."""
+        """Put the hidden command's name before a resource's name or an option of it."""
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["for", *args]
         return super().parse_args(ctx, args)
@@ -34,13 +34,13 @@ app = typer.Typer(
     cls=RequestGroup,
     no_args_is_help=True,
     subcommand_metavar="NAME --purpose PURPOSE | COMMAND [ARGS]...",
-    help="Ask for access to a dataset of the other zone (tdz request NAME --purpose …), and see what became of it.",
+    help="Ask for a dataset or model of the other zone (tdz request NAME --purpose …), and see what became of it.",
 )
 
 
 @app.command("for")
 def ask(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="datasets/ID or ID")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="datasets/ID, its ID alone, or models/ID")],
     purpose: Annotated[str, typer.Option("--purpose", help="What for, e.g. research or public_health.")],
     mechanism: Annotated[
         list[str] | None, typer.Option("--mechanism", "-m", help="Reference of a registered mechanism; repeatable.")
@@ -67,7 +67,8 @@ def ask(
 
         def human() -> None:
             _human(found)
-            console.print(f"\n[green]allowed[/]  pull it with  [bold]tdz pull {access.agreement} -o FILE.parquet[/]")
+            target = "DIRECTORY" if found.resource.startswith("models/") else "FILE.parquet"
+            console.print(f"\n[green]allowed[/]  pull it with  [bold]tdz pull {access.agreement} -o {target}[/]")
 
         emit({"outcome": "allowed", **found.document()}, human, as_json=as_json)
 
@@ -84,7 +85,7 @@ def list_(
     Example: tdz request list --held
     """
     with connection.zone(profile, as_json=as_json) as zone:
-        found = zone.requests(state=state, held=held)
+        found = zone.requests(state=state.upper(), held=held)
 
         def human() -> None:
             show.table(

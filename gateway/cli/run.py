@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.live import Live
@@ -15,10 +14,12 @@ from rich.table import Table
 
 from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
-from gateway.cli.output import ExitCode, JsonOption, console, emit, stderr
+from gateway.cli.output import ExitCode, JsonOption, complain, console, emit, stderr
+from gateway.errors import TdzError
 
 if TYPE_CHECKING:
     from gateway.sdk import Run, RunStatus
+    from gateway.sdk.runs import ZoneMetrics
 
 _ROUNDS_SHOWN = 8
 
@@ -37,22 +38,30 @@ def start(
 ) -> None:
     """Start a run and follow it: exit code 0 released, 1 refused, 2 failed or cancelled.
 
-    Ctrl-C leaves it running: `tdz run show ID` finds it again, `tdz run cancel ID` ends it.
+    Ctrl-C (exit code 3) leaves it running: `tdz run show ID --follow` finds it again, `tdz run cancel ID` ends it.
 
     Example: tdz run start RUN.yaml --detach
     """
     with connection.zone(profile, as_json=as_json) as zone:
-        run = zone.run(file, request_id=request_id)
+        try:
+            run = zone.run(file, request_id=request_id)
+        except KeyboardInterrupt:
+            raise _interrupted("it may have been submitted", "tdz run list") from None
         if detach:
             status = run.last
 
             def human() -> None:
-                console.print(f"submitted  runs/{status.id}\nfollow it with  [bold]tdz run show {status.id}[/]")
+                console.print(f"submitted  runs/{status.id}")
+                console.print(f"follow it with  [bold]tdz run show {status.id} --follow[/]")
 
-            emit(_document(status), human, as_json=as_json)
+            emit(status.document(), human, as_json=as_json)
             return
         last = _follow(run, quiet=as_json)
-        emit(_document(last), lambda: _human(last), as_json=as_json)
+        emit(last.document(), lambda: _human(last), as_json=as_json)
+        try:
+            last.released()
+        except TdzError as error:
+            complain(error)
         raise typer.Exit(_code(last))
 
 
@@ -67,7 +76,7 @@ def list_(
     Example: tdz run list --state RUNNING
     """
     with connection.zone(profile, as_json=as_json) as zone:
-        found = zone.runs(state=state)
+        found = zone.runs(state=state.upper())
 
         def human() -> None:
             show.table(
@@ -89,22 +98,24 @@ def list_(
                 empty="no runs",
             )
 
-        emit({"runs": [_document(each) for each in found]}, human, as_json=as_json)
+        emit({"runs": [each.document() for each in found]}, human, as_json=as_json)
 
 
 @app.command("show")
 def show_(
     run: Annotated[str, typer.Argument(help="runs/ID or ID")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch it until it has ended.")] = False,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: exit code 0 released, 1 refused, 2 failed or cancelled, 3 still under way.
 
-    Example: tdz run show 0197a3bf-…
+    Example: tdz run show 0197a3bf-… --follow
     """
     with connection.zone(profile, as_json=as_json) as zone:
-        found = zone.show_run(run).last
-        emit(_document(found), lambda: _human(found), as_json=as_json)
+        shown = zone.show_run(run)
+        found = _follow(shown, quiet=as_json) if follow else shown.last
+        emit(found.document(), lambda: _human(found), as_json=as_json)
         raise typer.Exit(_code(found))
 
 
@@ -120,7 +131,7 @@ def cancel(
     """
     with connection.zone(profile, as_json=as_json) as zone:
         found = zone.show_run(run).cancel()
-        emit(_document(found), lambda: console.print(f"cancelled  runs/{found.id}"), as_json=as_json)
+        emit(found.document(), lambda: console.print(f"cancelled  runs/{found.id}"), as_json=as_json)
 
 
 def _code(status: RunStatus) -> ExitCode:
@@ -131,21 +142,27 @@ def _code(status: RunStatus) -> ExitCode:
     return ExitCode.OPERATIONAL if status.ended else ExitCode.INCOMPLETE
 
 
-def _document(status: RunStatus) -> dict[str, Any]:
-    return status.document()
-
-
 def _follow(run: Run, *, quiet: bool) -> RunStatus:
     """Watch a run to its end: a live table on a terminal, a line for each round elsewhere."""
     last, told = run.last, (-1, "")
-    with _screen(quiet=quiet) as screen:
-        for last in run.watch():
-            if screen is not None:
-                screen.update(_progress(last))
-            elif not quiet and (last.round, last.state) != told:
-                told = (last.round, last.state)
-                stderr.print(_line(last))
+    try:
+        with _screen(quiet=quiet) as screen:
+            for last in run.watch():
+                if screen is not None:
+                    screen.update(_progress(last))
+                elif not quiet and (last.round, last.state) != told:
+                    told = (last.round, last.state)
+                    stderr.print(_line(last))
+    except KeyboardInterrupt:
+        commands = f"tdz run show {run.id} --follow, or tdz run cancel {run.id}"
+        raise _interrupted("the run goes on", commands) from None
     return last
+
+
+def _interrupted(what: str, commands: str) -> typer.Exit:
+    """Say what Ctrl-C left: the same command again would start a second run."""
+    stderr.print(f"[bold yellow]interrupted[/] {what} [dim]→[/] {commands}")
+    return typer.Exit(ExitCode.INCOMPLETE)
 
 
 @contextmanager
@@ -160,7 +177,11 @@ def _screen(*, quiet: bool) -> Iterator[Live | None]:
 def _line(status: RunStatus) -> str:
     moved = f"{show.size(status.bytes_out)} out, {show.size(status.bytes_in)} in"
     newest = status.history[-1:] if status.round else ()
-    metrics = "; ".join(f"{zone.zone} {_metrics(zone.metrics)}" for each in newest for zone in each.zones)
+    metrics = "; ".join(
+        " ".join((zone.zone, *(f"{name} {value}" for name, value in _metrics(zone).items())))
+        for each in newest
+        for zone in each.zones
+    )
     return f"{status.state} round {status.round}/{status.rounds}, {moved}{'; ' if metrics else ''}{metrics}"
 
 
@@ -172,21 +193,27 @@ def _progress(status: RunStatus) -> Table:
 
 
 def _rounds(status: RunStatus) -> Table:
-    table = Table("round", "zone", "rows", "metrics", "time", box=None, pad_edge=False)
-    for each in status.history[-_ROUNDS_SHOWN:]:
+    shown = status.history[-_ROUNDS_SHOWN:]
+    names = list(dict.fromkeys(name for each in shown for zone in each.zones for name in _metrics(zone)))
+    table = Table("round", "zone", "rows", *names, "time", box=None, pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for each in shown:
         for place, zone in enumerate(each.zones):
+            measured = _metrics(zone)
             table.add_row(
                 str(each.round) if not place else "",
                 zone.zone,
                 show.number(zone.examples),
-                _metrics(zone.metrics),
+                *(measured.get(name, "") for name in names),
                 f"{each.milliseconds} ms" if not place else "",
             )
     return table
 
 
-def _metrics(metrics: dict[str, str]) -> str:
-    return "  ".join(f"{name} {value}" for name, value in metrics.items() if name != "steps")
+def _metrics(zone: ZoneMetrics) -> dict[str, str]:
+    """What people look at, to four digits: how many steps and how long it took are for --json."""
+    return {name: f"{float(value):.4g}" for name, value in zone.metrics.items() if name not in {"steps", "seconds"}}
 
 
 def _human(status: RunStatus) -> None:
@@ -197,12 +224,13 @@ def _human(status: RunStatus) -> None:
             "round": f"{status.round} of {status.rounds}",
             "app": f"{status.app}, {status.strategy}",
             "institution": status.participant,
-            "side": f"{status.side}, with {status.peer_zone or '?'}",
+            "side": f"{status.side}, with {status.peer_zone}" if status.peer_zone else status.side,
             "out": show.size(status.bytes_out),
             "in": show.size(status.bytes_in),
             "outcome": status.outcome,
             "model": status.model,
             "reason": status.reason,
+            "remedy": escape(status.remedy),
             "started": show.moment(status.created_at),
         },
         title=f"runs/{status.id}",
@@ -216,5 +244,4 @@ def _human(status: RunStatus) -> None:
         if finding.remedy:
             console.print(f"    [dim]remedy[/] {escape(finding.remedy)}")
     if status.history:
-        console.print(_rounds(status))
-    sys.stdout.flush()
+        show.whole(_rounds(status))

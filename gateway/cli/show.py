@@ -81,6 +81,11 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, empty: str) 
     if not shown.row_count:
         console.print(f"[dim]{empty}[/]")
         return
+    whole(shown)
+
+
+def whole(shown: Table) -> None:
+    """Print a table, cut to the screen's width only where there is a screen."""
     target = console if console.is_terminal else Console(width=_PIPE_WIDTH, highlight=False)
     target.print(shown, soft_wrap=False)
 

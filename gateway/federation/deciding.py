@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.decisions.inputs import KeptDecision, own_persons, transfer_input
 from gateway.errors import LimitError, NotFoundError
+from gateway.federation.columns import unfit_columns
 from gateway.federation.house import House
 from gateway.flow import findings
 from gateway.model import limits
@@ -25,6 +26,7 @@ from gateway.model.run import RunSpec
 from gateway.model.run_statements import RunDataset
 from gateway.model.statements import ResourceCard
 from gateway.model.terms import Terms
+from gateway.storage.arrow_chunks import read_schema_message
 
 _FACTS_MAX: Final = 64  # descriptions of versions kept in memory; a version never changes
 
@@ -156,10 +158,15 @@ class Deciding:
         document["request"]["action"] = action
         document["job"] = _job(matter).document()
         document["release"] = None if release is None else release.document()
+        unfit = () if release else unfit_columns(spec, dataset.resource, await self._schema(matter, dataset))
         kept = await house.decide(
             document,
-            *findings.terms_findings(terms, spec.purpose, "run_job"),
+            *(
+                replace(each, cite=f"{dataset.resource}: {each.cite}")  # a run has many datasets
+                for each in findings.terms_findings(terms, spec.purpose, "run_job")
+            ),
             *too_few(spec, dataset),
+            *unfit,
             obligations=[each.obligation() for each in terms.obligations],
         )
         if unfulfilled := _unfulfilled(spec, kept.decision.obligations):
@@ -200,6 +207,14 @@ class Deciding:
                 self._facts.pop(next(iter(self._facts)))
             self._facts[dataset.version] = facts
         return facts
+
+    async def _schema(self, matter: Matter, dataset: RunDataset) -> Any:
+        house = self._house
+        if dataset.zone != house.zone:
+            return read_schema_message(matter.cards[dataset.resource].schema_bytes())
+        version = await house.chunks.run(lambda: house.versions.open(dataset.version))
+        version.chunks.close()
+        return version.schema
 
     async def _foreign(
         self, matter: Matter, dataset: RunDataset

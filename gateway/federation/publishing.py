@@ -116,7 +116,7 @@ class Outcomes:
         scaling = await self._parts.scaling(row)
         metrics = await self._metrics(row, parameters, digest, scaling)
         data = await self._data(row)
-        history = await rows.rounds(house.state, row.id)
+        history, sent = await rows.rounds(house.state, row.id), await self._sent_devices(row)
         signing, trust = await asyncio.to_thread(self._signing), await house.trust()
         scratch = self._files.directory(row.id) / _SCRATCH
 
@@ -129,7 +129,7 @@ class Outcomes:
                 if signed.artifact == standing:
                     return None, signed
                 record = self._record(row, data, metrics)
-                reports = [self._report(row, zone, history) for zone in record.sites]
+                reports = [self._report(row, zone, history, sent) for zone in record.sites]
                 statements = [training_statement(record, name=row.spec.result.model, artifact=signed.artifact)]
                 statements += [
                     platform_statement(report, name=row.spec.result.model, artifact=signed.artifact)
@@ -236,16 +236,18 @@ class Outcomes:
             metrics=metrics,
         )
 
-    def _report(self, row: rows.RunRow, zone: str, history: Sequence[rows.RoundRow]) -> PlatformReport:
-        """What one zone trained on, as its signed updates said."""
-        devices: dict[bytes, Device] = {}
-        milliseconds = 0
-        for each in history:
-            milliseconds += each.milliseconds
-            for part in each.document["zones"]:
-                if part["zone"] == zone:
-                    devices |= {canonical.encode(d): Device.model_validate(d) for d in part["devices"]}
+    async def _sent_devices(self, row: rows.RunRow) -> tuple[Device, ...]:
+        """What the coordinator trained on, as its signed outcome says: a participant hears it nowhere else."""
+        outcome = await rows.part(self._house.state, row.id, row.spec.rounds + 1, "in")
+        return () if outcome is None else outcome.announced.devices
+
+    def _report(
+        self, row: rows.RunRow, zone: str, history: Sequence[rows.RoundRow], sent: tuple[Device, ...]
+    ) -> PlatformReport:
+        """What one zone trained on, as its signed updates or its signed outcome said."""
         house = self._house
+        devices = rows.devices_of(history, zone) or (() if zone == house.zone else sent)
+        milliseconds = sum(each.milliseconds for each in history)
         site = house.site() if zone == house.zone else house.peer_site(zone)
         return PlatformReport(
             builder=self._builder,
@@ -254,7 +256,7 @@ class Outcomes:
                 site=zone,
                 country=site.jurisdiction,
                 hired="unknown",
-                devices=tuple(devices[key] for key in sorted(devices)) or (_UNSAID,),
+                devices=devices or (_UNSAID,),
                 device_hours=-(-milliseconds // _HOUR_MS),
                 exaops=0,
             ),

@@ -28,7 +28,7 @@ from gateway.federation.trainer import Done
 from gateway.flow.house import parse_envelope
 from gateway.flow.locks import both, settled
 from gateway.flow.steps import Step
-from gateway.identity.statements import read_unverified
+from gateway.model import limits
 from gateway.model.run import RunEnd, RunEvent
 from gateway.model.run_statements import RunUpdate
 
@@ -191,7 +191,7 @@ class Rounds:
         """The other zone's update, checked and decided on."""
         standing = await rows.part(self._house.state, row.id, round_, "in")
         if standing is not None:
-            return _update_in(standing.statement)
+            return standing.announced
         await self._send(row, round_, statement)
         return await self._take_in(row, round_, "update")
 
@@ -232,7 +232,13 @@ class Rounds:
         own = row.of_zone(self._house.zone)
         if round_ == 1 or not own:
             return Done(digest, size, 0, 0)
-        return Done(digest, size, sum(each.rows for each in own), min(each.rows for each in own))
+        rows_of = [each.rows for each in own]
+        if round_ <= row.spec.rounds:
+            return Done(digest, size, sum(rows_of), min(rows_of))
+        # The other zone hears with the outcome what this one trained on, for the lineage that it publishes.
+        history = await rows.rounds(self._house.state, row.id)
+        devices = rows.devices_of(history, self._house.zone)[: limits.RUN_DEVICES_MAX]
+        return Done(digest, size, sum(rows_of), min(rows_of), devices=devices)
 
     async def _released(
         self,
@@ -310,8 +316,3 @@ class Rounds:
         source, kept = self._files.path(row.id, OUT, last), self._files.path(row.id, OUTCOME)
         await settled(asyncio.to_thread(lambda: write(read(source), kept)))
         return done.digest, done.bytes
-
-
-def _update_in(statement: str) -> RunUpdate:
-    """The statement of a part that was verified when it was accepted."""
-    return RunUpdate.parse(read_unverified(parse_envelope(statement)).body)

@@ -19,8 +19,9 @@ from gateway.errors import ConflictError, NotFoundError
 from gateway.flow.house import parse_envelope
 from gateway.identity.statements import read_unverified
 from gateway.model import canonical, limits
+from gateway.model.policy_facts import Device
 from gateway.model.run import FINAL, RunEvent, RunSpec, RunState, advance
-from gateway.model.run_statements import RunAgreement, RunDataset
+from gateway.model.run_statements import RunAgreement, RunDataset, RunUpdate
 from gateway.state import StateStore
 from gateway.state.schema import run_parts, run_rounds, runs
 
@@ -99,6 +100,11 @@ class PartRow:
     bytes: int
     statement: str
 
+    @property
+    def announced(self) -> RunUpdate:
+        """The statement that goes before it; it was verified before it was stored."""
+        return RunUpdate.parse(read_unverified(parse_envelope(self.statement)).body)
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
@@ -109,6 +115,18 @@ class RoundRow:
     document: dict[str, Any]
     milliseconds: int
     bytes: int
+
+
+def devices_of(history: Sequence[RoundRow], zone: str) -> tuple[Device, ...]:
+    """What a zone trained on in these rounds, as far as it is known here: each device once, in one order."""
+    found = {
+        canonical.encode(device): Device.model_validate(device)
+        for each in history
+        for part in each.document["zones"]
+        if part["zone"] == zone
+        for device in part["devices"]
+    }
+    return tuple(found[key] for key in sorted(found))
 
 
 def run(connection: Connection, identifier: str) -> RunRow:

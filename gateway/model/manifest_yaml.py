@@ -165,6 +165,8 @@ def at(where: str, lines: Mapping[Path, int], path: Path, problem: str, remedy: 
     """An error at a member: file, line, dotted field, what was found, and the remedy."""
     line = line_of(lines, path)
     place = where if line is None else f"{where}:{line}"
+    if line is None and not path:
+        return ManifestError(f"{where}: {problem}", remedy=remedy)
     return ManifestError(f"{place}: {dotted(path)}: {problem}", remedy=remedy)
 
 
@@ -183,7 +185,8 @@ def first_error(
     item = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     path = tuple(item["loc"])
     kind, value = item["type"], item.get("input")
-    problem, remedy = f"found {_shown(value)}: {item['msg'].lower()}", ""
+    found_there = "" if isinstance(value, dict) else f"found {_shown(value)}: "
+    problem, remedy = found_there + item["msg"].lower(), f"mend {dotted(path)}"
     if kind == "extra_forbidden":
         names = _members(model, path[:-1])
         problem = "unknown name"
@@ -198,6 +201,8 @@ def first_error(
     elif kind == "string_pattern_mismatch":
         problem = f"found {_shown(value)}"
         remedy = f"write it as {item['ctx']['pattern']}"
+    elif kind in {"model_type", "dict_type"}:
+        problem, remedy = f"found {_shown(value)}", "write names and values"
     elif kind.startswith("int_") or kind == "string_type":
         problem, remedy = f"found {_shown(value)}", item["msg"].removeprefix("Input ").capitalize()
     return at(where, lines or {}, path, problem, remedy)

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gateway.artifacts.directory import ModelDirectory
+from gateway.artifacts.provenance import read_provenance
 from gateway.artifacts.signing import Bundle, read_bundle, sign_model, verify_bundle, verify_signer
+from gateway.artifacts.statement import read_envelope
 from gateway.artifacts.trust import OutsideKey, Trust
-from gateway.config import Profile, load_profile
-from gateway.errors import ConfigError, IntegrityError, ManifestError
+from gateway.config import load_profile
+from gateway.errors import ConfigError, DataFileError, IntegrityError, ManifestError
 from gateway.identity.keys import key_fingerprint
 from gateway.identity.signing import SigningIdentity, signer_of
 from gateway.model import documents, limits
@@ -81,7 +84,8 @@ class _Outgoing:
         if isinstance(manifest, str | Path) and Path(manifest).resolve().parent == directory.resolve():
             ignored |= {Path(manifest).name, *publication.provenance}
         self._signing = signing
-        self._provenance = [_envelope(base / name) for name in publication.provenance]
+        self._paths = [base / name for name in publication.provenance]
+        self._provenance = [_envelope(path) for path in self._paths]
         self._files = ModelDirectory(directory, ignore=ignored)
         planned = self._files.plan()
         self.announcement: Final = publication.announce(planned)
@@ -98,7 +102,10 @@ class _Outgoing:
         """The frames, once; `upload` sends them."""
         entries: list[FileEntry] = []
         yield from model_frames(self._files.runs(entries))
-        yield frames.encode(b"", metadata=self._sealed(entries).encode()), 0
+        seal = self._sealed(entries)
+        for path, envelope in zip(self._paths, self._provenance, strict=True):
+            _check_statement(path, envelope, seal.artifact)
+        yield frames.encode(b"", metadata=seal.encode()), 0
 
 
 def _publication(directory: Path, manifest: Path | str | Mapping[str, Any]) -> tuple[ModelPublication, Path]:
@@ -126,6 +133,16 @@ def _envelope(path: Path) -> str:
         raise ManifestError(f"{path}: is no text", remedy="name a DSSE envelope in JSON") from error
 
 
+def _check_statement(path: Path, envelope: str, artifact: str) -> None:
+    """Refuse what would count for nothing: one statement that cannot be read makes the whole provenance unverified."""
+    try:
+        read_provenance(read_envelope(envelope).payload, artifact)
+    except IntegrityError as error:
+        raise ManifestError(
+            f"{path}: {error.message}", remedy=f"name signed in-toto statements about the artifact {artifact}"
+        ) from error
+
+
 def verify_directory(
     directory: Path,
     *,
@@ -145,14 +162,24 @@ def verify_directory(
 
     Raises:
         IntegrityError: a file, the signature or its signer is not what it should be.
-        DataFileError: a file that no model may hold.
-        ConfigError: nothing says whom to trust, or a file is missing.
+        ConfigError: nothing says whom to trust, or there is no signature to verify.
     """
+    if not directory.is_dir():
+        raise ConfigError(f"there is no directory {directory}", remedy="check the path")
+    if not (directory / SIGNATURE).is_file():
+        raise ConfigError(
+            f"{directory} holds no {SIGNATURE}", remedy="name a directory that `tdz pull` wrote, or a model of your own"
+        )
     bundle = read_bundle(_read(directory / SIGNATURE, limits.MODEL_SIGNATURE_MAX).decode("utf-8", "replace"))
     trust, at, expired = _trusted(bundle, key, ca, profile)
     signer = verify_signer(bundle, trust, at)
     told = None if progress is None else lambda done, total: progress(Progress(0, -1, done, -1, -1, total))
-    entries = ModelDirectory(directory, ignore=OWN_FILES).scan(told)
+    try:
+        entries = ModelDirectory(directory, ignore=OWN_FILES).scan(told)
+    except DataFileError as error:  # what no model may hold was never signed
+        raise IntegrityError(
+            f"the directory is not what was signed: {error.message}", remedy="restore the files, or pull them again"
+        ) from error
     verify_bundle(bundle, entries)
     return VerifiedModel(bundle.artifact, signer.name, len(entries), sum(e.bytes for e in entries), expired)
 
@@ -161,28 +188,37 @@ def _trusted(bundle: Bundle, key: Path | None, ca: Path | None, profile: Path | 
     """Whom the caller trusts, and the time at which: now, or the last second of a certificate that has ended."""
     now = int(time.time())
     if key is not None:
-        public = load_pem_public_key(_read(key, limits.CERTIFICATE_MAX))
+        try:
+            public = load_pem_public_key(_read(key, limits.CERTIFICATE_MAX))
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise ConfigError(f"{key} holds no public key in PEM", remedy="give the signer's public key") from error
         if not isinstance(public, ec.EllipticCurvePublicKey):
             raise ConfigError(f"{key} is no P-256 public key", remedy="give the signer's public key in PEM")
         found = key_fingerprint(public)
         return Trust(zones={}, keys={found: OutsideKey(found, str(key), public, 0)}), now, False
     if bundle.certificate is None:
         raise ConfigError("the model is signed by a bare key", remedy="give the signer's public key with --key")
-    path = ca or _own_ca(profile)
+    zone = signer_of(bundle.certificate).zone
+    path = ca or _own_ca(profile, zone)
     try:
         authorities = tuple(x509.load_pem_x509_certificates(_read(path, 4 * limits.CERTIFICATE_MAX)))
     except ValueError as error:
         raise ConfigError(f"{path} holds no certificate in PEM", remedy="copy ca.pem of the signer's zone") from error
-    zone = signer_of(bundle.certificate).zone
     ended = int(bundle.certificate.not_valid_after_utc.timestamp())
     return Trust(zones={zone: authorities}), min(now, ended - 1), now >= ended
 
 
-def _own_ca(profile: Path | None) -> Path:
-    found: Profile | None = None if profile is None else load_profile(profile)
-    if found is None:
+def _own_ca(profile: Path | None, zone: str) -> Path:
+    """The CA of the profile's zone, where that is the signer's zone."""
+    if profile is None:
         raise ConfigError(
             "nothing says whom to trust", remedy="give --ca with the signer's zone CA, --key, or --profile"
+        )
+    found = load_profile(profile)
+    if found.zone != zone:
+        raise ConfigError(
+            f"the model was signed in {zone}, and the profile is of {found.zone}",
+            remedy=f"give the CA certificate of {zone} with --ca, or the signer's public key with --key",
         )
     return found.ca
 

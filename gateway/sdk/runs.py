@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from gateway.errors import DeniedError, PeerUnavailableError, ReviewError, RunEndedError
 from gateway.model import limits
 from gateway.model.run import RunSpec, load_run_spec
+from gateway.model.run_remedies import remedy_of
 from gateway.sdk.resources import Decision, Finding, Resource
 from gateway.sdk.session import Session
 from gateway.v1 import run_pb2
@@ -121,6 +122,11 @@ class RunStatus(Resource):
         """Whether nothing more will happen to it."""
         return self.state in self.ENDED
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a run that ended without an outcome; empty where findings say it."""
+        return "" if self.findings else remedy_of(self.reason)
+
     def released(self) -> Self:
         """The status itself, where the run has come to its outcome.
 
@@ -151,7 +157,7 @@ class RunStatus(Resource):
         if self.state != "RELEASED":
             raise RunEndedError(
                 f"the run is {self.state} after round {self.round} of {self.rounds}: {self.reason or 'no reason'}",
-                remedy=f"see `tdz run show {self.id}`, then start a new run",
+                remedy=remedy_of(self.reason) or f"see `tdz run show {self.id}`, then start a new run",
             )
         return self
 

@@ -14,10 +14,11 @@ from gateway.exchange.pulls import Pulls
 from gateway.model import limits
 from gateway.model.dataset import DatasetManifest
 from gateway.model.decision import Finding
+from gateway.model.negotiation import NegotiationState
 from gateway.model.participant import Identity, Role
 from gateway.model.policy_facts import Purpose
 from gateway.server.access import caller
-from gateway.server.paging import newest_first, page_size
+from gateway.server.paging import newest_first, page_size, wanted_states
 from gateway.v1 import common_pb2, exchange_pb2, exchange_pb2_grpc
 
 _PURPOSES: Final = frozenset(get_args(Purpose))
@@ -60,7 +61,7 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
             self._house.state,
             participant=who.uri if who.role is Role.PARTNER else "",
             side="consumer" if who.role is Role.PARTNER else "",
-            where_state=[request.state] if request.state else [],
+            where_state=wanted_states(NegotiationState, request.state),
             held=request.held,
             before=request.page.token,
             size=size + 1,

@@ -1,8 +1,9 @@
-"""Pages of lists (AIP-158): a size within bounds, and a token that names where the next page begins."""
+"""Pages of lists (AIP-158): a size within bounds, a token that names where the next page begins, a known state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Final, TypeVar
 
 from gateway.errors import InputError
@@ -34,6 +35,19 @@ def page_of(items: Sequence[T], page: common_pb2.Page, *, key: Callable[[T], str
     size = page_size(page)
     rest = [item for item in items if key(item) > page.token] if page.token else list(items)
     return rest[:size], key(rest[size - 1]) if len(rest) > size else ""
+
+
+def wanted_states(states: type[StrEnum], text: str) -> list[str]:
+    """The states that a listing is cut down to; none: all.
+
+    Raises:
+        InputError: there is no such state; a misspelt one must not look like an empty list.
+    """
+    if not text:
+        return []
+    if text not in states.__members__:
+        raise InputError(f"the state {text[:40]!r} is unknown", remedy=f"use one of: {', '.join(states.__members__)}")
+    return [text]
 
 
 def newest_first(rows: Sequence[T], size: int, *, key: Callable[[T], str]) -> tuple[Sequence[T], str]:

@@ -13,9 +13,9 @@ from gateway.federation.federation import Federation
 from gateway.model import limits
 from gateway.model.decision import Finding
 from gateway.model.participant import Identity, Role
-from gateway.model.run import RunSpec
+from gateway.model.run import RunSpec, RunState
 from gateway.server.access import caller
-from gateway.server.paging import newest_first, page_size
+from gateway.server.paging import newest_first, page_size, wanted_states
 from gateway.v1 import common_pb2, exchange_pb2, run_pb2, run_pb2_grpc
 
 _WATCH_S: Final = 0.2
@@ -48,7 +48,7 @@ class RunService(run_pb2_grpc.RunServiceServicer):
         found = await rows.listed(
             self._house.state,
             participant=who.uri if who.role is Role.PARTNER else "",
-            where_state=[request.state] if request.state else [],
+            where_state=wanted_states(RunState, request.state),
             before=request.page.token,
             size=size + 1,
         )

@@ -48,6 +48,17 @@ class Said:
         return json.loads(self.out)
 
 
+def ended(process: subprocess.Popen[str]) -> Said:
+    """What a command said, once it has ended."""
+    with process:
+        try:
+            out, err = process.communicate(timeout=60)
+        except BaseException:
+            process.kill()
+            raise
+    return Said(process.returncode, out, err)
+
+
 @dataclass(frozen=True)
 class Scene:
     """Both zones as processes, paired, with their institutions and two datasets.
@@ -75,22 +86,25 @@ class Scene:
         """A connection as one of the institutions."""
         return tdz.connect(self.profiles[who])
 
-    def run(self, *arguments: object, as_: str = "", cwd: Path | None = None) -> Said:
-        """Run `tdz` as a process of its own."""
+    def start(self, *arguments: object, as_: str = "", cwd: Path | None = None) -> subprocess.Popen[str]:
+        """Start `tdz` as a process of its own."""
         environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
         environment.pop("TDZ_PROFILE", None)
         if as_:
             environment["TDZ_PROFILE"] = str(self.profiles[as_])
-        done = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "gateway.cli.main", *map(str, arguments)],
             cwd=cwd or Path.cwd(),
             env=environment,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-            check=False,
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+
+    def run(self, *arguments: object, as_: str = "", cwd: Path | None = None) -> Said:
+        """Run `tdz` to its end."""
+        return ended(self.start(*arguments, as_=as_, cwd=cwd))
 
     @staticmethod
     def with_receipts(zone: tdz.Zone, transfer: str) -> tdz.Transfer:

