@@ -8,6 +8,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 DEMO   := $(VENV)/.installed-demo
 DEV    := $(VENV)/.installed-dev
 # Contracts are compared with the last release, or with the last commit of main that changed them.
+# Test files run side by side, half as many again as there are cores: tests wait for processes and deadlines, too.
+# `make test WORKERS=0` runs one test after the other, in one process.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); n=$$((n + n / 2)); echo $$((n < 6 ? n : 6)))
 PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git log -1 --format=%H main -- proto 2>/dev/null)
 
 .PHONY: help demo test compute lint format proto proto-breaking bench lock clean
@@ -40,7 +43,7 @@ demo: $(DEMO)
 	$(BIN)/tdz demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # torch for the app `mlp`: without it its tests are skipped and say so.
 compute: $(DEV)

@@ -28,6 +28,7 @@ from gateway.storage.versions import Version, VersionStore
 
 TRANSFER = "01930000-0000-7000-8000-000000000001"
 BATCHES = 30
+_BEHIND = 2  # chunks that may still be on their way to the disk when a step is said
 LIMIT = "STORAGE_WORKER_FILE_LIMIT"  # bytes; the largest file that this process may write
 PUBLICATION = {
     "id": "numbers",
@@ -100,6 +101,7 @@ async def land(root: Path, source: Path, version: str) -> None:
         for index in range(start, len(stored.chunks)):
             parts = split_messages(source_chunks.read(stored.chunks[index]))
             await landing.add(index, [p for m, body in parts for p in (join_message(m, body), m, body)])
+            await landing.progress.wait_for(index - _BEHIND)  # else a busy machine says nothing until the end
             await asyncio.to_thread(say, f"verified {landing.progress.chunks}")
         await landing.drain()
         say("finishing")
