@@ -29,7 +29,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from ledger.checkpoint import MAX_SIZE, Checkpoint
@@ -47,6 +47,7 @@ __all__ = [
     "InclusionProof",
     "SignedCheckpoint",
     "Trust",
+    "own_mirror",
     "verify_consistency_proof",
     "verify_inclusion_proof",
 ]
@@ -164,12 +165,16 @@ class Trust:
     logs: tuple[NoteVerifier, ...]
     witnesses: tuple[CosignatureVerifier, ...] = ()
     policy: TrustPolicy | None = None
-    _all: tuple[NoteVerifier | CosignatureVerifier, ...] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        logs = [*self.logs, *(self.policy.logs if self.policy else ())]
-        witnesses = [*self.witnesses, *(self.policy.witnesses.values() if self.policy else ())]
-        object.__setattr__(self, "_all", (*logs, *witnesses))
+    @property
+    def all_logs(self) -> tuple[NoteVerifier, ...]:
+        """The keys of logs, those of the policy too."""
+        return (*self.logs, *(self.policy.logs if self.policy else ()))
+
+    @property
+    def all_witnesses(self) -> tuple[CosignatureVerifier, ...]:
+        """The keys of witnesses, those of the policy too."""
+        return (*self.witnesses, *(self.policy.witnesses.values() if self.policy else ()))
 
     def open(self, note: bytes) -> SignedCheckpoint:
         """Verify a signed checkpoint; the procedure of tlog-proof, steps 2 and 3.
@@ -180,13 +185,14 @@ class Trust:
         """
         parsed = Note.parse(note)
         checkpoint = Checkpoint.parse(parsed.text)
-        if not any(isinstance(each, NoteVerifier) and each.vkey.name == checkpoint.origin for each in self._all):
+        if not any(each.vkey.name == checkpoint.origin for each in self.all_logs):
             raise NoteError(f"it is of the origin {checkpoint.origin}, whose key was not given")
-        opened = check_note(parsed, self._all)
+        opened = check_note(parsed, (*self.all_logs, *self.all_witnesses))
         own = [each for each in opened.verified if each.time is None and each.name == checkpoint.origin]
         if not own:
             raise SignatureError(f"{checkpoint.origin} did not sign it with a key that was given")
-        cosignatures = tuple(each for each in opened.verified if each.time is not None)
+        mirror = own_mirror(checkpoint.origin)
+        cosignatures = tuple(each for each in opened.verified if each.time is not None and each.name != mirror)
         policy = self.policy
         if policy is not None and policy.quorum != "none" and not policy.satisfied(cosignatures):
             raise SignatureError("it lacks cosignatures that the policy asks for")
@@ -237,16 +243,17 @@ def verify_consistency_proof(proof: ConsistencyProof, trust: Trust) -> tuple[Sig
         ProofError: it is not proven, or the two are of different origins.
         NoteError, SignatureError: a checkpoint does not hold, as :meth:`Trust.open` has it.
     """
-    policy = trust.policy
-    lenient = Trust(
-        (*trust.logs, *(policy.logs if policy else ())),
-        (*trust.witnesses, *(policy.witnesses.values() if policy else ())),
-    )
+    lenient = Trust(trust.all_logs, trust.all_witnesses)
     old, new = lenient.open(proof.old), trust.open(proof.new)
     if old.checkpoint.origin != new.checkpoint.origin:
         raise ProofError(f"{old.checkpoint.origin} and {new.checkpoint.origin} are two logs")
     verify_consistency(old.checkpoint.size, new.checkpoint.size, proof.hashes, old.checkpoint.root, new.checkpoint.root)
     return old, new
+
+
+def own_mirror(origin: str) -> str:
+    """The name of the mirror cosigner of an origin's own zone: a zone is no witness of its own log."""
+    return f"{origin.rpartition('/')[0]}/mirror"
 
 
 def _split(data: bytes, first: str, what: str) -> tuple[list[str], bytes]:
