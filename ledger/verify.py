@@ -97,6 +97,7 @@ class _Verification:
         if self.keys is None:
             return
         report.vkey, report.origin = self.keys.current, self.keys.origin
+        self.witnesses = [each for each in self.witnesses if each.vkey.name != own_mirror(report.origin)]
         self._load_policy()
         # 2. What it says about itself; checkpoint last, since a running writer moves it on before the others.
         self.kept = sorted(self._kept_sizes())
