@@ -7,6 +7,7 @@ reads it again and says what is wrong with which entry.
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +114,7 @@ class BundleChecker:
         if self.keys is not None:
             for entry in parsed:
                 checked.envelopes.check(entry.seq, entry.body, self.keys)
-        if self.lock is not None:
+        if self.lock is not None and parsed:
             checked.faults = self._compare_rows(parsed)
         return checked
 
@@ -143,7 +144,10 @@ class BundleChecker:
         """The lock database must know each entry by its id, at its place and with its content."""
         if self._rows is None:
             self._rows = LockDatabase(Path(self.directory, "state", "lock.db"), self.lock or "", read_only=True)
-        rows = self._rows.find([each.id for each in entries])
+        try:
+            rows = self._rows.find([each.id for each in entries])
+        except sqlite3.Error as error:
+            return [(entries[0].seq, f"state/lock.db cannot be read: {error}")]
         faults = []
         for entry in entries:
             row = rows.get(entry.id)

@@ -16,14 +16,14 @@ from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError, NoteError, OperationalError, SignatureError, TamperedError
 from ledger.key_history import KeyHistory, Rotation
 from ledger.leftovers import Leftovers
-from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, NoteVerifier, Verified, open_note
+from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, Note, NoteVerifier, Verified, open_note
 from ledger.policy import TrustPolicy
 from ledger.proof import Trust, own_mirror
 from ledger.report import Report, TooManyFindingsError, Witnessed
 from ledger.scan import Progress, Scanned, SignedRoot, scan
 from ledger.tiles import TileReader, read_regular_file
 
-__all__ = ["SEEN", "verify_directory"]
+__all__ = ["SEEN", "claimed_origin", "verify_directory"]
 
 SEEN: Final = "the checkpoint seen before"
 _SIZE_NAME: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
@@ -76,6 +76,14 @@ def verify_directory(
     except TooManyFindingsError:
         verification.report.notices.append("stopped: more findings would say nothing new")
     return verification.report
+
+
+def claimed_origin(directory: str) -> str:
+    """Whose log a folder says that it is, unverified; empty where it says nothing."""
+    try:
+        return Checkpoint.parse(Note.parse(read_regular_file(f"{directory}/checkpoint", MAX_NOTE_BYTES)).text).origin
+    except LedgerError:
+        return ""
 
 
 @dataclass(slots=True)
@@ -243,17 +251,13 @@ class _Verification:
         return own
 
     def _of_this_origin(self, own: NoteVerifier | None) -> list[NoteVerifier]:
-        """The given keys that are this log's; of a single one the log must be."""
-        names = {each.vkey.name for each in self.logs}
-        if len(names) == 1:
-            return self.logs
-        try:
-            origin = self._text("checkpoint").split("\n", 1)[0]
-        except TamperedError:
-            origin = own.vkey.name if own else ""
+        """The given keys that are this log's."""
+        names = sorted({each.vkey.name for each in self.logs})
+        origin = claimed_origin(self.report.directory) or (own.vkey.name if own and len(names) > 1 else names[0])
         found = [each for each in self.logs if each.vkey.name == origin]
         if not found:
-            self.report.find("checkpoint", f"it is of the origin {origin!r}; the keys are {', '.join(sorted(names))}'s")
+            text = f"it is of the origin {origin[:80]}; the keys that were given are of {', '.join(names)}"
+            self.report.find("checkpoint", text)
         return found
 
     def _history(self) -> KeyHistory | None:

@@ -134,13 +134,15 @@ def verify_file(
         now: Unix seconds for ``max_age``; by default the clock's.
 
     Raises:
-        OperationalError: no log's key was given.
+        OperationalError: no log's key was given, or no entry where the proof does not carry it.
     """
     if not trust.all_logs:
         raise OperationalError("no log's key was given", remedy="give --vkey, the zone's --card or a --policy")
     report = FileReport(_kind(data))
     try:
         signed = _verify(report, data, trust, entry)
+    except OperationalError:
+        raise
     except LedgerError as error:
         report.findings.append(str(error))
         return report
@@ -169,7 +171,11 @@ def _kind(data: bytes) -> Kind:
 def _verify(report: FileReport, data: bytes, trust: Trust, entry: bytes | None) -> list[SignedCheckpoint]:
     """The checkpoints in the file, oldest first."""
     if report.kind == "inclusion proof":
-        signed, report.entry = verify_inclusion_proof(InclusionProof.parse(data), trust, entry=entry)
+        proof = InclusionProof.parse(data)
+        if proof.extra is None and entry is None:
+            remedy = "hand the entry's bytes over with --entry"
+            raise OperationalError("the proof does not carry its entry", remedy=remedy)
+        signed, report.entry = verify_inclusion_proof(proof, trust, entry=entry)
         return [signed]
     if report.kind == "consistency proof":
         both = verify_consistency_proof(ConsistencyProof.parse(data), trust)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ledger.cli.fsck import add_fsck
 from ledger.cli.head import head
 from ledger.cli.prove import add_prove
 from ledger.cli.show import show
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add_verify(
         commands.add_parser("verify", parents=[common], help="every entry, chain, tile and signature; or a proof")
     )
+    add_fsck(commands.add_parser("fsck", parents=[common], help="the operator's: private files and statements too"))
     return parser
 
 

@@ -17,7 +17,7 @@ from ledger.verify import verify_directory
 from ledger.verify_file import FileReport, verify_file
 from ledger.workers import processors
 
-__all__ = ["Progress", "add_judging", "add_verify", "emit"]
+__all__ = ["Progress", "add_judging", "add_verify", "emit", "plain"]
 
 
 def add_verify(command: argparse.ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def emit(report: Report | FileReport, keys: Given, arguments: argparse.Namespace
     if arguments.json:
         print_json(report.as_json())
     else:
-        sys.stdout.write("".join(f"{_plain(line)}\n" for line in report.lines()))
+        sys.stdout.write("".join(f"{plain(line)}\n" for line in report.lines()))
     return report.exit_code
 
 
@@ -108,6 +108,6 @@ class Progress:
         self._shown = True
 
 
-def _plain(line: str) -> str:
+def plain(line: str) -> str:
     """What a log says must not move a terminal's cursor."""
     return "".join(each if each.isprintable() else "\ufffd" for each in line)
