@@ -52,7 +52,7 @@ class Prover:
         self._directory = directory
         self._trust = Trust(tuple(_keys(directory, vkey)))
         self._reader = TileReader(directory)
-        self._unwitnessed = unwitnessed
+        self.unwitnessed = unwitnessed
 
     @property
     def newest(self) -> SignedCheckpoint:
@@ -63,6 +63,16 @@ class Prover:
             TamperedError: it is not the log's.
         """
         return self._open(self._newest().note)
+
+    @property
+    def note(self) -> bytes:
+        """Its exact bytes."""
+        return self._newest().note
+
+    @property
+    def head_size(self) -> int:
+        """The size of the newest checkpoint here, which says how wide the newest partial tiles are."""
+        return self._head(self._newest()).size
 
     def inclusion(self, seq: int, *, with_entry: bool = True) -> InclusionProof:
         """Prove that an entry stands in the log.
@@ -127,7 +137,7 @@ class Prover:
         return proof
 
     def _newest(self) -> _Named:
-        if self._unwitnessed:
+        if self.unwitnessed:
             return self._read("checkpoint")
         if not os.path.lexists(self._directory / "checkpoint.witnessed"):
             raise IncompleteError(

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ledger.cli.export import add_export
 from ledger.cli.fsck import add_fsck
 from ledger.cli.head import head
+from ledger.cli.monitor import add_monitor
 from ledger.cli.prove import add_prove
 from ledger.cli.show import show
 from ledger.cli.verify import add_verify
@@ -90,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("verify", parents=[common], help="every entry, chain, tile and signature; or a proof")
     )
     add_fsck(commands.add_parser("fsck", parents=[common], help="the operator's: private files and statements too"))
+    add_export(commands.add_parser("export", parents=[common], help="a self-contained copy, verified"))
+    add_monitor(commands.add_parser("monitor", parents=[common], help="follow a log, verify what is new, alert"))
     return parser
 
 
