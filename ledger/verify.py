@@ -100,6 +100,8 @@ class _Verification:
 
     def run(self, checker: BundleChecker, workers: int, progress: Progress | None) -> None:
         report = self.report
+        if os.path.islink(f"{report.directory}/tile"):
+            report.find("tile", "it is a symbolic link")
         # 1. Whose log it is.
         self._load_keys()
         if self.keys is None:

@@ -152,8 +152,8 @@ def verify_file(
         report.witnessed = Witnessed(report.size, newest.cosignatures)
     elif any(each.vkey.name != own_mirror(report.origin) for each in trust.all_witnesses):
         report.incomplete.append("no cosignature of a witness whose key was given")
-    if newest.unknown:
-        report.notices.append(f"{newest.unknown} signatures of unknown keys")
+    if unknown := sum(each.unknown for each in signed):
+        report.notices.append(f"{unknown} signatures of unknown keys")
     if seen is not None:
         _compare(report, signed, seen, trust)
     if max_age is not None:
