@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ledger import canonical
 from ledger.entry import Entry
 from ledger.envelope import EnvelopeCheck, KnownKey
 from ledger.errors import EntryError, LedgerError
@@ -115,7 +114,7 @@ class BundleChecker:
             for entry in parsed:
                 checked.envelopes.check(entry.seq, entry.body, self.keys)
         if self.lock is not None and parsed:
-            checked.faults = self._compare_rows(parsed)
+            checked.faults = self._compare_rows(parsed, entries)
         return checked
 
     def close(self) -> None:
@@ -140,7 +139,7 @@ class BundleChecker:
         except LedgerError:
             return b""
 
-    def _compare_rows(self, entries: Sequence[Entry]) -> list[tuple[int, str]]:
+    def _compare_rows(self, entries: Sequence[Entry], stored: Sequence[bytes]) -> list[tuple[int, str]]:
         """The lock database must know each entry by its id, at its place and with its content."""
         if self._rows is None:
             self._rows = LockDatabase(Path(self.directory, "state", "lock.db"), self.lock or "", read_only=True)
@@ -149,21 +148,28 @@ class BundleChecker:
         except sqlite3.Error as error:
             return [(entries[0].seq, f"state/lock.db cannot be read: {error}")]
         faults = []
-        for entry in entries:
+        for entry, data in zip(entries, stored, strict=True):
             row = rows.get(entry.id)
             if row is None:
                 faults.append((entry.seq, "state/lock.db does not know its id: a retry would append it again"))
             elif row.seq != entry.seq or row.size <= entry.seq:
                 faults.append((entry.seq, f"state/lock.db has its id at {row.seq}"))
-            elif row.content != _content(entry):
+            elif row.content != _content(entry, data):
                 faults.append((entry.seq, "state/lock.db has its id with other content"))
         return faults
 
 
-def _content(entry: Entry) -> bytes:
-    """As :func:`ledger.entry.content_of`, of an entry that was checked before."""
-    parts = (entry.kind.encode(), canonical.encode(entry.subject), canonical.encode(entry.body))
-    return hashlib.sha256(b"%b\n%b\n%b" % parts).digest()
+def _content(entry: Entry, data: bytes) -> bytes:
+    """As :func:`ledger.entry.content_of`, cut out of an entry's canonical bytes: body and subject stand there."""
+    mark = b',"id":"%b","kind":"%b","prev":"%b","seq":%d,"subject":' % (
+        entry.id.encode(),
+        entry.kind.encode(),
+        entry.prev.hex().encode(),
+        entry.seq,
+    )
+    at = data.rindex(mark)
+    subject = data[at + len(mark) : data.rindex(b',"time":"')]
+    return hashlib.sha256(b"%b\n%b\n%b" % (entry.kind.encode(), subject, data[len(b'{"body":') : at])).digest()
 
 
 def _root(hashes: Sequence[bytes]) -> bytes:

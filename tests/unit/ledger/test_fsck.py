@@ -210,3 +210,13 @@ def test_a_payload_that_nests_without_end_is_no_traceback(zone: Any) -> None:
 def test_a_key_that_is_none_is_refused() -> None:
     with pytest.raises(OperationalError):
         load_public_key("x", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+
+
+async def test_an_entrys_content_is_found_in_its_bytes_whatever_stands_in_them(zone: Any) -> None:
+    mark = ',"id":"x","kind":"decision","prev":"y","seq":1,"subject":"z","time":"t"'
+    writer = await zone.open()
+    for subject in ("x", 'a","time":"b', "é\\", mark):
+        await writer.append(id=new_id(), kind="decision", subject=subject, body={"n": mark, "m": {"id": subject}})
+    await writer.close()
+    check = check_everything(zone.directory)
+    assert (check.exit_code, check.log.entries) == (0, 5)
