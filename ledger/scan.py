@@ -34,7 +34,11 @@ __all__ = ["Progress", "Scanned", "SignedRoot", "scan"]
 Progress = Callable[[int, int], None]
 """Called with entries done and entries in all."""
 
-_TIME_TOLERANCE_US: Final = 300_000_000
+_EARLY_US: Final = 300_000_000
+"""By how much an entry's time may lie after a cosignature that covers it: what two clocks may differ."""
+_LATE_US: Final = 3_600_000_000
+"""By how much an entry's time may lie before a cosignature that does not cover it yet: a cosigner signs once it holds
+the entries, and on a slow line that is later than the next entry."""
 _UNKNOWN: Final = b"\0" * HASH_SIZE
 
 
@@ -309,15 +313,17 @@ class _Clock:
             self._fault(entries_path(seq // TILE_WIDTH), f"its time {time} is before that of an earlier entry", seq)
         self._last = max(self._last, time)
         floor, self._floor = self._floor, None
-        since = floor.time * 1_000_000 - _TIME_TOLERANCE_US if floor is not None and floor.time is not None else 0
+        since = floor.time * 1_000_000 - _LATE_US if floor is not None and floor.time is not None else 0
         if floor is not None and parse_time(time) < since:
-            self._fault(floor.file, f"was cosigned after entry {seq} behind it says it was made", seq)
+            self._fault(
+                floor.file, f"was cosigned long after entry {seq}, which it does not hold, says it was made", seq
+            )
 
     def cosigned(self, signed: SignedRoot, seq: int, time: str) -> None:
         """A cosigned root behind an entry."""
         if signed.time is None:
             return
-        if time and parse_time(time) > signed.time * 1_000_000 + _TIME_TOLERANCE_US:
+        if time and parse_time(time) > signed.time * 1_000_000 + _EARLY_US:
             self._fault(signed.file, f"was cosigned before entry {seq} says it was made", seq)
         self._floor = signed
 
