@@ -96,6 +96,24 @@ class EnvelopeCheck:
         self.verified.update(other.verified)
         self.unknown.update(other.unknown)
 
+    @property
+    def lines(self) -> list[str]:
+        """The counts, for people."""
+        if not self.envelopes:
+            return []
+        lines = [f"{self.envelopes} signed statements"]
+        lines += (f"  {number} signatures of {name}" for name, number in sorted(self.verified.items()))
+        lines += (f"  {number} signatures of the unknown key {key}" for key, number in sorted(self.unknown.items()))
+        return lines
+
+    def as_json(self) -> JsonValue:
+        """The counts as a document."""
+        return {
+            "found": self.envelopes,
+            "unknown_signatures": dict(self.unknown),
+            "verified_signatures": dict(self.verified),
+        }
+
     def _judge(self, envelope: dict[str, JsonValue], keys: Mapping[str, KnownKey]) -> str:
         kind, payload, signatures = envelope["payloadType"], envelope["payload"], envelope["signatures"]
         data = unbase64(payload) if isinstance(payload, str) else None

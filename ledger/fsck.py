@@ -44,7 +44,7 @@ class Check:
 
     def lines(self) -> list[str]:
         """The reports as text."""
-        lines = [*self.log.lines(), *_counted(self.log)]
+        lines = [*self.log.lines(), *(f"  {each}" for each in self.log.envelopes.lines)]
         for each in self.mirrors:
             lines += ["", f"mirror of {each.origin or each.directory}:", *each.lines()]
         if self.at_peer:
@@ -55,11 +55,7 @@ class Check:
         """The reports as one document."""
         return {
             "at_peer": self.at_peer.as_json() if self.at_peer else None,
-            "envelopes": {
-                "found": self.log.envelopes.envelopes,
-                "unknown_signatures": dict(self.log.envelopes.unknown),
-                "verified_signatures": dict(self.log.envelopes.verified),
-            },
+            "envelopes": self.log.envelopes.as_json(),
             "log": self.log.as_json(),
             "mirrors": [each.as_json() for each in self.mirrors],
             "ok": self.exit_code == 0,
@@ -170,13 +166,3 @@ def _first_difference(ours: TileReader, theirs: TileReader, our_size: int, their
         if one[:length] != other[:length]:
             return start + next(at for at in range(length) if one[at] != other[at]) // HASH_SIZE
     return None
-
-
-def _counted(report: Report) -> list[str]:
-    counts = report.envelopes
-    if not counts.envelopes:
-        return []
-    lines = [f"  {counts.envelopes} signed statements"]
-    lines += (f"    {number} signatures of {name}" for name, number in sorted(counts.verified.items()))
-    lines += (f"    {number} signatures of the unknown key {key}" for key, number in sorted(counts.unknown.items()))
-    return lines

@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger import canonical
 from ledger.checkpoint import Checkpoint
-from ledger.errors import IncompleteError, LedgerError, OperationalError, ProofError, TamperedError
+from ledger.entry import Entry
+from ledger.errors import EntryError, IncompleteError, LedgerError, OperationalError, ProofError, TamperedError
 from ledger.key_history import KeyHistory
 from ledger.merkle import NodeGetter, consistency_proof, inclusion_proof
 from ledger.note import MAX_NOTE_BYTES, NoteVerifier
@@ -19,6 +21,7 @@ from ledger.proof import (
     verify_consistency_proof,
     verify_inclusion_proof,
 )
+from ledger.proof_set import MAX_PROOFS, ProofSet
 from ledger.tiles import TileReader, read_regular_file
 
 __all__ = ["Prover"]
@@ -103,6 +106,42 @@ class Prover:
         except ProofError as error:
             raise TamperedError(f"entry {seq}: {error.message}", remedy="run tdz-ledger verify") from error
         return proof
+
+    def about(self, subject: str) -> ProofSet:
+        """Prove every entry about a subject, and the agreement that they name, in one set.
+
+        Raises:
+            IncompleteError: none is covered by the newest witnessed checkpoint yet.
+            OperationalError: there are more than a set may have.
+            TamperedError: a file is missing or is not as it was signed.
+        """
+        found = self._of_subjects({subject})
+        named = {f"agreements/{each}" for entry in found if isinstance(each := entry.body.get("agreement"), str)}
+        if named:
+            found = self._of_subjects({subject, *named})
+        if not found:
+            raise IncompleteError(
+                f"no witnessed entry is about {subject}", remedy="as transfers/<id>; or the peer has yet to cosign it"
+            )
+        if len(found) > MAX_PROOFS:
+            raise OperationalError(f"{len(found)} entries are about {subject}", remedy="prove them one by one")
+        return ProofSet(subject, tuple(self.inclusion(each.seq) for each in found))
+
+    def _of_subjects(self, subjects: set[str]) -> list[Entry]:
+        newest = self._newest()
+        head, size = self._head(newest).size, newest.checkpoint.size
+        marks = [canonical.encode(each) for each in subjects]
+        found: list[Entry] = []
+        reader = self._reader.entries(0, head, head)
+        for seq, data in zip(range(size), reader, strict=False):
+            if any(mark in data for mark in marks):
+                try:
+                    entry = Entry.parse(data, seq=seq)
+                except EntryError as error:
+                    raise TamperedError(f"entry {seq}: {error.message}", remedy="run tdz-ledger verify") from error
+                if entry.subject in subjects:
+                    found.append(entry)
+        return found
 
     def consistency(self, old: int | bytes, new: int | bytes | None = None) -> ConsistencyProof:
         """Prove that one signed checkpoint is a prefix of another.

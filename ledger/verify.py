@@ -28,6 +28,9 @@ __all__ = ["SEEN", "claimed_origin", "verify_directory"]
 SEEN: Final = "the checkpoint seen before"
 _SIZE_NAME: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
+_NAMED: Final = 10
+"""Kept checkpoints without a known cosignature that are named one by one."""
+
 _Signed = tuple[Checkpoint, list[Verified]]
 
 
@@ -97,6 +100,7 @@ class _Verification:
     policy: TrustPolicy | None = None
     kept: list[int] = field(default_factory=list)
     unknown: int = 0
+    uncosigned: int = 0
 
     def run(self, checker: BundleChecker, workers: int, progress: Progress | None) -> None:
         report = self.report
@@ -164,10 +168,17 @@ class _Verification:
                 self.report.find(file, f"it holds a checkpoint of size {found[0].size}")
                 continue
             if not found[1]:
-                self.report.incomplete.append(f"{file} carries no cosignature of a known key")
+                self._uncosigned(file)
             yield self._signed_root(file, found)
         for each in rest:
             yield self._signed_root(*each)
+
+    def _uncosigned(self, file: str) -> None:
+        self.uncosigned += 1
+        if self.uncosigned <= _NAMED:
+            self.report.incomplete.append(f"{file} carries no cosignature of a known key")
+        elif self.uncosigned == _NAMED + 1:
+            self.report.incomplete.append("and more kept checkpoints")
 
     def _signed_root(self, file: str, found: _Signed) -> SignedRoot:
         checkpoint, cosignatures = found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time as _time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ledger.canonical import JsonValue
 from ledger.entry import Entry
+from ledger.envelope import EnvelopeCheck, KnownKey
 from ledger.errors import LedgerError, NoteError, OperationalError
 from ledger.proof import (
     CONSISTENCY_LINE,
@@ -42,6 +44,7 @@ class FileReport:
     old_size: int | None = None
     witnessed: Witnessed | None = None
     entry: Entry | None = None
+    envelopes: EnvelopeCheck = field(default_factory=EnvelopeCheck)
     findings: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -68,7 +71,7 @@ class FileReport:
             word = "INCOMPLETE" if self.incomplete else "verified"
             lines.append(f"{word}: {self._said()}")
             if self.entry is not None:
-                lines += (f"  {line}" for line in _shown(self.entry).splitlines())
+                lines += (f"  {line}" for line in [*_shown(self.entry).splitlines(), *self.envelopes.lines])
         lines += (f"  {each}" for each in self.findings[1:])
         lines += (f"  not judged: {each}" for each in self.incomplete)
         lines += (f"  note: {each}" for each in self.notices)
@@ -91,6 +94,7 @@ class FileReport:
             }
         return {
             "entry": entry,
+            "envelopes": self.envelopes.as_json(),
             "findings": [*self.findings],
             "incomplete": [*self.incomplete],
             "kind": self.kind,
@@ -119,6 +123,7 @@ def verify_file(
     trust: Trust,
     *,
     entry: bytes | None = None,
+    keys: Sequence[KnownKey] = (),
     seen: bytes | None = None,
     max_age: int | None = None,
     now: int | None = None,
@@ -129,6 +134,7 @@ def verify_file(
         data: the file's bytes.
         trust: the keys; at least one of a log.
         entry: the bytes of the entry that an inclusion proof is about, where it does not carry them.
+        keys: keys of statements that are known, for the envelopes inside a proven entry.
         seen: a signed checkpoint that was seen before, which must not contradict this one.
         max_age: seconds that the newest cosignature may be old.
         now: Unix seconds for ``max_age``; by default the clock's.
@@ -146,6 +152,9 @@ def verify_file(
     except LedgerError as error:
         report.findings.append(str(error))
         return report
+    if report.entry is not None:
+        report.envelopes.check(report.entry.seq, report.entry.body, {each.keyid: each for each in keys})
+        report.findings += (text for _, text in report.envelopes.faults)
     newest = signed[-1]
     report.origin, report.size, report.root = newest.checkpoint.origin, newest.checkpoint.size, newest.checkpoint.root
     if newest.cosignatures:

@@ -12,6 +12,7 @@ from ledger.cli.trust import read_input
 from ledger.errors import OperationalError
 from ledger.note import MAX_NOTE_BYTES, Note
 from ledger.proof import ConsistencyProof, InclusionProof
+from ledger.proof_set import ProofSet
 from ledger.prove import Prover
 
 __all__ = ["add_prove"]
@@ -30,7 +31,10 @@ def add_prove(command: argparse.ArgumentParser, common: argparse.ArgumentParser)
     consistency.add_argument("old", metavar="OLD", help="a kept checkpoint's size, or a file with a signed checkpoint")
     consistency.add_argument("new", metavar="NEW", help="the same, or 'witnessed' for the newest witnessed one")
     consistency.set_defaults(command=prove_consistency)
-    for each in (inclusion, consistency):
+    subject = kinds.add_parser("subject", parents=[common], help="every entry about a transfer, in one file to keep")
+    subject.add_argument("subject", metavar="SUBJECT", help="as transfers/ID; the agreement that it names comes along")
+    subject.set_defaults(command=prove_subject)
+    for each in (inclusion, consistency, subject):
         each.add_argument(
             "directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the ledger's folder; default: here"
         )
@@ -54,12 +58,22 @@ def prove_consistency(arguments: argparse.Namespace) -> int:
     return _hand_out(proof, proof.new, {"kind": "consistency proof", "old_size": old_size}, arguments)
 
 
+def prove_subject(arguments: argparse.Namespace) -> int:
+    """Prove every entry about a subject, in one file."""
+    proofs = _prover(arguments).about(arguments.subject)
+    facts: dict[str, JsonValue] = {"entries": [each.index for each in proofs.proofs], "kind": "set of proofs"}
+    return _hand_out(proofs, proofs.proofs[-1].note, facts, arguments)
+
+
 def _prover(arguments: argparse.Namespace) -> Prover:
     return Prover(arguments.directory, vkey=key_argument(arguments.vkey), unwitnessed=arguments.unwitnessed)
 
 
 def _hand_out(
-    proof: InclusionProof | ConsistencyProof, note: bytes, facts: dict[str, JsonValue], arguments: argparse.Namespace
+    proof: InclusionProof | ConsistencyProof | ProofSet,
+    note: bytes,
+    facts: dict[str, JsonValue],
+    arguments: argparse.Namespace,
 ) -> int:
     text = Note.parse(note).text.split("\n")
     data = proof.encode()

@@ -11,7 +11,7 @@ from ledger.cli.output import print_json
 from ledger.cli.trust import Given, add_trust, duration, given, read_input
 from ledger.entry import MAX_ENTRY_BYTES
 from ledger.note import MAX_NOTE_BYTES
-from ledger.proof import MAX_PROOF_BYTES
+from ledger.proof_set import MAX_SET_BYTES, SetReport, is_proof_set, verify_set
 from ledger.report import Report
 from ledger.verify import verify_directory
 from ledger.verify_file import FileReport, verify_file
@@ -57,8 +57,12 @@ def verify(arguments: argparse.Namespace) -> int:
     seen = read_input(arguments.seen, MAX_NOTE_BYTES) if arguments.seen else None
     if arguments.what.is_file():
         entry = read_input(arguments.entry, MAX_ENTRY_BYTES) if arguments.entry else None
-        data = read_input(arguments.what, MAX_PROOF_BYTES)
-        return emit(verify_file(data, keys.trust, entry=entry, seen=seen, max_age=arguments.max_age), keys, arguments)
+        data = read_input(arguments.what, MAX_SET_BYTES)
+        statement_keys = keys.statement_keys
+        if is_proof_set(data):
+            return emit(verify_set(data, keys.trust, keys=statement_keys, max_age=arguments.max_age), keys, arguments)
+        single = verify_file(data, keys.trust, entry=entry, keys=statement_keys, seen=seen, max_age=arguments.max_age)
+        return emit(single, keys, arguments)
     with Progress("verifying") as progress:
         report = verify_directory(
             arguments.what,
@@ -71,7 +75,7 @@ def verify(arguments: argparse.Namespace) -> int:
     return emit(report, keys, arguments)
 
 
-def emit(report: Report | FileReport, keys: Given, arguments: argparse.Namespace) -> int:
+def emit(report: Report | FileReport | SetReport, keys: Given, arguments: argparse.Namespace) -> int:
     """Print a report; returns its exit code."""
     report.notices[:0] = keys.lines
     if arguments.json:

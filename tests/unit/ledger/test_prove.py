@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger import canonical
 from ledger.checkpoint import Checkpoint
 from ledger.cli.main import main
+from ledger.entry import new_id
 from ledger.envelope import pae
-from ledger.errors import IncompleteError, OperationalError, TamperedError
+from ledger.errors import IncompleteError, OperationalError, ProofError, TamperedError
 from ledger.note import CosignatureSigner, NoteSigner
 from ledger.proof import InclusionProof
+from ledger.proof_set import ProofSet
 from ledger.prove import Prover
 
 KEYS = {name: Ed25519PrivateKey.generate() for name in ("log", "mirror", "statement")}
@@ -220,3 +223,70 @@ def test_a_policy_file_gives_keys_and_the_quorum(copy: Path, zone: Any, peer: An
         assert main(["verify", str(copy), "--policy", str(policy)]) == code, quorum
     policy.write_text("quorum x\n")
     assert main(["verify", str(proof), "--policy", str(policy)]) == 2
+
+
+async def test_all_entries_of_a_transfer_are_proven_in_one_file(
+    zone: Any, peer: Any, helpers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statement = KEYS["statement"]
+    payload = b'{"rows":3}'
+    envelope = {
+        "payload": base64.b64encode(payload).decode(),
+        "payloadType": "application/vnd.tdz.receipt.v1+json",
+        "signatures": [
+            {
+                "keyid": hashlib.sha256(statement.public_key().public_bytes_raw()).hexdigest(),
+                "sig": base64.b64encode(statement.sign(pae("application/vnd.tdz.receipt.v1+json", payload))).decode(),
+            }
+        ],
+    }
+    writer, mirror = await zone.open(), await peer.mirror(zone)
+    await writer.set_policy(f"log {zone.signer.vkey}\nwitness peer {peer.cosigner.vkey}\nquorum peer\n")
+    for subject, kind, body in (
+        ("agreements/a1", "agreement", {}),
+        ("transfers/t1", "transfer.started", {"agreement": "a1"}),
+        ("transfers/t2", "transfer.started", {"agreement": "a2"}),
+        ("transfers/t1", "transfer.completed", {"receipt": envelope}),
+    ):
+        await writer.append(id=new_id(), kind=kind, subject=subject, body=body)
+    await writer.add_cosignature(writer.published.checkpoint.text, await helpers.push(writer, mirror))
+    await writer.close()
+    await mirror.close()
+    file, ours, theirs = tmp_path / "kept", tmp_path / "ours.json", tmp_path / "theirs.json"
+    assert main(["prove", "subject", "transfers/t1", str(zone.directory), "-o", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["entries"] == [1, 2, 4]
+    ours.write_bytes(_make_card("lingang", zone.signer.name, zone.signer, zone.cosigner))
+    theirs.write_bytes(_make_card("cyberjaya", peer.signer.name, peer.signer, peer.cosigner))
+    cards = ["--card", str(ours), "--card", str(theirs)]
+    assert main(["verify", str(file), *cards]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("verified: 3 entries about transfers/t1")
+    assert out.count("witnessed to size 5 at") == 3
+    assert "1 signatures of the zone" in out
+    assert main(["verify", str(file), *cards, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["proofs"][2]["entry"]["kind"] == "transfer.completed"
+    data = file.read_bytes()
+    proofs = ProofSet.parse(data)
+    for bad in (
+        data[:-1],
+        data + b"\n",
+        data.replace(b"transfers/t1", b"transfers/t9", 1)[:-1] + b" ",
+        data.replace(b'"subject":"transfers/t1"', b'"subject":"transfers/t9"'),
+        ProofSet("transfers/t1", (*proofs.proofs, Prover(zone.directory).inclusion(3))).encode(),
+        data.replace(b"index 4", b"index 3"),
+        data.replace(b"/v1", b"/v2"),
+    ):
+        file.write_bytes(bad)
+        assert main(["verify", str(file), *cards]) == 1
+        assert capsys.readouterr().out.startswith("NOT VERIFIED")
+    assert main(["prove", "subject", "transfers/t3", str(zone.directory)]) == 3
+
+
+def test_a_proof_set_is_bounded_and_carries_entries() -> None:
+    bare = InclusionProof(0, (), b"", None)
+    for proofs in ((), (bare,), (InclusionProof(0, (), b"", b""),) * 65):
+        with pytest.raises(ProofError):
+            ProofSet("transfers/x", proofs)
+    for bad in (b"", b"{}", b"[]", b'{"proofs":[1],"subject":"x","v":"tdz-proof-set/v1"}\n', b"x" * 9_000_000):
+        with pytest.raises(ProofError):
+            ProofSet.parse(bad)
