@@ -149,7 +149,7 @@ class BundleChecker:
             self._rows = LockDatabase(Path(self.directory, "state", "lock.db"), self.lock or "", read_only=True)
         try:
             rows = self._rows.find([each.id for each in entries])
-        except sqlite3.Error as error:
+        except (sqlite3.Error, TypeError) as error:  # a damaged row may hold values of other types
             return [(entries[0].seq, f"state/lock.db cannot be read: {error}")]
         faults = []
         for entry, data in zip(entries, stored, strict=True):

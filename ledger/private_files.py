@@ -12,6 +12,7 @@ from ledger.checkpoint import Checkpoint
 from ledger.edge import TileEdge
 from ledger.entry import Entry, first_prev
 from ledger.errors import LedgerError, NoteError
+from ledger.key_history import KeyHistory
 from ledger.lock import open_database
 from ledger.merkle import leaf_hash
 from ledger.mirror_store import mirror_directory
@@ -51,9 +52,12 @@ class PrivateFiles:
             if len(rows) != 1:
                 self._findings.append(("state/lock.db", f"it holds {len(rows)} logs, not one"))
                 return
-            self.origin, self._note = str(rows[0][0]), bytes(rows[0][1])
+            if tuple(map(type, rows[0])) != (str, bytes):
+                self._findings.append(("state/lock.db", "its row has values of other types"))
+                return
+            self.origin, self._note = rows[0]
             staged = db.execute("SELECT batch FROM staged WHERE origin = ?", (self.origin,)).fetchone()
-            self._staged = bytes(staged[0]) if staged else None
+            self._staged = staged[0] if staged and isinstance(staged[0], bytes) else None
             (self._rows,) = db.execute("SELECT COUNT(*) FROM entries").fetchone()
         except sqlite3.Error as error:
             self._findings.append(("state/lock.db", f"it cannot be read: {error}"))
@@ -166,9 +170,14 @@ class PrivateFiles:
         try:
             db.execute("PRAGMA query_only = ON")
             db.execute("BEGIN")  # one state of it, however the gateway goes on
-            for row in db.execute("SELECT origin, vkey, size, note, filed FROM mirror ORDER BY origin").fetchall():
-                self.mirrored[str(row[0])] = str(row[1])
+            named = {column for _, column, *_ in db.execute("PRAGMA table_info(mirror)")}
+            # A log that rotated its key has a history; one that did not may have none.
+            keys = "keys" if "keys" in named else "''"
+            query = f"SELECT origin, vkey, {keys}, size, note, filed FROM mirror ORDER BY origin"  # noqa: S608 (ours)
+            for row in db.execute(query).fetchall():
                 try:
+                    if tuple(map(type, row)) != (str, str, str, int, bytes, bytes):
+                        raise NoteError("its row has values of other types")
                     self._judge_mirrored(db, *row)
                 except LedgerError as error:
                     self._findings.append(("state/witness.db", f"{row[0]}: {error.message}"))
@@ -178,24 +187,27 @@ class PrivateFiles:
             db.close()
 
     def _judge_mirrored(
-        self, db: sqlite3.Connection, origin: str, vkey: str, size: int, note: bytes, filed: bytes
+        self, db: sqlite3.Connection, origin: str, vkey: str, keys: str, size: int, note: bytes, filed: bytes
     ) -> None:
         """What was cosigned must be held: the files up to ``filed``, the table from there on."""
-        key = NoteVerifier(vkey)
-        mirrored = _opened(note, [key], origin) if note else None
+        history = KeyHistory.parse(keys) if keys else KeyHistory.of(vkey)
+        if history.origin != origin:
+            raise NoteError(f"its key is {history.origin}'s")
+        self.mirrored[origin] = history.current
+        mirrored = _opened(note, history.verifiers(), origin) if note else None
         if (mirrored.size if mirrored else 0) != size:
             raise NoteError(f"the signed note is not of size {size}")
         if mirrored is None:
             return
-        base = _opened(filed, [key], origin) if filed else None
+        base = _opened(filed, history.verifiers(), origin) if filed else None
         directory = str(mirror_directory(self._directory, origin))
         edge = load_edge(directory, base) if base else TileEdge(first_prev(origin))
         query = "SELECT seq, entry FROM held WHERE origin = ? AND seq >= ? ORDER BY seq"
         for seq, entry in db.execute(query, (origin, edge.size)):
-            Entry.parse(bytes(entry), seq=edge.size, prev=edge.prev)
-            if seq != edge.size:
+            if seq != edge.size or not isinstance(entry, bytes):
                 raise NoteError(f"entry {edge.size} is not held")
-            edge.append(bytes(entry), leaf_hash(bytes(entry)))
+            Entry.parse(entry, seq=seq, prev=edge.prev)
+            edge.append(entry, leaf_hash(entry))
         if (edge.size, edge.root()) != (mirrored.size, mirrored.root):
             raise NoteError(f"size {mirrored.size} was cosigned, and what is held is not that")
 

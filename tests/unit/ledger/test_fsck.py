@@ -220,3 +220,33 @@ async def test_an_entrys_content_is_found_in_its_bytes_whatever_stands_in_them(z
     await writer.close()
     check = check_everything(zone.directory)
     assert (check.exit_code, check.log.entries) == (0, 5)
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", b"bytes"])
+@pytest.mark.parametrize(
+    ("file", "table", "column"),
+    [
+        ("lock.db", "lock", "note"),
+        ("lock.db", "entries", "content"),
+        ("lock.db", "entries", "seq"),
+        ("witness.db", "mirror", "vkey"),
+        ("witness.db", "mirror", "note"),
+        ("witness.db", "mirror", "size"),
+        ("witness.db", "mirror", "filed"),
+    ],
+)
+def test_a_row_with_a_value_of_another_type_is_a_finding_and_no_traceback(
+    whole: Path, zone: Any, peer: Any, tmp_path: Path, file: str, table: str, column: str, value: object
+) -> None:
+    directory = tmp_path / "work"
+    shutil.copytree(whole if file == "lock.db" else peer.directory, directory)
+    db = sqlite3.connect(directory / "state" / file)
+    # As a flipped bit would have it: past every constraint.
+    loosened = f"UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '') WHERE name = '{table}'"
+    db.executescript(f"PRAGMA writable_schema = ON; {loosened};")
+    db.close()
+    db = sqlite3.connect(directory / "state" / file)
+    with db:
+        assert db.execute(f"UPDATE {table} SET {column} = ?", (value,)).rowcount > 0
+    db.close()
+    assert check_everything(directory).exit_code == 1
