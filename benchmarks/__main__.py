@@ -1,6 +1,6 @@
 """`make bench`: every figure of the data plane, the negotiation and the ledger, in one run and one table.
 
-python -m benchmarks [--quick] [--only pull,latency,memory,flights,models,runs,ledger] [--json FILE]
+python -m benchmarks [--quick] [--only pull,latency,memory,flights,models,runs,ledger,fsck] [--json FILE]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks import federated, latency, models, pull, rounds
 
-SECTIONS = ("pull", "latency", "memory", "flights", "models", "runs", "ledger")
+SECTIONS = ("pull", "latency", "memory", "flights", "models", "runs", "ledger", "fsck")
 
 
 @contextmanager
@@ -79,6 +79,12 @@ def main() -> int:
             command += ["--seconds", "2"] if options.quick else []
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             figures["ledger"] = json.loads(done.stdout)
+    if "fsck" in wanted:
+        with _section("fsck of a large ledger"):
+            command = [sys.executable, str(Path(__file__).with_name("ledger_fsck.py")), "--json"]
+            command += ["--entries", "100000", "--signed", "5000"] if options.quick else []
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            figures["fsck"] = json.loads(done.stdout)
     figures["load_after"] = os.getloadavg()[0]
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -164,6 +170,13 @@ def _print(figures: dict[str, Any]) -> None:
             f"{row['per_second']:,.0f}/s, p99 {row['p99_ms']:.1f} ms",
             "",
         )
+    for name, reach in (("small", ""), ("large", "under 60 s for 1,000,000"), ("signed", "")):
+        if found := figures.get("fsck", {}).get(name):
+            table.add_row(
+                f"ledger: fsck of {found['entries']:,} entries, {found['signatures']:,} signed statements",
+                f"{found['seconds']:.1f} s, {found['peak_mib']} + {found['workers']} × {found['worker_peak_mib']} MiB",
+                reach,
+            )
     table.caption = f"load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
     Console().print(table)
 

@@ -2,4 +2,5 @@
 
 from ledger.cli.main import run
 
-run()
+if __name__ == "__main__":  # worker processes import it under another name
+    run()

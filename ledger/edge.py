@@ -64,14 +64,29 @@ class TileEdge:
     def append(self, entry: bytes, leaf: bytes) -> list[bytes]:
         """Add one entry by its bytes and its leaf hash; the subtrees that it completes, from height 0 upwards."""
         completed = self._range.append(leaf)
-        size = self._range.size
         self.prev = leaf
         self._bundle.append(entry)
-        for level in range((len(completed) + 7) >> 3):
+        self._fill(0, completed)
+        return completed
+
+    def append_tile(self, root: bytes, last_leaf: bytes) -> None:
+        """Add 256 entries by the root over their tile and the last leaf hash: for readers, which keep no bundles.
+
+        The size so far is a multiple of 256. The tile and its bundle are not among those that became full.
+        """
+        self.prev = last_leaf
+        if not self._levels:
+            self._levels.append([])
+        self._fill(1, self._range.append(root, 8))
+
+    def _fill(self, first: int, completed: list[bytes]) -> None:
+        """Put completed subtrees into the tiles from a level upwards."""
+        size = self._range.size
+        for level in range(first, first + ((len(completed) + 7) >> 3)):
             if level == len(self._levels):
                 self._levels.append([])
             hashes = self._levels[level]
-            hashes.append(completed[8 * level])
+            hashes.append(completed[8 * (level - first)])
             if len(hashes) == TILE_WIDTH:
                 index = (size >> (8 * level + 8)) - 1
                 self._full.append((tile_path(level, index), b"".join(hashes)))
@@ -79,7 +94,6 @@ class TileEdge:
                 if level == 0:
                     self._full.append((entries_path(index), encode_bundle(self._bundle)))
                     self._bundle.clear()
-        return completed
 
     def take_full(self) -> list[tuple[str, bytes]]:
         """The tiles and bundles that became full since the last call, by path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -231,10 +232,14 @@ def parse_time(text: str) -> int:
     if not _TIME.fullmatch(text):
         raise EntryError("time is not YYYY-MM-DDTHH:MM:SS.ffffffZ")
     try:
-        moment = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
+        return _whole_seconds(text[:19]) * 1_000_000 + int(text[20:26])
     except ValueError as error:
         raise EntryError(f"{text} is no time") from error
-    return int(moment.timestamp()) * 1_000_000 + int(text[20:26])
+
+
+@functools.lru_cache(maxsize=256)  # many entries share a second
+def _whole_seconds(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
 def _check_id(value: JsonValue) -> str:

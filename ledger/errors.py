@@ -17,6 +17,7 @@
     │   ├── StorageFullError      too little space; closing entries may still pass
     │   └── StoppedError          the writer has ended; whether the entry is recorded shows at the next start
     ├── OperationalError          a file, a lock or a setting is not as it must be here
+    ├── IncompleteError           it cannot be judged or given yet; nothing is wrong
     └── MirrorError               the mirror refuses a request (as tlog-witness answers)
         ├── UnknownOriginError    404
         ├── BadSignatureError     403
@@ -43,6 +44,7 @@ __all__ = [
     "EntryError",
     "ForkError",
     "FormatError",
+    "IncompleteError",
     "LedgerError",
     "MirrorBehindError",
     "MirrorError",
@@ -131,6 +133,10 @@ class StoppedError(AppendError):
 
 class OperationalError(LedgerError):
     """A file, a lock or a setting is not as it must be here."""
+
+
+class IncompleteError(LedgerError):
+    """What is asked for cannot be judged or given yet, and nothing is wrong."""
 
 
 class MirrorError(LedgerError):

@@ -95,16 +95,19 @@ class CompactRange:
         other._hashes = self._hashes.copy()
         return other
 
-    def append(self, leaf: bytes) -> list[bytes]:
-        """Fold one leaf hash in.
+    def append(self, leaf: bytes, height: int = 0) -> list[bytes]:
+        """Fold one leaf hash in, or the hash of a complete subtree.
+
+        Args:
+            height: the subtree's height; the size so far is a multiple of its number of leaves.
 
         Returns:
-            The hashes of the subtrees that it completes, from height 0 (the leaf itself) upwards.
+            The hashes of the subtrees that it completes, from that height (the hash itself) upwards.
         """
         completed = [leaf]
         hashes = self._hashes
-        rest = self._size
-        self._size = rest + 1
+        rest = self._size >> height
+        self._size += 1 << height
         while rest & 1:
             leaf = _sha256(b"\x01" + hashes.pop() + leaf).digest()
             completed.append(leaf)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ledger.canonical import JsonValue
+from ledger.envelope import EnvelopeCheck
 from ledger.note import Verified
 
 __all__ = ["Finding", "Report", "TooManyFindingsError", "Witnessed"]
@@ -38,9 +39,14 @@ class Witnessed:
     cosignatures: tuple[Verified, ...]
 
     @property
+    def seconds(self) -> int:
+        """The newest cosignature's time in seconds since 1970."""
+        return max(each.time or 0 for each in self.cosignatures)
+
+    @property
     def time(self) -> str:
         """The newest cosignature's time, UTC."""
-        seconds = max(each.time or 0 for each in self.cosignatures)
+        seconds = self.seconds
         try:
             return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
         except (ValueError, OverflowError, OSError):
@@ -67,6 +73,7 @@ class Report:
     root: bytes = b""
     entries: int = 0
     witnessed: Witnessed | None = None
+    envelopes: EnvelopeCheck = field(default_factory=EnvelopeCheck)
     findings: list[Finding] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+import time as _time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from ledger.bundle import BundleChecker
 from ledger.checkpoint import Checkpoint
-from ledger.errors import LedgerError, NoteError, OperationalError, TamperedError
-from ledger.merkle import HASH_SIZE
-from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, NoteVerifier, Verified, open_note
+from ledger.errors import LedgerError, NoteError, OperationalError, SignatureError, TamperedError
+from ledger.key_history import KeyHistory, Rotation
+from ledger.leftovers import Leftovers
+from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, Note, NoteVerifier, Verified, open_note
 from ledger.policy import TrustPolicy
+from ledger.proof import Trust, own_mirror
 from ledger.report import Report, TooManyFindingsError, Witnessed
-from ledger.scan import Progress, SignedRoot, scan
-from ledger.tiles import (
-    MAX_BUNDLE_BYTES,
-    TILE_WIDTH,
-    TileReader,
-    encode_bundle,
-    read_regular_file,
-)
+from ledger.scan import Progress, Scanned, SignedRoot, scan
+from ledger.tiles import TileReader, read_regular_file
 
-__all__ = ["verify_directory"]
+__all__ = ["SEEN", "claimed_origin", "verify_directory"]
 
+SEEN: Final = "the checkpoint seen before"
 _SIZE_NAME: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-_TILE_NAME: Final = re.compile(r"tile/(0|[1-9]\d?|entries)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
+
+_NAMED: Final = 10
+"""Kept checkpoints without a known cosignature that are named one by one."""
+
+_Signed = tuple[Checkpoint, list[Verified]]
 
 
 def verify_directory(
@@ -36,15 +39,28 @@ def verify_directory(
     *,
     vkey: str | None = None,
     witness_vkeys: Sequence[str] = (),
+    trust: Trust | None = None,
+    seen: bytes | None = None,
+    max_age: int | None = None,
+    now: int | None = None,
     progress: Progress | None = None,
+    workers: int = 1,
+    checker: BundleChecker | None = None,
 ) -> Report:
     """Check every entry, the chain, every tile, the checkpoint, the kept ones and the cosignatures of known keys.
 
     Args:
         path: the log's directory; ``state/`` is not needed and not read.
-        vkey: the log's key from a trusted place; without it the directory's own is taken, and the report says so.
+        vkey: the log's key from a trusted place; without one the directory's own is taken, and the report says so.
         witness_vkeys: keys of witnesses from a trusted place; with them only these count as witnesses.
+        trust: keys of logs and witnesses from a trusted place, beside those; the log is found by its origin. Its
+            policy stands in for the directory's own.
+        seen: a signed checkpoint of this log that was seen before: it must be a prefix.
+        max_age: seconds that the newest cosignature may be old.
+        now: Unix seconds for ``max_age``; by default the clock's.
         progress: called with entries done and entries in all.
+        workers: how many processes judge bundles.
+        checker: judges the bundles, where more than the public files counts.
 
     Raises:
         OperationalError: there is no log to verify, or it cannot be read.
@@ -52,115 +68,189 @@ def verify_directory(
     """
     if not path.is_dir() or not any(os.path.lexists(path / name) for name in ("checkpoint", "vkey", "tile")):
         raise OperationalError(f"{path} is not a ledger's directory", remedy="name the folder that holds checkpoint")
-    verification = _Verification(Report(str(path)), list(map(CosignatureVerifier, witness_vkeys)))
+    given = trust or Trust(())
+    logs = [*([NoteVerifier(vkey)] if vkey is not None else ()), *given.all_logs]
+    witnesses = [*map(CosignatureVerifier, witness_vkeys), *given.all_witnesses]
+    verification = _Verification(Report(str(path)), logs, witnesses, given.policy, seen)
     try:
-        verification.run(NoteVerifier(vkey) if vkey is not None else None, progress)
+        verification.run(checker or BundleChecker(str(path)), workers, progress)
+        if max_age is not None:
+            verification.check_age(max_age, int(_time.time()) if now is None else now)
     except TooManyFindingsError:
         verification.report.notices.append("stopped: more findings would say nothing new")
     return verification.report
 
 
+def claimed_origin(directory: str) -> str:
+    """Whose log a folder says that it is, unverified; empty where it says nothing."""
+    try:
+        return Checkpoint.parse(Note.parse(read_regular_file(f"{directory}/checkpoint", MAX_NOTE_BYTES)).text).origin
+    except LedgerError:
+        return ""
+
+
 @dataclass(slots=True)
 class _Verification:
     report: Report
-    given: list[CosignatureVerifier]
-    log: NoteVerifier | None = None
+    logs: list[NoteVerifier]
+    witnesses: list[CosignatureVerifier]
+    given_policy: TrustPolicy | None
+    seen: bytes | None
+    keys: KeyHistory | None = None
     policy: TrustPolicy | None = None
     kept: list[int] = field(default_factory=list)
-    head: Checkpoint | None = None
     unknown: int = 0
+    uncosigned: int = 0
 
-    def run(self, key: NoteVerifier | None, progress: Progress | None) -> None:
+    def run(self, checker: BundleChecker, workers: int, progress: Progress | None) -> None:
         report = self.report
+        if os.path.islink(f"{report.directory}/tile"):
+            report.find("tile", "it is a symbolic link")
         # 1. Whose log it is.
-        self._load_keys(key)
-        if self.log is None:
+        self._load_keys()
+        if self.keys is None:
             return
-        report.vkey, report.origin = str(self.log.vkey), self.log.vkey.name
+        report.vkey, report.origin = self.keys.current, self.keys.origin
+        self.witnesses = [each for each in self.witnesses if each.vkey.name != own_mirror(report.origin)]
         self._load_policy()
         # 2. What it says about itself; checkpoint last, since a running writer moves it on before the others.
         self.kept = sorted(self._kept_sizes())
-        witnessed = self._signed("checkpoint.witnessed", "checkpoint.witnessed", needed=False)
-        newest = self._signed("checkpoint", "checkpoint")
+        witnessed = self._signed("checkpoint.witnessed", needed=False)
+        newest = self._signed("checkpoint")
         if witnessed and newest and witnessed[0].size > newest[0].size:
             report.find("checkpoint", f"it is older than checkpoint.witnessed of size {witnessed[0].size}")
         if witnessed and self.policy and not self.policy.satisfied(witnessed[1]):
             report.find("checkpoint.witnessed", "it lacks cosignatures that policy.tlog asks for")
+        seen = self._seen()
         head = newest or witnessed
         if head is None:
             return
-        self.head = head[0]
-        report.size, report.root = self.head.size, self.head.root
+        report.size, report.root = head[0].size, head[0].root
         for size in self.kept:
-            if size > self.head.size:
-                report.find(f"checkpoints/{size}", f"the log signed it, and checkpoint has size {self.head.size} only")
+            if size > report.size:
+                report.find(f"checkpoints/{size}", f"the log signed it, and checkpoint has size {report.size} only")
+        if seen and seen[0].size > report.size:
+            report.find("checkpoint", f"it has size {report.size} only; {SEEN} has {seen[0].size}: entries are gone")
         # 3. Every entry, the chain, every tile, every signed root as a prefix.
         reader = TileReader(report.directory)
-        scan(report, reader, self._roots(newest, witnessed), progress)
+        named = [("checkpoint", newest), ("checkpoint.witnessed", witnessed), (SEEN, seen)]
+        sizes = sorted({*self.kept, *(each[0].size for _, each in named if each)})
+        roots = self._roots([(file, each) for file, each in named if each])
+        scanned = scan(report, reader, roots, progress, checker=checker, sizes=sizes, workers=workers)
+        self._check_rotations(scanned)
         # 4. What else lies there.
-        _Leftovers(report, reader, self.head.size).check()
+        Leftovers(report, reader, report.size).check()
         if self.unknown:
             report.notices.append(f"{self.unknown} signatures of unknown keys")
+        if self.witnesses and report.witnessed is None:
+            report.incomplete.append("no cosignature of a witness whose key was given")
 
-    def _roots(
-        self, newest: tuple[Checkpoint, list[Verified]] | None, witnessed: tuple[Checkpoint, list[Verified]] | None
-    ) -> Iterator[SignedRoot]:
+    def check_age(self, most: int, now: int) -> None:
+        """The newest cosignature must not be older than so many seconds: a log can be frozen by withholding news."""
+        witnessed = self.report.witnessed
+        if witnessed is None or witnessed.seconds < now - most:
+            age = "there is none" if witnessed is None else f"it is {now - witnessed.seconds} s old"
+            self.report.incomplete.append(f"the newest cosignature may be {most} s old: {age}")
+
+    # --- signed checkpoints -------------------------------------------------------------------------------
+
+    def _roots(self, named: list[tuple[str, _Signed]]) -> Iterator[SignedRoot]:
         """Every signed root by ascending size; the kept files are read when their turn comes."""
-        named = [("checkpoint", newest), ("checkpoint.witnessed", witnessed)]
-        rest = sorted(((found[0].size, file, found) for file, found in named if found), key=lambda each: each[0])
+        rest = sorted(named, key=lambda each: each[1][0].size)
         for size in self.kept:
-            while rest and rest[0][0] < size:
-                yield self._signed_root(rest[0][1], rest[0][2])
-                rest.pop(0)
+            while rest and rest[0][1][0].size < size:
+                yield self._signed_root(*rest.pop(0))
             file = f"checkpoints/{size}"
-            found = self._signed(file, file)
+            found = self._signed(file)
             if found is None:
                 continue
             if found[0].size != size:
                 self.report.find(file, f"it holds a checkpoint of size {found[0].size}")
                 continue
             if not found[1]:
-                self.report.incomplete.append(f"{file} carries no cosignature of a known key")
+                self._uncosigned(file)
             yield self._signed_root(file, found)
-        for _, file, found in rest:
-            yield self._signed_root(file, found)
+        for each in rest:
+            yield self._signed_root(*each)
 
-    def _signed_root(self, file: str, found: tuple[Checkpoint, list[Verified]]) -> SignedRoot:
+    def _uncosigned(self, file: str) -> None:
+        self.uncosigned += 1
+        if self.uncosigned <= _NAMED:
+            self.report.incomplete.append(f"{file} carries no cosignature of a known key")
+        elif self.uncosigned == _NAMED + 1:
+            self.report.incomplete.append("and more kept checkpoints")
+
+    def _signed_root(self, file: str, found: _Signed) -> SignedRoot:
         checkpoint, cosignatures = found
-        given = {str(each.vkey) for each in self.given}
+        given = {str(each.vkey) for each in self.witnesses}
         counted = [each for each in cosignatures if not given or each.vkey in given]
         enough = self.policy.satisfied(cosignatures) if self.policy else bool(cosignatures)
         best = self.report.witnessed
-        if counted and enough and (best is None or checkpoint.size >= best.size):
+        if file != SEEN and counted and enough and (best is None or checkpoint.size >= best.size):
             self.report.witnessed = Witnessed(checkpoint.size, tuple(counted))
         times = [each.time for each in cosignatures if each.time is not None]
         return SignedRoot(file, checkpoint.size, checkpoint.root, min(times, default=None))
 
-    def _signed(self, path: str, file: str, *, needed: bool = True) -> tuple[Checkpoint, list[Verified]] | None:
+    def _signed(self, file: str, *, needed: bool = True) -> _Signed | None:
         """A checkpoint that the log signed, with the cosignatures of known keys."""
-        if self.log is None or (not needed and not os.path.lexists(f"{self.report.directory}/{path}")):
+        path = f"{self.report.directory}/{file}"
+        if not needed and not os.path.lexists(path):
             return None
-        witnesses = [*self.given, *(self.policy.witnesses.values() if self.policy else ())]
         try:
-            note = read_regular_file(f"{self.report.directory}/{path}", MAX_NOTE_BYTES)
-            opened = open_note(note, [self.log, *witnesses])
-            checkpoint = Checkpoint.parse(opened.text)
-            if checkpoint.origin != self.report.origin:
-                raise NoteError(f"it is of the origin {checkpoint.origin}")
-            if not any(each.vkey == str(self.log.vkey) for each in opened.verified):
-                raise NoteError("the log did not sign it")
-        except (TamperedError, LedgerError) as error:
-            if isinstance(error, OperationalError):
-                raise
+            return self._open(read_regular_file(path, MAX_NOTE_BYTES))
+        except OperationalError:
+            raise
+        except LedgerError as error:
             self.report.find(file, error.message)
             return None
-        self.unknown += len(opened.unknown)
-        return checkpoint, [each for each in opened.verified if each.time is not None]
 
-    def _load_keys(self, key: NoteVerifier | None) -> None:
-        own = None
+    def _seen(self) -> _Signed | None:
+        if self.seen is None:
+            return None
+        try:
+            return self._open(self.seen)
+        except LedgerError as error:
+            self.report.find(SEEN, error.message)
+            return None
+
+    def _open(self, note: bytes) -> _Signed:
+        keys = self.keys
+        if keys is None:
+            raise NoteError("the log's key is not known")
+        policy = self.policy.witnesses.values() if self.policy else ()
+        opened = open_note(note, [*keys.verifiers(), *self.witnesses, *policy])
+        checkpoint = Checkpoint.parse(opened.text)
+        if checkpoint.origin != self.report.origin:
+            raise NoteError(f"it is of the origin {checkpoint.origin}")
+        signers = {each.vkey for each in opened.verified if each.time is None}
+        if not signers:
+            raise SignatureError("the log did not sign it")
+        keys.require_signed(signers, checkpoint.size)
+        self.unknown += len(opened.unknown)
+        mirror = own_mirror(checkpoint.origin)
+        return checkpoint, [each for each in opened.verified if each.time is not None and each.name != mirror]
+
+    # --- keys ---------------------------------------------------------------------------------------------
+
+    def _load_keys(self) -> None:
+        own = self._own_key()
+        candidates = self._of_this_origin(own) if self.logs else [own] if own else []
+        if not self.logs:
+            self.report.keys_from_directory = ("the log",)
+        if not candidates:
+            return
+        keys = [str(each.vkey) for each in candidates]
+        history = self._history() or KeyHistory.of(str(own.vkey) if own and str(own.vkey) in keys else keys[0])
+        if own is not None and str(own.vkey) != history.current:
+            self.report.find("vkey", "it is another key than the one that vkeys or the caller gives")
+        if not any(key in history.vkeys for key in keys):
+            self.report.find("vkeys", "it does not name the key that was given")
+            history = KeyHistory.of(keys[0])
+        self.keys = history
+
+    def _own_key(self) -> NoteVerifier | None:
         there = os.path.lexists(f"{self.report.directory}/vkey")
-        if key is None and not there:
+        if not self.logs and not there:
             raise OperationalError(f"{self.report.directory} holds no vkey", remedy="give the log's key with --vkey")
         try:
             text = self._text("vkey")
@@ -170,51 +260,61 @@ class _Verification:
         except (TamperedError, NoteError) as error:
             if there:
                 self.report.find("vkey", error.message)
-        if key is not None and own is not None and own.vkey != key.vkey:
-            self.report.find("vkey", "it is another key than the one that was given")
-        self.log = key or own
-        if key is None:
-            self.report.keys_from_directory = ("the log",)
-        if self.log is not None and os.path.lexists(f"{self.report.directory}/vkeys"):
-            self._check_vkeys(str(self.log.vkey))
+            return None
+        return own
 
-    def _check_vkeys(self, vkey: str) -> None:
-        """``vkeys``: a line per key with its first and last size; the newest is the log's key."""
+    def _of_this_origin(self, own: NoteVerifier | None) -> list[NoteVerifier]:
+        """The given keys that are this log's."""
+        names = sorted({each.vkey.name for each in self.logs})
+        origin = claimed_origin(self.report.directory) or (own.vkey.name if own and len(names) > 1 else names[0])
+        found = [each for each in self.logs if each.vkey.name == origin]
+        if not found:
+            text = f"it is of the origin {origin[:80]}; the keys that were given are of {', '.join(names)}"
+            self.report.find("checkpoint", text)
+        return found
+
+    def _history(self) -> KeyHistory | None:
+        if not os.path.lexists(f"{self.report.directory}/vkeys"):
+            return None
         try:
-            text = self._text("vkeys")
-        except TamperedError as error:
+            return KeyHistory.parse(self._text("vkeys"))
+        except (TamperedError, LedgerError) as error:
             self.report.find("vkeys", error.message)
+            return None
+
+    def _check_rotations(self, scanned: Scanned) -> None:
+        """Each key after the first one was introduced by an entry that it and the one before signed."""
+        if self.keys is None:
             return
-        first = 0
-        lines = text.split("\n")
-        for number, line in enumerate(lines[:-1]):
-            start, _, rest = line.partition(" ")
-            last, _, key = rest.partition(" ")
-            newest = number == len(lines) - 2
+        found: set[tuple[str, str, int]] = set()
+        for entry in scanned.rotations:
             try:
-                NoteVerifier(key)
-                ordered = start == str(first) and (last == "-" if newest else last == str(int(last)))
-                ordered = ordered and (newest or int(last) >= first)
-                first = 0 if newest else int(last) + 1
-            except (NoteError, ValueError):
-                ordered = False
-            if not ordered or (newest and key != vkey):
-                self.report.find("vkeys", f"line {number + 1} is not the next key with its range of sizes")
-                return
-        if len(lines) < 2 or lines[-1]:
-            self.report.find("vkeys", "it does not end with a newline")
+                rotation = Rotation.of(entry, self.report.origin)
+            except LedgerError as error:
+                self.report.find("vkeys", f"entry {entry.seq}: {error.message}", entry.seq)
+                continue
+            found.add((rotation.old, rotation.new, rotation.first))
+        ranges = self.keys.ranges
+        named = {(old.vkey, new.vkey, new.first) for old, new in pairwise(ranges)}
+        for _, _, first in sorted(named - found, key=lambda each: each[2]):
+            self.report.find("vkeys", f"no entry that both keys signed introduces the key from size {first} on")
+        for _, _, first in sorted(found - named, key=lambda each: each[2]):
+            self.report.find("vkeys", f"it does not name the key that entry {first - 1} introduces", first - 1)
 
     def _load_policy(self) -> None:
-        if not os.path.lexists(f"{self.report.directory}/policy.tlog"):
-            return
-        try:
-            self.policy = TrustPolicy(self._text("policy.tlog"))
-            if self.policy.logs and self.report.vkey not in {str(each.vkey) for each in self.policy.logs}:
-                raise NoteError("its log lines do not name this log's key")
-        except (TamperedError, NoteError) as error:
-            self.report.find("policy.tlog", error.message)
-            return
-        if self.policy.witnesses and not self.given:
+        given = self.given_policy
+        if os.path.lexists(f"{self.report.directory}/policy.tlog"):
+            try:
+                self.policy = TrustPolicy(self._text("policy.tlog"))
+                keys = set(self.keys.vkeys) if self.keys else set()
+                if self.policy.logs and not keys & {str(each.vkey) for each in self.policy.logs}:
+                    raise NoteError("its log lines do not name this log's key")
+            except (TamperedError, NoteError) as error:
+                self.report.find("policy.tlog", error.message)
+                self.policy = None
+        if given is not None and (given.witnesses or given.quorum != "none"):
+            self.policy = given
+        elif self.policy and self.policy.witnesses and not self.witnesses:
             self.report.keys_from_directory += ("the witnesses",)
 
     def _kept_sizes(self) -> Iterator[int]:
@@ -235,72 +335,3 @@ class _Verification:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise TamperedError(f"{name} is not UTF-8") from error
-
-
-class _Leftovers:
-    """The files under ``tile/`` that the scan had no need of: superseded partials, and what lies beyond."""
-
-    def __init__(self, report: Report, reader: TileReader, size: int) -> None:
-        self._report = report
-        self._reader = reader
-        self._size = size
-        self._beyond = 0
-        self._strange: list[str] = []
-
-    def check(self) -> None:
-        """Judge every file under ``tile/``."""
-        for path in self._walk("tile"):
-            match = _TILE_NAME.fullmatch(path)
-            if match is None or int(match[3] or 1) >= TILE_WIDTH:
-                self._strange.append(path)
-            else:
-                self._judge(path, match[1], int(match[2].replace("/", "").replace("x", "")), int(match[3] or 0))
-        if self._beyond:
-            self._report.notices.append(f"{self._beyond} files beyond the checkpoint, tolerated")
-        if self._strange:
-            self._report.notices.append(f"{len(self._strange)} files that are no tiles, as {self._strange[0]!r}")
-
-    def _judge(self, path: str, level: str, index: int, width: int) -> None:
-        """A superseded partial must be a prefix of its tile."""
-        count = self._size if level == "entries" else self._size >> (8 * int(level))
-        if index * TILE_WIDTH + (width or TILE_WIDTH) > count:
-            self._beyond += 1
-            return
-        known = min(TILE_WIDTH, count - index * TILE_WIDTH)
-        if not width or width == known:
-            return  # the scan read it
-        try:
-            found = read_regular_file(f"{self._report.directory}/{path}", MAX_BUNDLE_BYTES)
-            if level == "entries":
-                same = found == encode_bundle(self._reader.bundle(index, known)[:width])
-            else:
-                same = found == self._reader.tile(int(level), index, known)[: width * HASH_SIZE]
-        except TamperedError as error:
-            if os.path.lexists(f"{self._report.directory}/{path}"):
-                self._report.find(path, error.message)
-            return
-        if not same:
-            self._report.find(path, "the partial file is not a prefix of what replaced it")
-
-    def _walk(self, path: str) -> Iterator[str]:
-        """The regular files below a folder; never through a symbolic link."""
-        try:
-            with os.scandir(f"{self._report.directory}/{path}") as listing:
-                items = sorted(listing, key=lambda each: each.name)
-        except FileNotFoundError:
-            return  # a running writer removes superseded partials; what the scan needs it has read
-        except OSError as error:
-            self._report.find(path, f"it cannot be listed: {error.strerror}")
-            return
-        for item in items:
-            below = f"{path}/{item.name}"
-            try:
-                mode = item.stat(follow_symlinks=False).st_mode
-            except FileNotFoundError:
-                continue
-            if stat.S_ISDIR(mode):
-                yield from self._walk(below)
-            elif stat.S_ISREG(mode):
-                yield below
-            else:
-                self._report.find(below, "it is neither a file nor a folder")

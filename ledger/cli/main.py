@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ledger.cli.export import add_export
+from ledger.cli.fsck import add_fsck
 from ledger.cli.head import head
+from ledger.cli.monitor import add_monitor
+from ledger.cli.prove import add_prove
 from ledger.cli.show import show
-from ledger.cli.verify import verify
-from ledger.errors import LedgerError, TamperedError
+from ledger.cli.verify import add_verify
+from ledger.errors import IncompleteError, LedgerError, TamperedError
 
 __all__ = ["main", "run"]
 
@@ -47,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except TamperedError as error:
         return _fail(str(error), 1)
+    except IncompleteError as error:
+        return _fail(str(error), 3)
     except LedgerError as error:
         return _fail(str(error), 2)
     except OSError as error:
@@ -79,16 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     _directory(command)
     command.set_defaults(command=show)
 
-    command = commands.add_parser("verify", parents=[common], help="every entry, chain, tile and signature")
-    _directory(command)
-    command.add_argument(
-        "--witness-vkey",
-        metavar="KEY",
-        action="append",
-        default=[],
-        help="a witness's verifier key or a file that holds it; may be given again; default: those of policy.tlog",
+    add_prove(
+        commands.add_parser("prove", help="a small file that proves an entry, or a checkpoint from another"), common
     )
-    command.set_defaults(command=verify)
+    add_verify(
+        commands.add_parser("verify", parents=[common], help="every entry, chain, tile and signature; or a proof")
+    )
+    add_fsck(commands.add_parser("fsck", parents=[common], help="the operator's: private files and statements too"))
+    add_export(commands.add_parser("export", parents=[common], help="a self-contained copy, verified"))
+    add_monitor(commands.add_parser("monitor", parents=[common], help="follow a log, verify what is new, alert"))
     return parser
 
 

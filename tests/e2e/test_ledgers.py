@@ -13,6 +13,7 @@ import pytest
 from gateway.errors import DeniedError
 from gateway.model.participant import Identity
 from gateway.server.main import Gateway
+from ledger.cli.main import main
 from ledger.verify import verify_directory
 from tests.e2e.material import (
     CYBERJAYA,
@@ -141,6 +142,37 @@ async def test_both_directories_verify_and_the_witnessed_checkpoint_covers_the_r
         (directory,) = (ledger(shared, zone) / "mirror").iterdir()
         mirrored = verify_directory(directory, vkey=other.house.journal.vkey)
         assert mirrored.findings == []
+
+
+async def test_what_one_keeps_of_a_transfer_verifies_by_the_two_cards_alone(shared, tmp_path, capsys):
+    """Every entry about it on both ledgers, each proven and with the zones' signed statements inside."""
+    _, pull = await one_transfer(shared, await shared.offered())
+    wanted = {CYBERJAYA: "receipt", LINGANG: "transfer.completed"}
+    cards = []
+    for zone in wanted:
+        cards += ["--card", str(shared.corridor.zone(zone).layout.card)]
+    for zone, kind in wanted.items():
+        gateway = shared.a if zone == CYBERJAYA else shared.b
+        entry = await recorded(gateway, of_subject(f"transfers/{pull.transfer}", kind))
+        await gateway.house.journal.wait_witnessed(entry["seq"] + 1, 10)
+        await gateway.house.journal.writer.keep()
+        file = str(tmp_path / f"{zone}.proofs")
+        assert main(["prove", "subject", f"transfers/{pull.transfer}", str(ledger(shared, zone)), "-o", file]) == 0
+        capsys.readouterr()
+        assert main(["verify", file, *cards, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert {"agreement", "transfer.started", "transfer.completed"} <= {
+            each["entry"]["kind"] for each in document["proofs"]
+        }
+        signed = [each["envelopes"] for each in document["proofs"]]
+        names = {name for each in signed for name in each["verified_signatures"]}
+        assert names == {"the zone cyberjaya", "the zone lingang"}
+        assert [each["unknown_signatures"] for each in signed if each["unknown_signatures"]] == []
+        assert main(["fsck", str(ledger(shared, zone)), *cards, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["envelopes"]["unknown_signatures"] == {}
+        assert set(document["envelopes"]["verified_signatures"]) == names
+        assert len(document["mirrors"]) == 1
 
 
 async def test_a_receipt_names_a_witnessed_checkpoint_of_its_own_log(shared):

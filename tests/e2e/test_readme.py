@@ -144,7 +144,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield directory
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/partners.md", "docs/auditors.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/partners.md", "docs/auditors.md", "docs/ledger/verify.md"])
 def test_a_page_for_the_demos_corridor_is_true(page: str, work: Path) -> None:
     typed = read(ROOT / page, work)
     assert typed

@@ -1,4 +1,7 @@
-"""A log checked with SHA-256, OpenSSL and pymerkle alone: the checks import nothing of ours."""
+"""An exported log and proofs of it, checked with SHA-256, OpenSSL and pymerkle alone.
+
+The checks import nothing of ours: another process makes the log, the export and the proofs.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ import asyncio, sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger.entry import new_id
+from ledger.export import export_log
 from ledger.mirror import Mirror
 from ledger.note import CosignatureSigner, NoteSigner
+from ledger.prove import Prover
 from ledger.writer import LogWriter
 
 async def main():
@@ -44,6 +49,10 @@ async def main():
         await writer.add_cosignature(head.checkpoint.text, await mirror.finish())
     await writer.close()
     await mirror.close()
+    export_log(base / "log", base / "export")
+    prover = Prover(base / "export")
+    (base / "entry.tlog-proof").write_bytes(prover.inclusion(321).encode())
+    (base / "consistency-proof").write_bytes(prover.consistency(304, 704).encode())
 
 asyncio.run(main())
 """
@@ -54,12 +63,16 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("conformance")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     subprocess.run([sys.executable, "-c", MAKE_A_LOG, str(directory)], check=True, env=environment)
-    shutil.rmtree(directory / "log" / "state")
-    return directory / "log"
+    assert not (directory / "export" / "state").exists()
+    return directory / "export"
 
 
 def _note(path: Path) -> tuple[str, list[tuple[str, bytes]]]:
-    text, _, tail = path.read_text().rpartition("\n\n")
+    return _split(path.read_text())
+
+
+def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    text, _, tail = note.rpartition("\n\n")
     lines = [line.split(" ") for line in tail.splitlines()]
     return text + "\n", [(name, base64.b64decode(blob)) for _, name, blob in lines]
 
@@ -177,3 +190,68 @@ def test_the_entries_are_chained_and_in_canonical_form(log: Path) -> None:
         again = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert again.encode() == data
         prev = hashlib.sha256(b"\0" + data).hexdigest()
+
+
+def test_an_inclusion_proof_holds_by_openssl_and_by_rfc_9162_alone(log: Path, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl program on this machine")
+    head, _, note = (log.parent / "entry.tlog-proof").read_text().partition("\n\n")
+    first, extra, index, *hashes = head.split("\n")
+    assert first == "c2sp.org/tlog-proof@v1"
+    entry = base64.b64decode(extra.removeprefix("extra "))
+    place = int(index.removeprefix("index "))
+    assert (place, json.loads(entry)["seq"], entry) == (321, 321, _entries(log, 704)[321])
+    # RFC 9162 section 2.1.3.2.
+    text, signatures = _split(note)
+    origin, size, root = text.splitlines()
+    number, last, computed = place, int(size) - 1, hashlib.sha256(b"\0" + entry).digest()
+    for each in map(base64.b64decode, hashes):
+        assert last > 0
+        if number & 1 or number == last:
+            computed = hashlib.sha256(b"\1" + each + computed).digest()
+            while not number & 1 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            computed = hashlib.sha256(b"\1" + computed + each).digest()
+        number, last = number >> 1, last >> 1
+    assert (last, computed) == (0, base64.b64decode(root))
+    # Both signatures: the log's, and the witness's over the time that it names.
+    name, key_id, _, key = _key((log / "vkey").read_text())
+    assert name == origin
+    (own,) = [blob[4:] for each, blob in signatures if (each, blob[:4]) == (name, key_id)]
+    assert _openssl_verifies(key, text.encode(), own, tmp_path)
+    words = (log / "policy.tlog").read_text().split()
+    witness = _key(words[words.index("peer") + 1])
+    (blob,) = [blob for each, blob in signatures if (each, blob[:4]) == witness[:2]]
+    cosigned = f"cosignature/v1\ntime {int.from_bytes(blob[4:12], 'big')}\n{text}".encode()
+    assert _openssl_verifies(witness[3], cosigned, blob[12:], tmp_path)
+
+
+def test_a_consistency_proof_holds_by_rfc_9162_and_by_pymerkles_roots(log: Path) -> None:
+    head, _, notes = (log.parent / "consistency-proof").read_text().partition("\n\n")
+    first, *hashes = head.split("\n")
+    assert first == "tdz-consistency-proof@v1"
+    texts = [part + "\n" for part in notes.split("\n\n")[::2]]
+    (_, old, old_root), (_, new, new_root) = [text.splitlines() for text in texts]
+    tree = InmemoryTree(algorithm="sha256")
+    roots = {}
+    for number, entry in enumerate(_entries(log, int(new)), 1):
+        tree.append_entry(entry)
+        roots[number] = tree.get_root()
+    assert (base64.b64decode(old_root), base64.b64decode(new_root)) == (roots[int(old)], roots[int(new)])
+    # RFC 9162 section 2.1.4.2; 304 is no power of two, so the proof begins with a node of its own.
+    path = [base64.b64decode(each) for each in hashes]
+    number, last = int(old) - 1, int(new) - 1
+    while number & 1:
+        number, last = number >> 1, last >> 1
+    one = two = path[0]
+    for each in path[1:]:
+        assert last > 0
+        if number & 1 or number == last:
+            one, two = hashlib.sha256(b"\1" + each + one).digest(), hashlib.sha256(b"\1" + each + two).digest()
+            while not number & 1 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            two = hashlib.sha256(b"\1" + two + each).digest()
+        number, last = number >> 1, last >> 1
+    assert (last, one, two) == (0, roots[int(old)], roots[int(new)])

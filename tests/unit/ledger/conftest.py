@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +94,30 @@ async def mirror(zone: Zone, peer: Zone) -> AsyncIterator[Mirror]:
     opened = await peer.mirror(zone)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def whole(zone: Zone, peer: Zone) -> Path:
+    """A log of 600 entries, witnessed to 300, with everything that its gateway has."""
+    writer = await zone.open()
+    mirror = await peer.mirror(zone)
+    await writer.set_policy(f"log {zone.signer.vkey}\nwitness peer {peer.cosigner.vkey}\nquorum peer\n")
+    for count in (9, 290, 300):
+        if count == 300:
+            head = writer.published.checkpoint
+            await writer.add_cosignature(head.text, await push(writer, mirror))
+        await asyncio.gather(*(append(writer) for _ in range(count)))
+    await writer.close()
+    await mirror.close()
+    return zone.directory
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """An auditor's copy of it, without ``state/``."""
+    target = tmp_path / "copy"
+    shutil.copytree(whole, target, ignore=shutil.ignore_patterns("state"))
+    return target
 
 
 @pytest.fixture

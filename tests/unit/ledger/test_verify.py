@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -23,24 +22,6 @@ from ledger.note import CosignatureSigner, NoteSigner
 from ledger.report import MAX_FINDINGS
 from ledger.tiles import encode_bundle, split_bundle
 from ledger.verify import verify_directory
-
-
-@pytest.fixture
-async def copy(zone: Any, peer: Any, tmp_path: Path, helpers: Any) -> Path:
-    """An auditor's copy of a log of 600 entries, witnessed to 300, without ``state/``."""
-    writer = await zone.open()
-    mirror = await peer.mirror(zone)
-    await writer.set_policy(f"log {zone.signer.vkey}\nwitness peer {peer.cosigner.vkey}\nquorum peer\n")
-    for count in (9, 290, 300):
-        if count == 300:
-            head = writer.published.checkpoint
-            await writer.add_cosignature(head.text, await helpers.push(writer, mirror))
-        await asyncio.gather(*(helpers.append(writer) for _ in range(count)))
-    await writer.close()
-    await mirror.close()
-    target = tmp_path / "copy"
-    shutil.copytree(zone.directory, target, ignore=shutil.ignore_patterns("state"))
-    return target
 
 
 def _edit_entry(directory: Path, seq: int, old: bytes, new: bytes) -> None:
