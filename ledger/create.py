@@ -16,9 +16,11 @@ from ledger.edge import TileEdge
 from ledger.entry import Draft, first_prev, new_id
 from ledger.errors import LedgerError, OperationalError
 from ledger.files import FileWriter
+from ledger.key_history import KeyHistory
+from ledger.keyring import Keyring
 from ledger.lock import LockDatabase, create_database
 from ledger.merkle import EMPTY_ROOT
-from ledger.note import Note, NoteSigner, Signature
+from ledger.note import NoteSigner
 from ledger.policy import default_policy
 from ledger.staging import TEMPORARY
 from ledger.storage import Storage, refuse_remote_filesystem
@@ -101,11 +103,11 @@ def _fill(
     for path in (state, state / "staging"):
         path.mkdir(mode=0o700)
     empty = Checkpoint(origin, 0, EMPTY_ROOT)
-    note = Note(empty.text, (Signature.parse(signer.sign(empty.text)),)).encode()
+    keyring = Keyring(KeyHistory.of(signer.vkey), signer)
+    note = keyring.note(empty)
     files = FileWriter(storage, str(work), str(state / "staging"), f"{TEMPORARY}commit-")
     files.replace("vkey", f"{signer.vkey}\n".encode())
-    # One line a key: first size, last size or "-", key.
-    files.replace("vkeys", f"0 - {signer.vkey}\n".encode())
+    files.replace("vkeys", keyring.history.encode())
     files.replace("policy.tlog", default_policy(signer.vkey).encode())
     # Really written, so that the space is there when it is needed; random, so that nothing compresses it away.
     files.replace(RESERVE_PATH, os.urandom(reserve_bytes))
@@ -118,11 +120,12 @@ def _fill(
             str(work),
             storage=storage,
             lock=lock,
-            signer=signer,
+            keyring=keyring,
             files=files,
             published=Published(empty, note),
             edge=TileEdge(first_prev(origin)),
             time_us=0,
+            sealed=False,
             clock=clock,
             reserve_bytes=reserve_bytes,
         )

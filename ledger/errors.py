@@ -14,6 +14,7 @@
     ├── AppendError               the entry was not recorded
     │   ├── ConflictingEntryError the id is recorded with other content
     │   ├── ClockError            the clock may not be trusted now
+    │   ├── SealedError           the log has ended
     │   ├── StorageFullError      too little space; closing entries may still pass
     │   └── StoppedError          the writer has ended; whether the entry is recorded shows at the next start
     ├── OperationalError          a file, a lock or a setting is not as it must be here
@@ -52,6 +53,7 @@ __all__ = [
     "OperationalError",
     "ProofError",
     "RolledBackError",
+    "SealedError",
     "SignatureError",
     "StoppedError",
     "StorageFullError",
@@ -119,6 +121,10 @@ class ConflictingEntryError(AppendError):
 
 class ClockError(AppendError):
     """The clock may not be trusted now."""
+
+
+class SealedError(AppendError):
+    """The log is sealed: it has ended."""
 
 
 class StorageFullError(AppendError):
