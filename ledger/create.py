@@ -34,7 +34,7 @@ _ORIGIN: Final = re.compile(r"tdz/[a-z0-9-]+/[a-z0-9-]+", re.ASCII)
 # `note` is what was mirrored and may be cosigned; `filed` is what the files cover; `held` has the entries between.
 WITNESS_SCHEMA: Final = """
 CREATE TABLE mirror (
-    origin TEXT PRIMARY KEY, vkey TEXT NOT NULL,
+    origin TEXT PRIMARY KEY, keys TEXT NOT NULL,
     size INTEGER NOT NULL, bytes INTEGER NOT NULL, note BLOB NOT NULL, filed BLOB NOT NULL, pending BLOB
 ) WITHOUT ROWID;
 CREATE TABLE held (

@@ -403,8 +403,14 @@ async def test_a_lost_or_contradicting_witness_database_refuses_the_start(
     with pytest.raises(ContradictionError, match="new cosigner key"):
         await peer.mirror(zone)
     shutil.move(aside, database)
-    with pytest.raises(OperationalError, match="another key"):
-        await peer.mirror(type(zone)(zone.directory, NoteSigner(zone.signer.name, Ed25519PrivateKey.generate()), None))
+    other = await peer.mirror(
+        type(zone)(zone.directory, NoteSigner(zone.signer.name, Ed25519PrivateKey.generate()), None)
+    )
+    await helpers.append(writer)
+    with pytest.raises(BadSignatureError, match="zone card"):
+        await helpers.push(writer, other)
+    assert other.size == 5
+    await other.close()
     tile = mirror_directory(peer.directory, zone.signer.name) / "tile/0/000.p/5"
     tile.write_bytes(bytes(160))
     with pytest.raises(ContradictionError, match="tile"):
