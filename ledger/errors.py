@@ -25,6 +25,7 @@
         ├── BadProofError         422
         ├── BadRequestError       400
         ├── ForkError             two roots signed for one size, or a rewritten prefix: evidence
+        ├── FrozenError           the origin was frozen: nothing of it is taken or cosigned any more
         ├── MirrorFullError       the mirror's quota or disk is spent
         └── MirrorBehindError     the mirror did not reach the size in time
 
@@ -44,6 +45,7 @@ __all__ = [
     "EntryError",
     "ForkError",
     "FormatError",
+    "FrozenError",
     "LedgerError",
     "MirrorBehindError",
     "MirrorError",
@@ -187,6 +189,10 @@ class ForkError(MirrorError):
         self.held_note = held_note
         self.offered_note = offered_note
         self.proof = proof
+
+
+class FrozenError(MirrorError):
+    """The origin was frozen: nothing of it is taken or cosigned any more."""
 
 
 class MirrorFullError(MirrorError):

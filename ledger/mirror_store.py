@@ -25,6 +25,7 @@ from ledger.errors import (
     OperationalError,
 )
 from ledger.files import FileWriter
+from ledger.freezing import frozen, require_open
 from ledger.lock import open_database
 from ledger.mirror_judge import MirrorJudge
 from ledger.mirror_keys import MirrorKeys
@@ -206,8 +207,7 @@ class MirrorStore:
         """Judge the next entries and store the bundles that become full.
 
         Raises:
-            BadRequestError: nothing is pending, there are too many, or one is not what may stand there; none
-                of these entries was taken.
+            BadRequestError: nothing is pending, they are too many, or one may not stand there; none was taken.
             MirrorFullError: the quota or the disk is spent.
         """
         if self._pending is None or self._edge.size + len(entries) > self._pending.checkpoint.size:
@@ -292,6 +292,7 @@ class MirrorStore:
         self._base, self._base_bytes = self._edge.copy(), self._bytes
 
     def _cosign(self, mirrored: Published) -> str:
+        require_open(self._db, self.origin)
         self._line = self._cosigner.cosign(mirrored.checkpoint.text, self._clock())
         return self._line
 
@@ -346,7 +347,7 @@ class MirrorStore:
         if self.mirrored:
             self._take_up_held(self.mirrored)
         self._settle()
-        if self.mirrored:
+        if self.mirrored and not frozen(self._db, self.origin):
             self._mend(self.mirrored)
         if pending is not None:
             self._pending = self._published(pending)

@@ -46,17 +46,22 @@ class Secret(NamedTuple):
 
 
 class Vault:
-    """One connection to the vault, which is made where it is missing. One thread at a time.
+    """One connection to the vault. One thread at a time.
+
+    Args:
+        path: the file.
+        storage: the port.
+        create: make it where it is missing; a log that lost its vault goes on with an empty one.
 
     Durability: what a method wrote is on disk when it returns.
 
     Raises:
-        OperationalError: the file is no vault, or SQLite does not overwrite what it deletes.
+        OperationalError: the file is missing or no vault, or SQLite does not overwrite what it deletes.
     """
 
-    def __init__(self, path: Path, storage: Storage) -> None:
+    def __init__(self, path: Path, storage: Storage, *, create: bool = True) -> None:
         self._storage = storage
-        if not os.path.lexists(path):
+        if create and not os.path.lexists(path):
             # The whole file or none: a name never holds part of one.
             fresh = path.with_name(f"{path.name}.new")
             for each in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):

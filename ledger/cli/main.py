@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ledger.cli import disclose, operate
 from ledger.cli.head import head
 from ledger.cli.show import show
 from ledger.cli.verify import verify
@@ -89,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a witness's verifier key or a file that holds it; may be given again; default: those of policy.tlog",
     )
     command.set_defaults(command=verify)
+    operate.register(commands)
+    disclose.register(commands)
     return parser
 
 
