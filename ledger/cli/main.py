@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         "--vkey", metavar="KEY", help="the log's verifier key or a file that holds it; default: the directory's own"
     )
 
+    operate.register(commands)
+    disclose.register(commands)
+
     command = commands.add_parser("head", parents=[common], help="what the log says about itself, and who saw it")
     _directory(command)
     command.set_defaults(command=head)
@@ -90,8 +93,6 @@ def _parser() -> argparse.ArgumentParser:
         help="a witness's verifier key or a file that holds it; may be given again; default: those of policy.tlog",
     )
     command.set_defaults(command=verify)
-    operate.register(commands)
-    disclose.register(commands)
     return parser
 
 
