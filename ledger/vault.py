@@ -18,7 +18,7 @@ from ledger.canonical import JsonValue
 from ledger.commitment import SALT_BYTES
 from ledger.entry import Entry
 from ledger.errors import ConflictingEntryError, EntryError, OperationalError, StorageFullError
-from ledger.lock import create_database, open_database
+from ledger.lock import create_missing, open_database
 from ledger.storage import Storage
 
 __all__ = ["Secret", "Vault", "erasure_in"]
@@ -61,15 +61,8 @@ class Vault:
 
     def __init__(self, path: Path, storage: Storage, *, create: bool = True) -> None:
         self._storage = storage
-        if create and not os.path.lexists(path):
-            # The whole file or none: a name never holds part of one.
-            fresh = path.with_name(f"{path.name}.new")
-            for each in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
-                if os.path.lexists(each):
-                    os.unlink(each)
-            create_database(fresh, _SCHEMA)
-            storage.rename(str(fresh), str(path))
-            storage.sync_directory(str(path.parent))
+        if create:
+            create_missing(path, _SCHEMA, storage)
         self._db = open_database(path, OperationalError)
         secure = self._db.execute("PRAGMA secure_delete = ON").fetchone()
         if secure is None or secure[0] != 1:

@@ -15,6 +15,7 @@ from ledger.note import MAX_NOTE_BYTES, Note, Signature, Verified, check_note, o
 from ledger.policy import TrustPolicy
 from ledger.staging import TEMPORARY
 from ledger.storage import Storage
+from ledger.thinning import Thinner
 from ledger.tiles import TileReader, read_regular_file
 
 __all__ = ["CosignatureStore"]
@@ -39,6 +40,7 @@ class CosignatureStore:
         self._keyring = keyring
         self._files = FileWriter(storage, directory, f"{directory}/state/staging", f"{TEMPORARY}cosigned-")
         self._files.sweep()
+        self.thinner = Thinner(directory, keyring().origin, storage, self._files)
         self._gathered: OrderedDict[int, dict[str, Verified]] = OrderedDict()
         self._unkept: dict[int, bytes] = {}
         self._served = 0  # the size of checkpoint.witnessed on disk

@@ -294,7 +294,9 @@ class LogWriter(LogOperations):
 
     def _keep(self) -> None:
         try:
-            if self._cosignatures.keep(self._published.checkpoint.size):  # not before the checkpoint itself
+            size = self._published.checkpoint.size
+            waits = self._cosignatures.keep(size)  # not before the checkpoint itself
+            if self._cosignatures.thinner.step(size, self._clock() / 1e9) or waits:
                 self._loop.call_soon_threadsafe(self._behind.ask)
         except OSError as error:  # the next cosignature tries again
             _log.warning("cosignatures are not kept yet: %s", error.strerror)
