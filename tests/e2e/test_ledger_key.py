@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,9 @@ async def test_another_key_signs_and_the_other_zone_follows_with_the_old_card_an
         before = read_card(layout.card.read_bytes())
         await _pull(corridor)
         with pytest.raises(LedgerError, match="another process"):
-            rotate_log_key(settings)
+            await asyncio.to_thread(rotate_log_key, settings)
         await gate.stop()
-        after = rotate_log_key(settings)
+        after = await asyncio.to_thread(rotate_log_key, settings)
         require_successor(before, after)
         assert after.card.changed(before.card) == ("log",)
         assert old_key(layout.log_key).exists()
