@@ -106,20 +106,20 @@ class Committer:
     def room(self, drafts: Sequence[Draft], *, closing: bool) -> bool:
         """Whether the disk has room for a batch.
 
-        Free space covers the reserve and four times the batch. Where it does not, and every entry of the batch
-        closes something, the reserve itself is given up.
+        Free space covers the reserve and four times the batch. Where every entry of the batch closes something, it
+        need not cover the reserve, and where it does not cover the batch either, the reserve itself is given up.
         """
         reserve = f"{self._directory}/{RESERVE_PATH}"
         batch = sum(each.size for each in drafts) + self._edge.partial_bytes() + _OVERHEAD_BYTES
         free = self._storage.free_bytes(self._directory)
         if free >= self._reserve_bytes + 4 * batch:
-            if free >= 4 * (self._reserve_bytes + batch) and not os.path.exists(reserve):
+            if free >= 2 * self._reserve_bytes + 4 * batch and not os.path.exists(reserve):
                 with contextlib.suppress(OSError):  # the disk filled meanwhile: the next batch looks again
                     self._files.replace(RESERVE_PATH, os.urandom(self._reserve_bytes))
             return True
         if not closing:
             return False
-        if os.path.exists(reserve):
+        if free < 4 * batch and os.path.exists(reserve):
             self._storage.unlink(reserve)
             free = self._storage.free_bytes(self._directory)
         return free >= 4 * batch

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, TypeVar
 
 from ledger.canonical import JsonValue
-from ledger.commit import CLOCK_TOLERANCE_US, Appended, Committer
+from ledger.commit import CLOCK_TOLERANCE_US, RESERVE_PATH, Appended, Committer
 from ledger.commitment import MAX_VALUES, commitment, field_pointer, with_commitments
 from ledger.committing import Fatal, stopped
 from ledger.entry import Draft, Entry, LoneDraft, new_id
-from ledger.errors import ClockError, EntryError, LedgerError, OperationalError
+from ledger.errors import ClockError, EntryError, LedgerError, OperationalError, StorageFullError
 from ledger.key_history import KeyHistory, Rotation
 from ledger.lock import LockDatabase
 from ledger.note import NoteSigner
 from ledger.reads import LogReads
+from ledger.storage import Storage
 from ledger.tiles import TileReader
 from ledger.vault import Vault, erasure_in
 from ledger.witnessed import CosignatureStore
 
-__all__ = ["LogOperations", "finish_erasures"]
+__all__ = ["LogOperations", "take_up_vault"]
 
 CLOCK_BEFORE_COSIGNATURE_S: Final = 300
 _REASON: Final = re.compile(r"[a-z][a-z-]{0,39}", re.ASCII)
 _ERASURE: Final = b'"kind":"erasure"'
+_SCAN_AGAIN: Final = 65_536
+"""Entries that a start would rather read again than write down that they hold no erasure."""
 
 _T = TypeVar("_T")
 
@@ -226,23 +231,45 @@ class LogOperations(LogReads):
     def _fail_from_thread(self, error: BaseException) -> None: ...
 
 
-def finish_erasures(directory: str, vault: Vault, size: int) -> int:
-    """At a start: carry out the erasures that stand in the log, as after a crash or with an older vault.
+def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: int) -> Vault:
+    """Open the vault at a start: forget what never came to stand, and carry out the erasures of the log.
+
+    These are there after a crash, or with an older vault. Where the disk is full, the reserve makes room for them.
 
     Args:
         directory: the log's directory.
-        size: the number of its entries.
+        rows: says which ids stand.
+        size: the number of the log's entries.
 
-    Returns:
-        How many values were deleted.
+    Raises:
+        StorageFullError: a value that must go cannot be deleted.
     """
+    vault = Vault(Path(directory) / "state" / "vault.db", storage)
+    try:
+        for attempt in (1, 2):
+            try:
+                vault.settle(rows.find)
+                _finish_erasures(directory, vault, size)
+                break
+            except StorageFullError:
+                reserve = f"{directory}/{RESERVE_PATH}"
+                if attempt == 2 or not os.path.exists(reserve):
+                    raise
+                storage.unlink(reserve)
+    except BaseException:
+        vault.close()
+        raise
+    return vault
+
+
+def _finish_erasures(directory: str, vault: Vault, size: int) -> None:
     start = vault.erased_to
-    if start >= size:
-        return 0
+    if start >= size or not vault.holds_any():
+        return
     found: list[tuple[str, str]] = []
-    if vault.holds_any():
-        for seq, data in enumerate(TileReader(directory).entries(start, size, size), start):
-            erasure = erasure_in(Entry.parse(data, seq=seq)) if _ERASURE in data else None
-            if erasure is not None:
-                found.append(erasure)
-    return vault.erase(found, erased_to=size)
+    for seq, data in enumerate(TileReader(directory).entries(start, size, size), start):
+        erasure = erasure_in(Entry.parse(data, seq=seq)) if _ERASURE in data else None
+        if erasure is not None:
+            found.append(erasure)
+    if found or size - start > _SCAN_AGAIN:
+        vault.erase(found, erased_to=size)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import os
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Final, NamedTuple
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint
 from ledger.entry import Entry
-from ledger.errors import NoteError, OperationalError
+from ledger.errors import LedgerError, NoteError, OperationalError
 from ledger.files import FileWriter
 from ledger.lock import create_missing, open_database
 from ledger.storage import Storage
@@ -27,6 +29,7 @@ HOUR_S: Final = 3_600
 SCAN_ENTRIES: Final = 8_192
 """Entries that one step looks through for receipts, so that no reader waits long."""
 
+_log = logging.getLogger("ledger")
 _KINDS: Final = (b'"kind":"receipt"', b'"kind":"transfer.completed"')
 # Made anew from the log where it is lost: `scanned` says up to which entry the receipts were looked through.
 _SCHEMA: Final = """
@@ -120,9 +123,12 @@ class Thinner:
         """
         if now < self._next:
             return False
-        candidates = superseded(self._kept(), now)
-        if candidates and not self._remove(candidates, published):
-            return True
+        try:
+            candidates = superseded(self._kept(), now)
+            if candidates and not self._remove(candidates, published):
+                return True
+        except (OSError, sqlite3.Error, LedgerError) as error:  # nothing is lost: it is tried again
+            _log.warning("checkpoints are not thinned yet: %s", error)
         self._next = now + HOUR_S
         return False
 

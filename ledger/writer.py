@@ -30,12 +30,11 @@ from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
 from ledger.merkle import leaf_hash
 from ledger.note import NoteSigner, open_note
-from ledger.operations import LogOperations, finish_erasures
+from ledger.operations import LogOperations, take_up_vault
 from ledger.recover import Recovered, recover
 from ledger.staging import TEMPORARY
 from ledger.storage import DiskStorage, Storage, lock_directory, refuse_remote_filesystem
 from ledger.tiles import TileReader
-from ledger.vault import Vault
 from ledger.witnessed import CosignatureStore
 
 __all__ = ["Appended", "LogWriter", "Published"]
@@ -148,9 +147,8 @@ class LogWriter(LogOperations):
             self._cosignatures = CosignatureStore(self._directory, lambda: self._committer.keyring, self._storage)
             self._committer.seen_by_all = self._cosignatures.seen_by_all
             self._rows = LockDatabase(path, origin, read_only=True)
-            self._vault = Vault(path.with_name("vault.db"), self._storage)
-            self._vault.settle(self._rows.find)
-            finish_erasures(self._directory, self._vault, found.published.checkpoint.size)
+            size = found.published.checkpoint.size
+            self._vault = take_up_vault(self._directory, self._storage, self._rows, size)
         except OSError as error:
             os.close(self._flock)
             raise OperationalError(f"cannot open the ledger {self._directory}: {error.strerror}") from error
