@@ -213,9 +213,8 @@ class MirrorStore:
         if self._pending is None or self._edge.size + len(entries) > self._pending.checkpoint.size:
             raise BadRequestError(f"{len(entries)} entries from {self._edge.size} on are beyond what is pending")
         size = self._room_for(entries)
-        start = self._edge.size
         self._store(self._judge.entries(entries, self._edge))
-        self._keys.follow(entries, start)
+        self._keys.follow(entries, self._edge.size - len(entries))
         self._bytes += size
 
     def finish(self) -> str:
@@ -262,7 +261,8 @@ class MirrorStore:
         if size > MAX_RECEIVE_BYTES:
             raise BadRequestError(f"more than {MAX_RECEIVE_BYTES} bytes of entries at once")
         if self._bytes + size > self._quota_bytes:
-            raise MirrorFullError(f"the mirror of {self.origin} would pass its quota of {self._quota_bytes} bytes")
+            text = f"the mirror of {self.origin} would pass its quota of {self._quota_bytes} bytes"
+            raise MirrorFullError(text, remedy="raise the quota, or ask that zone why its log grows")
         if self._storage.free_bytes(self._directory) < _FREE_MARGIN_BYTES + 4 * size:
             raise MirrorFullError("the disk has no room for the peer's entries", remedy="free space")
         return size

@@ -91,7 +91,7 @@ class LogOperations(LogReads):
 
         retried: dict[str, JsonValue] = {"new": new.vkey, "old": old.vkey}
         appended = await self.append_draft(LoneDraft(new_id(self._clock()), "key.rotated", "log", retried, body))
-        await self._run(self._cosignatures.name_key)
+        await self._guarded(self._cosignatures.name_key)
         return appended
 
     async def seal(self, reason: str) -> Appended:
@@ -165,7 +165,7 @@ class LogOperations(LogReads):
         def keep() -> dict[str, bytes]:
             return self._vault.keep(id, pointers, recorded=bool(self._rows.find([id])))
 
-        salts = await self._in_vault(keep)
+        salts = await self._guarded(keep)
         texts = {pointer: commitment(salt, id, pointer, pointers[pointer]) for pointer, salt in salts.items()}
         draft = Draft(id, kind, subject, with_commitments(body, texts))
         return await self.append_draft(draft, closing=closing, committed=committed)
@@ -197,7 +197,7 @@ class LogOperations(LogReads):
                 raise OperationalError(f"the log has no entry {seq}", remedy="give an entry's number")
             entry = Entry.parse(entries[0], seq=seq)
             name = entry.id, pointer
-            if await self._in_vault(lambda: self._vault.get(*name)) is None:
+            if await self._guarded(lambda: self._vault.get(*name)) is None:
                 raise OperationalError(
                     f"nothing is kept for {pointer} of entry {seq}", remedy="it was erased before, or never committed"
                 )
@@ -208,12 +208,12 @@ class LogOperations(LogReads):
                 appended = self._erasures[name] = await self.append_draft(draft, closing=True)
             waiting = [each for each in self._erasures if each != name]
             to = None if waiting else appended.seq + 1
-            await self._in_vault(lambda: self._vault.erase([name], erased_to=to))
+            await self._guarded(lambda: self._vault.erase([name], erased_to=to))
             del self._erasures[name]
             return appended
 
-    async def _in_vault(self, work: Callable[[], _T]) -> _T:
-        """Run a step on the vault; where what is on disk is not known, the process ends."""
+    async def _guarded(self, work: Callable[[], _T]) -> _T:
+        """Run a step that writes; where what is on disk is not known then, the process ends."""
 
         def guarded() -> _T:
             try:
