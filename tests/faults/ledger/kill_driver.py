@@ -1,7 +1,7 @@
 """Runs the story once per operation in a child process that is killed there. Not a test.
 
-Usage: kill_driver.py log|mirror|operations PREPARED WORK. Prints the number of operations. Each child writes what it was
-told to ``WORK/<n>.told`` at once, so that it outlives the child.
+Usage: kill_driver.py log|mirror|operations PREPARED WORK. Prints the number of operations. Each child writes what it
+was told to ``WORK/<n>.told`` at once, so that it outlives the child.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ NEW = NoteSigner(SIGNER.name, Ed25519PrivateKey.from_private_bytes(b"n" * 32))
 SECRET = "Tan Mei Ling of Petaling Jaya"
 PERSON = new_id()  # the entry that commits to a person's name
 FIELD = "/body/by"
-PREPARED = 8
+PREPARED = 8  # entries
+PLACE = PREPARED + 2  # that of the entry that commits
 NAMED = 3  # the old checkpoint that a receipt names
 
 Tell = Callable[[str, int, str], None]
@@ -73,7 +74,7 @@ async def prepare_operations(log: Path) -> None:
 async def run_operations(
     log: Path, storage: Storage | None, fatal: Callable[[BaseException], None], tell: Tell
 ) -> None:
-    """Commit to a value, rotate, thin, end the old key, erase, correct the clock, seal; ends at the first error."""
+    """Correct the clock, commit to a value, rotate, thin, end the old key, erase, seal; ends at the first error."""
     clock = Clock()
     writer = await LogWriter.open(log, SIGNER, others=[NEW], clock=clock, storage=storage, fatal=fatal)
 
@@ -81,15 +82,15 @@ async def run_operations(
         tell(step, result.seq, result.leaf_hash.hex())
 
     try:
-        told("committed", await writer.append_committed(**_person()))  # type: ignore[arg-type]
-        told("rotated", await writer.rotate(NEW))
-        await _cosigned(writer)  # everybody has seen it; and what is old goes
-        told("appended", await writer.append(**_entry(50)))  # type: ignore[arg-type]
-        told("erased", await writer.erase(PREPARED, FIELD))
         clock.ahead = DAY_S * 10**9
         told("wrong", await writer.append(**_entry(51)))  # type: ignore[arg-type]
         clock.ahead = 0
         told("corrected", await writer.accept_clock())
+        told("committed", await writer.append_committed(**_person()))  # type: ignore[arg-type]
+        told("rotated", await writer.rotate(NEW))
+        await _cosigned(writer)  # everybody has seen it; and what is old goes
+        told("appended", await writer.append(**_entry(50)))  # type: ignore[arg-type]
+        told("erased", await writer.erase(PLACE, FIELD))
         told("sealed", await writer.seal("retired"))
     except (LedgerError, SyncError, OSError):
         return
@@ -123,7 +124,7 @@ async def check_operations(log: Path, told: list[tuple[str, int, str]]) -> None:
     if "approval" not in kinds or "erasure" in kinds:
         assert SECRET.encode() not in vault
     else:
-        found = verify_disclosure(make_disclosure(log, PREPARED, FIELD), vkey=_signer_of_head(writer))
+        found = verify_disclosure(make_disclosure(log, PLACE, FIELD), vkey=_signer_of_head(writer))
         assert found.value == SECRET
     assert ("key.rotated" in kinds) == (writer.keys.vkeys == [SIGNER.vkey, NEW.vkey])
     assert (log / f"checkpoints/{NAMED}").exists(), "a checkpoint that a receipt names is gone"
@@ -145,14 +146,14 @@ async def check_operations(log: Path, told: list[tuple[str, int, str]]) -> None:
 def _signer_of_head(writer: LogWriter) -> str:
     """The newest checkpoint that covers the entry is signed by this key."""
     witnessed = writer.witnessed
-    size = witnessed.checkpoint.size if witnessed and witnessed.checkpoint.size > PREPARED else None
+    size = witnessed.checkpoint.size if witnessed and witnessed.checkpoint.size > PLACE else None
     return writer.keys.at(size or writer.published.checkpoint.size).vkey
 
 
 async def _finish(writer: LogWriter, kinds: list[str]) -> None:
     """Do what the crash left undone; each step by the same means as the first time."""
     if "log.sealed" not in kinds:
-        if "clock.corrected" not in kinds and any(entry for entry in kinds[PREPARED + 4 :]):
+        if "clock.corrected" not in kinds and len(kinds) > PREPARED:
             await writer.accept_clock()
         if "approval" not in kinds:
             await writer.append_committed(**_person())  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def _count(prepared: Path, work: Path) -> int:
     target = copy(prepared, work / "count")
     asyncio.run(run_operations(target / "log", storage, _ignore, lambda *each: told.append(each)))
     assert [step for step, _, _ in told] == [
-        *("committed", "rotated", "appended", "erased", "wrong", "corrected", "sealed")
+        *("wrong", "corrected", "committed", "rotated", "appended", "erased", "sealed")
     ]
     asyncio.run(check_operations(target / "log", told))
     return storage.operations
