@@ -60,8 +60,13 @@ class FaultyStorage(DiskStorage):
         self._do("rename", target, lambda: super(FaultyStorage, self).rename(source, target), undo)
 
     def unlink(self, path: str) -> None:
-        old = _content(path)
-        self._do("unlink", path, lambda: super(FaultyStorage, self).unlink(path), lambda: _restore(path, old))
+        old, when = _content(path), os.path.getmtime(path) if os.path.lexists(path) else 0.0
+
+        def undo() -> None:
+            _restore(path, old)
+            os.utime(path, (when, when))
+
+        self._do("unlink", path, lambda: super(FaultyStorage, self).unlink(path), undo)
 
     def make_directory(self, path: str) -> None:
         self._do("mkdir", path, lambda: super(FaultyStorage, self).make_directory(path), lambda: os.rmdir(path))
