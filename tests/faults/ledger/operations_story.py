@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from story import COSIGNER, SIGNER
+from story import COSIGNER, PEER, SIGNER, open_mirror, push, push_at_once
 
 from ledger.disclosure import make_disclosure, verify_disclosure
 from ledger.entry import Entry, new_id
 from ledger.errors import LedgerError, SealedError
+from ledger.key_history import KeyHistory
+from ledger.mirror_store import mirror_directory
 from ledger.note import NoteSigner
 from ledger.storage import Storage, SyncError
 from ledger.thinning import DAY_S, HOUR_S
@@ -53,9 +55,11 @@ async def _cosigned(writer: LogWriter) -> None:
     await writer.keep()
 
 
-async def prepare_operations(log: Path) -> None:
+async def prepare_operations(work: Path) -> None:
     """A witnessed log with checkpoints that are old enough to go, one of them named by a receipt."""
+    log = work / "log"
     LogWriter.create(log, origin=SIGNER.name, signer=SIGNER, reserve_bytes=4096)
+    LogWriter.create(work / "peer", origin=PEER.name, signer=PEER, reserve_bytes=4096)
     writer = await LogWriter.open(log, SIGNER)
     await writer.set_policy(f"log {SIGNER.vkey}\nwitness peer {COSIGNER.vkey}\nquorum peer\n")
     for number in range(1, PREPARED - 1):
@@ -96,6 +100,55 @@ async def run_operations(
         return
     finally:
         await writer.close()
+
+
+async def run_followed_key(
+    work: Path, storage: Storage | None, fatal: Callable[[BaseException], None], tell: Tell
+) -> None:
+    """The peer's mirror takes a new key with the entry that brings it in, in one message and in several."""
+    writer = await LogWriter.open(work / "log", SIGNER, others=[NEW])
+    try:
+        mirror = await open_mirror(work / "peer", storage, fatal)
+    except BaseException:
+        await writer.close()
+        raise
+    try:
+        await push(writer, mirror)
+        for at_once in (True, False):
+            if writer.keys.current != NEW.vkey:
+                await writer.rotate(NEW)
+            await writer.append(**_entry(1))  # type: ignore[arg-type]
+            head = writer.published.checkpoint
+            line = await (push_at_once(writer, mirror) if at_once else push(writer, mirror, 300))
+            tell(line, head.size, head.text)
+            await writer.add_cosignature(head.text, line)
+    except (LedgerError, SyncError, OSError):
+        return
+    finally:
+        await mirror.close()
+        await writer.close()
+
+
+async def check_followed_key(work: Path, told: list[tuple[str, int, str]]) -> None:
+    """After a crash of the mirror: what it cosigned it holds, and it goes on by the key that it has to follow."""
+    writer = await LogWriter.open(work / "log", SIGNER, others=[NEW])
+    mirror = await open_mirror(work / "peer")
+    assert mirror.size >= max((size for _, size, _ in told), default=0)
+    if writer.keys.current != NEW.vkey:
+        await writer.rotate(NEW)
+    head = writer.published.checkpoint
+    await writer.add_cosignature(head.text, await push_at_once(writer, mirror))
+    await writer.append(**_entry(2))  # type: ignore[arg-type]
+    await push(writer, mirror)
+    assert writer.keys.retiring is None
+    size = writer.published.checkpoint.size
+    await mirror.close()
+    await writer.close()
+    directory = mirror_directory(work / "peer", SIGNER.name)
+    assert KeyHistory.parse((directory / "vkeys").read_text()).vkeys == [SIGNER.vkey, NEW.vkey]
+    for vkey in (SIGNER.vkey, NEW.vkey):
+        report = verify_directory(directory, vkey=vkey, witness_vkeys=[COSIGNER.vkey])
+        assert (report.findings, report.size) == ([], size)
 
 
 def _person() -> dict[str, object]:

@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 from faulty_storage import FaultyStorage, Mode
-from operations_story import check_operations, prepare_operations, run_operations
+from operations_story import (
+    check_followed_key,
+    check_operations,
+    prepare_operations,
+    run_followed_key,
+    run_operations,
+)
 from story import copy
 
 from ledger.errors import LedgerError
@@ -35,7 +41,7 @@ def memory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def prepared(memory: Path) -> Path:
-    asyncio.run(prepare_operations(memory / "prepared/log"))
+    asyncio.run(prepare_operations(memory / "prepared"))
     return memory / "prepared"
 
 
@@ -80,6 +86,32 @@ def test_an_operation_that_fails_anywhere_loses_nothing_and_keeps_nothing_that_w
         assert ended, f"{storage.failed} was swallowed"
     with capsys.disabled():
         print(f"\noperations of keys, erasing and sealing that failed, {mode.value}: {operations}")
+
+
+@pytest.mark.parametrize("mode", FAILURES, ids=lambda mode: mode.value)
+def test_a_mirror_that_fails_anywhere_while_it_follows_a_key_goes_on_by_it(
+    prepared: Path, memory: Path, mode: Mode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = memory / f"followed {mode.value}"
+    counting = FaultyStorage(None, mode)
+    asyncio.run(run_followed_key(copy(prepared, work / "count"), counting, _ignore, _ignore))
+    assert counting.operations > 30
+    for at in range(counting.operations):
+        target = copy(prepared, work / str(at))
+        told: list[Any] = []
+        storage = FaultyStorage(at, mode)
+
+        async def story(target: Path = target, storage: Any = storage, told: Any = told) -> None:
+            try:
+                await run_followed_key(target, storage, _ignore, lambda *each: told.append(each))
+            except (LedgerError, SyncError):  # at the start
+                assert storage.failed
+            await check_followed_key(target, told)
+
+        asyncio.run(story())
+        assert storage.failed, at
+    with capsys.disabled():
+        print(f"\noperations of following a key that failed, {mode.value}: {counting.operations}")
 
 
 def test_kill_9_at_any_step_loses_nothing_and_keeps_nothing_that_was_erased(
