@@ -17,7 +17,7 @@ from ledger.cli.output import print_json
 from ledger.errors import OperationalError
 from ledger.freezing import freeze
 from ledger.key_history import KeyHistory
-from ledger.keys import create_key, load_key
+from ledger.keys import create_key, load_key, load_signers
 from ledger.note import MAX_NOTE_BYTES, NoteSigner, VerifierKey
 from ledger.successor import label_for, last_cosigned
 from ledger.tiles import read_regular_file
@@ -78,7 +78,7 @@ def _key(command: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         required=True,
-        help="the log's private key; give the old one too while a rotation is not finished",
+        help="the log's private key; the old one too while a rotation is not finished, unless it lies beside it",
     )
 
 
@@ -185,7 +185,7 @@ def _succeed(arguments: argparse.Namespace) -> int:
 def _with_log(arguments: argparse.Namespace, work: Callable[[LogWriter], Awaitable[Any]], *more: NoteSigner) -> Any:
     """Open the log with the keys that were given, do the work, close it."""
     origin = _history(arguments.directory).origin
-    first, *others = [NoteSigner(origin, load_key(each)) for each in arguments.key]
+    first, *others = [signer for each in arguments.key for signer in load_signers(each, origin)]
 
     async def run() -> Any:
         writer = await LogWriter.open(arguments.directory, first, others=[*others, *more])
