@@ -31,11 +31,13 @@ DEFAULT_RESERVE_BYTES: Final = 16 * 1024 * 1024
 
 _ORIGIN: Final = re.compile(r"tdz/[a-z0-9-]+/[a-z0-9-]+", re.ASCII)
 
-# `note` is what was mirrored and may be cosigned; `filed` is what the files cover; `held` has the entries between.
+# `note` is what was mirrored and may be cosigned; `filed` is what the files cover; `held` has the entries between;
+# `keys` are those that the mirrored entries introduced, as `vkeys` has them, and `vkey` is the newest.
 WITNESS_SCHEMA: Final = """
 CREATE TABLE mirror (
-    origin TEXT PRIMARY KEY, keys TEXT NOT NULL,
-    size INTEGER NOT NULL, bytes INTEGER NOT NULL, note BLOB NOT NULL, filed BLOB NOT NULL, pending BLOB
+    origin TEXT PRIMARY KEY, vkey TEXT NOT NULL,
+    size INTEGER NOT NULL, bytes INTEGER NOT NULL, note BLOB NOT NULL, filed BLOB NOT NULL, pending BLOB,
+    keys TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE held (
     origin TEXT NOT NULL, seq INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (origin, seq)

@@ -32,16 +32,16 @@ class MirrorKeys:
         self._filed: KeyHistory | None = None
 
     def load(self, text: str) -> None:
-        """Take up what :attr:`text` gave."""
+        """Take up what :attr:`columns` gave last."""
         self._newest = self._judge.keys = KeyHistory.parse(text) if text else None
         if self._newest and self._vkey not in self._newest.vkeys:
             origin = self._judge.origin
             _log.warning("the log %s has not introduced the key of its zone card: cosigning waits for that", origin)
 
     @property
-    def text(self) -> str:
-        """The newest keys, as ``vkeys`` has them; empty before the first entry."""
-        return self._newest.encode().decode() if self._newest else ""
+    def columns(self) -> tuple[str, str]:
+        """The newest key, and all as ``vkeys`` has them; nothing before the first entry."""
+        return (self._newest.current, self._newest.encode().decode()) if self._newest else (self._vkey, "")
 
     @property
     def key_ids(self) -> set[bytes]:

@@ -275,12 +275,12 @@ class MirrorStore:
         """Say durably that it is mirrored, with the entries that the files do not have; without any they have all."""
         filed = mirrored if not held else self._filed
         self._change(
-            "size = ?, bytes = ?, note = ?, filed = ?, keys = ?, pending = NULL",
+            "size = ?, bytes = ?, note = ?, filed = ?, vkey = ?, keys = ?, pending = NULL",
             mirrored.checkpoint.size,
             total,
             mirrored.note,
             filed.note if filed else b"",
-            self._keys.text,
+            *self._keys.columns,
             held=held,
         )
         self.mirrored = self._pending = mirrored
@@ -335,7 +335,7 @@ class MirrorStore:
                     remedy="move it away and take a new cosigner key: what was signed is not known any more",
                 )
             self._files.replace("vkey", f"{peer_vkey}\n".encode())
-            self._db.execute("INSERT INTO mirror VALUES (?, '', 0, 0, ?, ?, NULL)", (self.origin, b"", b""))
+            self._db.execute("INSERT INTO mirror VALUES (?, ?, 0, 0, x'', x'', NULL, '')", (self.origin, peer_vkey))
             row = ("", 0, 0, b"", b"", None)
         keys, size, self._bytes, note, filed, pending = row
         self._keys.load(keys)
