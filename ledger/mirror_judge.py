@@ -46,6 +46,7 @@ class MirrorJudge:
         self.origin: Final = self._card.vkey.name
         self.keys: KeyHistory | None = None
         """The keys that the mirrored entries introduced; None before the first."""
+        self._known: tuple[KeyHistory | None, list[NoteVerifier]] = None, [self._card]
 
     def open(self, note: bytes) -> Checkpoint:
         """The checkpoint in a note that the peer signed.
@@ -61,12 +62,13 @@ class MirrorJudge:
         # SPEC tlog-witness: an unknown origin is 404, a missing or wrong signature 403.
         if checkpoint.origin != self.origin:
             raise UnknownOriginError(f"this mirror follows {self.origin}, not {checkpoint.origin}")
-        known = {str(each.vkey): each for each in (self._card, *(self.keys.verifiers() if self.keys else ()))}
+        if self._known[0] != self.keys:  # made once for each history: every push is judged by them
+            self._known = self.keys, [self._card, *(self.keys.verifiers() if self.keys else ())]
         wanted = {self.keys.at(checkpoint.size).vkey} if self.keys else set()
         if not self.keys or str(self._card.vkey) not in self.keys.vkeys:
             wanted.add(str(self._card.vkey))  # its entry may be among those that come with this checkpoint
         try:
-            opened = open_note(note, known.values())
+            opened = open_note(note, self._known[1])
         except SignatureError as error:
             raise BadSignatureError(f"the checkpoint: {error.message}") from error
         if not wanted & {each.vkey for each in opened.verified}:
