@@ -25,7 +25,7 @@ from ledger.storage import DiskStorage
 from ledger.tiles import TileReader, read_regular_file
 from ledger.vault import Vault
 
-__all__ = ["Disclosed", "make_disclosure", "read_disclosure", "verify_disclosure"]
+__all__ = ["Disclosed", "make_disclosure", "read_disclosure", "stored_entry", "verify_disclosure"]
 
 MAX_DISCLOSURE_BYTES: Final = MAX_NOTE_BYTES + 8 * MAX_ENTRY_BYTES
 _MEMBERS: Final = {"disclosure", "entry", "field", "note", "proof", "salt", "value"}
@@ -84,6 +84,18 @@ def make_disclosure(directory: Path, seq: int, field: str) -> bytes:
             "value": secret.value,
         }
     )
+
+
+def stored_entry(directory: Path, seq: int) -> bytes:
+    """An entry as it lies in a copy of the log, whose checkpoint is not verified here.
+
+    Raises:
+        OperationalError: the copy has no such entry.
+        TamperedError: a file of it is missing or no bundle.
+    """
+    _, checkpoint = _newest(directory, seq)
+    (data,) = TileReader(directory).entries(seq, seq + 1, checkpoint.size)
+    return data
 
 
 def read_disclosure(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from ledger.entry import new_id
 from ledger.errors import FrozenError, OperationalError
 from ledger.lock import open_database
 
-__all__ = ["freeze", "frozen", "require_open"]
+__all__ = ["freeze", "frozen", "mirrored_origins", "require_open"]
 
 # The same table as that of a fork's evidence; an operator's word has none.
 _SCHEMA: Final = """
@@ -44,6 +44,15 @@ def freeze(ledger: Path, origin: str, reason: str) -> bool:
         return db.execute("INSERT OR IGNORE INTO frozen VALUES (?, ?, ?, ?)", row).rowcount == 1
     except sqlite3.Error as error:
         raise OperationalError(f"cannot freeze {origin}: {error}") from error
+    finally:
+        db.close()
+
+
+def mirrored_origins(ledger: Path) -> list[str]:
+    """The origins that are mirrored below our own log's directory."""
+    db = open_database(ledger / "state" / "witness.db", OperationalError)
+    try:
+        return [str(row[0]) for row in db.execute("SELECT origin FROM mirror ORDER BY origin")]
     finally:
         db.close()
 

@@ -7,6 +7,7 @@ never leaves the machine. A row that is deleted is overwritten (``secure_delete`
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ from ledger.lock import create_missing, open_database
 from ledger.storage import Storage
 
 __all__ = ["Secret", "Vault", "erasure_in"]
+
+_log = logging.getLogger("ledger")
 
 # `settled` rows belong to entries that are known to stand in the log; `erased` says up to which size of the log
 # every erasure was carried out here.
@@ -134,8 +137,7 @@ class Vault:
         else:
             self._write(work)
             deleted = self._db.total_changes - before
-        # The value stands in the write-ahead log still, until that is written back and cut off.
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._cut_off()
         return deleted
 
     @property
@@ -166,7 +168,13 @@ class Vault:
                 ]
             )
         if ids:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """What was deleted stands in the write-ahead log still, until that is written back and cut off."""
+        busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:  # somebody read for longer than the busy timeout; the next one, or the close, does it
+            _log.warning("vault.db-wal still holds what was deleted: another process is reading it")
 
     def _write(self, work: Sequence[tuple[str, tuple[object, ...]]]) -> None:
         try:

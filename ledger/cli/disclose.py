@@ -10,10 +10,9 @@ from typing import Any
 
 from ledger import canonical
 from ledger.cli.output import key_argument, print_json, printable
-from ledger.disclosure import make_disclosure, read_disclosure, verify_disclosure
+from ledger.disclosure import make_disclosure, read_disclosure, stored_entry, verify_disclosure
 from ledger.errors import OperationalError, TamperedError
 from ledger.report import Witnessed
-from ledger.tiles import TileReader
 
 __all__ = ["register"]
 
@@ -59,8 +58,7 @@ def _disclosed(arguments: argparse.Namespace) -> int:
     found = verify_disclosure(data.removesuffix(b"\n"), vkey=vkey or "", witness_vkeys=witnesses)
     entry = found.entry
     if arguments.log is not None:
-        (stored,) = TileReader(arguments.log).entries(entry.seq, entry.seq + 1, found.checkpoint.size)
-        if stored != entry.encode():
+        if stored_entry(arguments.log, entry.seq) != entry.encode():
             raise TamperedError(f"entry {entry.seq} of {arguments.log} is another one")
     seen = Witnessed(found.checkpoint.size, found.cosignatures) if found.cosignatures else None
     if arguments.json:

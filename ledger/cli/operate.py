@@ -15,7 +15,7 @@ from typing import Any
 from ledger.canonical import JsonValue
 from ledger.cli.output import print_json
 from ledger.errors import OperationalError
-from ledger.freezing import freeze
+from ledger.freezing import freeze, mirrored_origins
 from ledger.key_history import KeyHistory
 from ledger.keys import create_key, load_key, load_signers
 from ledger.note import MAX_NOTE_BYTES, NoteSigner, VerifierKey
@@ -155,10 +155,14 @@ def _freeze(arguments: argparse.Namespace) -> int:
     reason: str = arguments.reason
     if not reason.isprintable() or not 1 <= len(reason) <= 200:
         raise OperationalError("a reason is one line of 1 to 200 characters")
+    known = mirrored_origins(arguments.directory)
     fresh = freeze(arguments.directory, arguments.origin, reason)
+    document: dict[str, JsonValue] = {"frozen": arguments.origin, "reason": reason, "was_frozen": not fresh}
+    if arguments.origin not in known:
+        sys.stderr.write(f"tdz-ledger: no log of that name is mirrored here; known: {', '.join(known) or 'none'}\n")
     _print(
         arguments,
-        {"frozen": arguments.origin, "reason": reason, "was_frozen": not fresh},
+        {**document, "mirrored": arguments.origin in known},
         f"{arguments.origin} is frozen{'' if fresh else ' already'}: nothing of it is cosigned any more",
         "a new key of that zone comes with a new zone card and a new origin, never through its old log",
     )

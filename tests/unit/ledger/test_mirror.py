@@ -353,6 +353,15 @@ async def test_a_quota_bounds_what_a_peer_may_store(writer: LogWriter, zone: Any
     await mirror.begin(writer.published.note, 0, [])
     with pytest.raises(MirrorFullError, match="quota"):
         await mirror.receive(await writer.read(0, 6, 1 << 20))
+    for send in (helpers.push, _take):
+        with pytest.raises(MirrorFullError, match="raise the quota"):
+            await send(writer, mirror)
+        assert mirror.size == 0
+        await helpers.append(writer)  # the own log goes on
+    await mirror.close()
+    mirror = await peer.mirror(zone, quota_bytes=100_000)
+    await helpers.push(writer, mirror)
+    assert mirror.size == 8
     await mirror.close()
 
 

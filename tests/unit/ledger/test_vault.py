@@ -134,6 +134,14 @@ async def test_an_erasure_stands_in_the_log_and_nothing_of_the_value_stays(write
     assert verify_directory(zone.directory, vkey=zone.signer.vkey).findings == []
 
 
+async def test_a_large_value_goes_whole(writer: LogWriter, zone: Any) -> None:
+    mark = "never again " * 3000
+    kept = await writer.append_committed(**_entry(values={"essay": mark}))
+    assert b"never again" in _files(zone)
+    await writer.erase(kept.seq, "essay")
+    assert b"never again" not in _files(zone)
+
+
 async def test_a_cancelled_caller_does_not_tear_an_erasure(writer: LogWriter, zone: Any) -> None:
     kept = await writer.append_committed(**_entry())
     caller = asyncio.create_task(writer.erase(kept.seq, "/by/name"))
