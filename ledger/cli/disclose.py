@@ -57,9 +57,8 @@ def _disclosed(arguments: argparse.Namespace) -> int:
     data = read_disclosure(arguments.file)
     found = verify_disclosure(data.removesuffix(b"\n"), vkey=vkey or "", witness_vkeys=witnesses)
     entry = found.entry
-    if arguments.log is not None:
-        if stored_entry(arguments.log, entry.seq) != entry.encode():
-            raise TamperedError(f"entry {entry.seq} of {arguments.log} is another one")
+    if arguments.log is not None and stored_entry(arguments.log, entry.seq) != entry.encode():
+        raise TamperedError(f"entry {entry.seq} of {arguments.log} is another one")
     seen = Witnessed(found.checkpoint.size, found.cosignatures) if found.cosignatures else None
     if arguments.json:
         print_json(
