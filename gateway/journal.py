@@ -18,9 +18,9 @@ from gateway.errors import IntegrityError, LedgerError, PeerUnavailableError
 from gateway.model.canonical import JsonValue
 from ledger.errors import LedgerError as LedgerFailure
 from ledger.errors import OperationalError
-from ledger.keys import load_key
+from ledger.keys import load_key, load_signers
 from ledger.mirror import Mirror
-from ledger.note import CosignatureSigner, NoteSigner
+from ledger.note import CosignatureSigner
 from ledger.writer import Appended, LogWriter
 
 __all__ = ["Journal", "Recorded"]
@@ -142,12 +142,12 @@ class Journal:
         """
         zone = origin.split("/")[1]
         try:
-            signer = NoteSigner(origin, await asyncio.to_thread(load_key, log_key))
+            signer, *others = await asyncio.to_thread(load_signers, log_key, origin)
             cosigner = CosignatureSigner(f"tdz/{zone}/mirror", await asyncio.to_thread(load_key, mirror_key))
-            writer = await LogWriter.open(directory, signer)
+            writer = await LogWriter.open(directory, signer, others=others)
         except LedgerFailure as error:
             raise LedgerError(str(error), remedy="see the ledger section of the operator's guide") from error
-        return cls(directory, writer, cosigner, signer.vkey)
+        return cls(directory, writer, cosigner, writer.keys.current)
 
     @property
     def size(self) -> int:

@@ -112,11 +112,11 @@ class CommittingThread:
         size = 0
         while item is not None:
             size += item.draft.size
-            if batch and size > MAX_BATCH_BYTES:
+            if batch and (size > MAX_BATCH_BYTES or item.draft.alone):
                 self._next = item
                 break
             batch.append(item)
-            if len(batch) == MAX_BATCH_ENTRIES:
+            if len(batch) == MAX_BATCH_ENTRIES or item.draft.alone:
                 break
             try:
                 item = self._queue.get_nowait()

@@ -16,9 +16,11 @@ from ledger.edge import TileEdge
 from ledger.entry import Draft, first_prev, new_id
 from ledger.errors import LedgerError, OperationalError
 from ledger.files import FileWriter
+from ledger.key_history import KeyHistory
+from ledger.keyring import Keyring
 from ledger.lock import LockDatabase, create_database
 from ledger.merkle import EMPTY_ROOT
-from ledger.note import Note, NoteSigner, Signature
+from ledger.note import NoteSigner
 from ledger.policy import default_policy
 from ledger.staging import TEMPORARY
 from ledger.storage import Storage, refuse_remote_filesystem
@@ -29,11 +31,13 @@ DEFAULT_RESERVE_BYTES: Final = 16 * 1024 * 1024
 
 _ORIGIN: Final = re.compile(r"tdz/[a-z0-9-]+/[a-z0-9-]+", re.ASCII)
 
-# `note` is what was mirrored and may be cosigned; `filed` is what the files cover; `held` has the entries between.
+# `note` is what was mirrored and may be cosigned; `filed` is what the files cover; `held` has the entries between;
+# `keys` are those that the mirrored entries introduced, as `vkeys` has them, and `vkey` is the newest.
 WITNESS_SCHEMA: Final = """
 CREATE TABLE mirror (
     origin TEXT PRIMARY KEY, vkey TEXT NOT NULL,
-    size INTEGER NOT NULL, bytes INTEGER NOT NULL, note BLOB NOT NULL, filed BLOB NOT NULL, pending BLOB
+    size INTEGER NOT NULL, bytes INTEGER NOT NULL, note BLOB NOT NULL, filed BLOB NOT NULL, pending BLOB,
+    keys TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE held (
     origin TEXT NOT NULL, seq INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (origin, seq)
@@ -101,11 +105,11 @@ def _fill(
     for path in (state, state / "staging"):
         path.mkdir(mode=0o700)
     empty = Checkpoint(origin, 0, EMPTY_ROOT)
-    note = Note(empty.text, (Signature.parse(signer.sign(empty.text)),)).encode()
+    keyring = Keyring(KeyHistory.of(signer.vkey), signer)
+    note = keyring.note(empty)
     files = FileWriter(storage, str(work), str(state / "staging"), f"{TEMPORARY}commit-")
     files.replace("vkey", f"{signer.vkey}\n".encode())
-    # One line a key: first size, last size or "-", key.
-    files.replace("vkeys", f"0 - {signer.vkey}\n".encode())
+    files.replace("vkeys", keyring.history.encode())
     files.replace("policy.tlog", default_policy(signer.vkey).encode())
     # Really written, so that the space is there when it is needed; random, so that nothing compresses it away.
     files.replace(RESERVE_PATH, os.urandom(reserve_bytes))
@@ -118,11 +122,12 @@ def _fill(
             str(work),
             storage=storage,
             lock=lock,
-            signer=signer,
+            keyring=keyring,
             files=files,
             published=Published(empty, note),
             edge=TileEdge(first_prev(origin)),
             time_us=0,
+            sealed=False,
             clock=clock,
             reserve_bytes=reserve_bytes,
         )

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time as _time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -20,6 +21,7 @@ __all__ = [
     "MAX_ENTRY_BYTES",
     "Draft",
     "Entry",
+    "LoneDraft",
     "check_body",
     "content_of",
     "first_prev",
@@ -60,7 +62,10 @@ KINDS: Final = frozenset(
 # Only the kinds whose members the format names; the log itself depends on them.
 _SCHEMAS: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {
     "log.opened": (frozenset({"origin", "vkey"}), frozenset({"predecessor"})),
-    "key.rotated": (frozenset({"old", "new", "from"}), frozenset({"signatures"})),
+    "log.sealed": (frozenset({"reason"}), frozenset()),
+    "key.rotated": (frozenset({"old", "new", "from", "signatures"}), frozenset()),
+    "clock.corrected": (frozenset({"before"}), frozenset()),
+    "erasure": (frozenset({"seq", "id", "field"}), frozenset()),
 }
 
 _MEMBERS: Final = frozenset({"v", "id", "seq", "prev", "time", "kind", "subject", "body"})
@@ -151,6 +156,9 @@ class Draft:
 
     __slots__ = ("_head", "_subject", "content", "id", "kind", "size", "subject")
 
+    alone = False
+    """Whether it must have a batch of its own."""
+
     def __init__(self, id: str, kind: str, subject: str, body: dict[str, JsonValue]) -> None:  # noqa: A002
         self.id = _check_id(id)
         self.kind = _check_kind(kind)
@@ -164,7 +172,7 @@ class Draft:
         except CanonicalError as error:
             raise EntryError(f"the body has no canonical form: {error}") from error
         self._head = b'{"body":%b,"id":"%b","kind":"%b","prev":"' % (encoded, id.encode(), kind.encode())
-        self.content = hashlib.sha256(b"%b\n%b\n%b" % (kind.encode(), self._subject, encoded)).digest()
+        self.content = _content(kind, self._subject, encoded)
         """SHA-256 over what a retry must repeat: kind, subject and body."""
         self.size = len(self._head) + len(self._subject) + 160
         """An upper bound of the entry's bytes."""
@@ -173,6 +181,15 @@ class Draft:
                 f"the entry would have about {self.size} bytes, more than {MAX_ENTRY_BYTES}",
                 remedy="put the document into the content store and name it by digest",
             )
+
+    def at(self, seq: int, before: str) -> Draft:
+        """The draft to place, for one whose body depends on its place.
+
+        Args:
+            seq: the place.
+            before: the time of the entry before.
+        """
+        return self
 
     def place(self, seq: int, prev: bytes, time: str) -> bytes:
         """The entry's bytes at a place; the members in the order that RFC 8785 gives them."""
@@ -183,6 +200,36 @@ class Draft:
             self._subject,
             time.encode(),
         )
+
+
+class LoneDraft(Draft):
+    """A draft that has a batch of its own, so that its body may say what its place is.
+
+    Args:
+        body: what a retry must repeat.
+        make: gives the body at a place, from its number and the time of the entry before; by default ``body``.
+    """
+
+    __slots__ = ("_make",)
+
+    alone = True
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        kind: str,
+        subject: str,
+        body: dict[str, JsonValue],
+        make: Callable[[int, str], dict[str, JsonValue]] | None = None,
+    ) -> None:
+        super().__init__(id, kind, subject, body if make is None else make(0, format_time(0)))
+        if make is not None:
+            self.content = _content(kind, self._subject, canonical.encode(body))
+        self._make = make
+
+    def at(self, seq: int, before: str) -> Draft:
+        """See :class:`Draft`."""
+        return self if self._make is None else Draft(self.id, self.kind, self.subject, self._make(seq, before))
 
 
 def content_of(entry: Entry) -> bytes:
@@ -200,7 +247,8 @@ def check_body(kind: str, body: dict[str, JsonValue]) -> None:
         return
     needed, optional = _SCHEMAS[kind]
     if not needed <= body.keys() <= needed | optional:
-        raise EntryError(f"the body of {kind} has {', '.join(sorted(needed))}; may have {', '.join(optional)}")
+        may = f"; may have {', '.join(sorted(optional))}" if optional else ""
+        raise EntryError(f"the body of {kind} has {', '.join(sorted(needed))}{may}")
 
 
 def first_prev(origin: str) -> bytes:
@@ -240,6 +288,10 @@ def parse_time(text: str) -> int:
 @functools.lru_cache(maxsize=256)  # many entries share a second
 def _whole_seconds(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
+def _content(kind: str, subject: bytes, body: bytes) -> bytes:
+    return hashlib.sha256(b"%b\n%b\n%b" % (kind.encode(), subject, body)).digest()
 
 
 def _check_id(value: JsonValue) -> str:

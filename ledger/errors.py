@@ -14,6 +14,7 @@
     ├── AppendError               the entry was not recorded
     │   ├── ConflictingEntryError the id is recorded with other content
     │   ├── ClockError            the clock may not be trusted now
+    │   ├── SealedError           the log has ended
     │   ├── StorageFullError      too little space; closing entries may still pass
     │   └── StoppedError          the writer has ended; whether the entry is recorded shows at the next start
     ├── OperationalError          a file, a lock or a setting is not as it must be here
@@ -25,6 +26,7 @@
         ├── BadProofError         422
         ├── BadRequestError       400
         ├── ForkError             two roots signed for one size, or a rewritten prefix: evidence
+        ├── FrozenError           the origin was frozen: nothing of it is taken or cosigned any more
         ├── MirrorFullError       the mirror's quota or disk is spent
         └── MirrorBehindError     the mirror did not reach the size in time
 
@@ -44,6 +46,7 @@ __all__ = [
     "EntryError",
     "ForkError",
     "FormatError",
+    "FrozenError",
     "IncompleteError",
     "LedgerError",
     "MirrorBehindError",
@@ -54,6 +57,7 @@ __all__ = [
     "OperationalError",
     "ProofError",
     "RolledBackError",
+    "SealedError",
     "SignatureError",
     "StoppedError",
     "StorageFullError",
@@ -123,6 +127,10 @@ class ClockError(AppendError):
     """The clock may not be trusted now."""
 
 
+class SealedError(AppendError):
+    """The log is sealed: it has ended."""
+
+
 class StorageFullError(AppendError):
     """Too little space is left."""
 
@@ -187,6 +195,10 @@ class ForkError(MirrorError):
         self.held_note = held_note
         self.offered_note = offered_note
         self.proof = proof
+
+
+class FrozenError(MirrorError):
+    """The origin was frozen: nothing of it is taken or cosigned any more."""
 
 
 class MirrorFullError(MirrorError):

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ledger.errors import OperationalError
+from ledger.note import NoteSigner
 
-__all__ = ["create_key", "load_key"]
+__all__ = ["create_key", "load_key", "load_signers", "next_key", "old_key"]
 
 _MAX_KEY_BYTES: Final = 16 * 1024
 
@@ -71,3 +72,25 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise OperationalError(f"{path} is not an Ed25519 key")
     return key
+
+
+def next_key(path: Path) -> Path:
+    """Where a log's next key lies until its rotation is done: ``log.next.key`` beside ``log.key``."""
+    return path.with_name(f"{path.stem}.next{path.suffix}")
+
+
+def old_key(path: Path) -> Path:
+    """Where a log's last key lies, which signs beside the newest until every cosigner has seen that."""
+    return path.with_name(f"{path.stem}.old{path.suffix}")
+
+
+def load_signers(path: Path, origin: str) -> list[NoteSigner]:
+    """The signers of a log: by its key file, and by those beside it that a rotation left.
+
+    Raises:
+        OperationalError: as :func:`load_key`.
+    """
+    beside = [each for each in (next_key(path), old_key(path)) if each.exists()]
+    # A rotation that was killed between its two renames left no file under the name itself.
+    files = beside if beside and not path.exists() else [path, *beside]
+    return [NoteSigner(origin, load_key(each)) for each in files]

@@ -135,6 +135,19 @@ def create_database(path: Path, schema: str, first: tuple[str, tuple[object, ...
         db.close()
 
 
+def create_missing(path: Path, schema: str, storage: Storage) -> None:
+    """Make a SQLite file where there is none: the whole file or none, since a name never holds part of one."""
+    if os.path.lexists(path):
+        return
+    fresh = path.with_name(f"{path.name}.new")
+    for each in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
+        if os.path.lexists(each):
+            os.unlink(each)
+    create_database(fresh, schema)
+    storage.rename(str(fresh), str(path))
+    storage.sync_directory(str(path.parent))
+
+
 def open_database(path: Path, missing: type[Exception]) -> sqlite3.Connection:
     """Open an existing SQLite file in WAL mode with ``synchronous=FULL``, both set and read back.
 

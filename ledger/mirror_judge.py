@@ -15,29 +15,38 @@ from ledger.errors import (
     EntryError,
     ForkError,
     LedgerError,
+    NoteError,
     OldSizeError,
     ProofError,
     SignatureError,
     UnknownOriginError,
 )
+from ledger.key_history import KeyHistory, rotation_in
 from ledger.merkle import HASH_SIZE, leaf_hash, roots_of_consistency
 from ledger.note import Note, NoteVerifier, open_note
 
 __all__ = ["MAX_PROOF_HASHES", "MirrorJudge"]
 
 MAX_PROOF_HASHES: Final = 63
+_ROTATED: Final = b'"kind":"key.rotated"'
 
 
 class MirrorJudge:
     """Judges checkpoints and entries of one origin.
+
+    Another key of the log is followed through its entries alone: from the one that ``log.opened`` names, by each
+    ``key.rotated`` that two keys signed, in order. The key of the zone card must be among them.
 
     Args:
         vkey: the peer log's key, from its zone card.
     """
 
     def __init__(self, vkey: str) -> None:
-        self.verifier: Final = NoteVerifier(vkey)
-        self.origin: Final = self.verifier.vkey.name
+        self._card: Final = NoteVerifier(vkey)
+        self.origin: Final = self._card.vkey.name
+        self.keys: KeyHistory | None = None
+        """The keys that the mirrored entries introduced; None before the first."""
+        self._known: tuple[KeyHistory | None, list[NoteVerifier]] = None, [self._card]
 
     def open(self, note: bytes) -> Checkpoint:
         """The checkpoint in a note that the peer signed.
@@ -53,11 +62,59 @@ class MirrorJudge:
         # SPEC tlog-witness: an unknown origin is 404, a missing or wrong signature 403.
         if checkpoint.origin != self.origin:
             raise UnknownOriginError(f"this mirror follows {self.origin}, not {checkpoint.origin}")
+        if self._known[0] != self.keys:  # made once for each history: every push is judged by them
+            self._known = self.keys, [self._card, *(self.keys.verifiers() if self.keys else ())]
+        wanted = {self.keys.at(checkpoint.size).vkey} if self.keys else set()
+        if not self.keys or str(self._card.vkey) not in self.keys.vkeys:
+            wanted.add(str(self._card.vkey))  # its entry may be among those that come with this checkpoint
         try:
-            open_note(note, [self.verifier])
+            opened = open_note(note, self._known[1])
         except SignatureError as error:
             raise BadSignatureError(f"the checkpoint: {error.message}") from error
+        if not wanted & {each.vkey for each in opened.verified}:
+            raise BadSignatureError("the checkpoint: the log's key for this size did not sign it")
         return checkpoint
+
+    def follow(self, keys: KeyHistory | None, entries: Sequence[bytes], start: int) -> KeyHistory | None:
+        """The log's keys after further entries, which were judged before.
+
+        Args:
+            keys: those before them.
+            start: the first one's number.
+        """
+        for seq, data in enumerate(entries, start):
+            if seq == 0:
+                keys = self._first(Entry.parse(data))
+            elif keys is not None and _ROTATED in data:
+                rotation = rotation_in(Entry.parse(data), self.origin)
+                if rotation is not None and rotation.old == keys.current and rotation.new not in keys.vkeys:
+                    keys = keys.rotated(rotation.new, rotation.first)
+        return keys
+
+    def _first(self, entry: Entry) -> KeyHistory:
+        vkey = entry.body.get("vkey")
+        try:
+            if entry.kind == "log.opened" and isinstance(vkey, str) and NoteVerifier(vkey).vkey.name == self.origin:
+                return KeyHistory.of(vkey)
+        except NoteError:
+            pass  # it names none: then it is the card's
+        return KeyHistory.of(str(self._card.vkey))
+
+    def require_keys(self, published: Published, keys: KeyHistory | None) -> None:
+        """Make sure that a checkpoint is signed as the entries under it ask for; before it is cosigned.
+
+        Raises:
+            BadSignatureError: the entries do not introduce the key of the zone card, or theirs did not sign it.
+        """
+        if keys is None:
+            return
+        if str(self._card.vkey) not in keys.vkeys:
+            raise BadSignatureError(f"the log {self.origin} does not introduce the key of its zone card")
+        try:
+            opened = open_note(published.note, keys.verifiers())
+            keys.require_signed({each.vkey for each in opened.verified}, published.checkpoint.size)
+        except SignatureError as error:
+            raise BadSignatureError(f"the checkpoint: {error.message}") from error
 
     def checkpoint(
         self,

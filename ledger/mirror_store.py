@@ -25,8 +25,10 @@ from ledger.errors import (
     OperationalError,
 )
 from ledger.files import FileWriter
+from ledger.freezing import frozen, require_open
 from ledger.lock import open_database
 from ledger.mirror_judge import MirrorJudge
+from ledger.mirror_keys import MirrorKeys
 from ledger.note import MAX_NOTE_BYTES, CosignatureSigner, Note, Signature
 from ledger.recover import load_edge
 from ledger.staging import TEMPORARY
@@ -55,7 +57,7 @@ class MirrorStore:
 
     Raises:
         ContradictionError: the files are not what the row says, or the row is gone while the files are there.
-        OperationalError: another process has the mirror open, or the key is another than the row's.
+        OperationalError: another process has the mirror open.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class MirrorStore:
         staging = ledger.absolute() / "state" / "staging"
         prefix = f"{TEMPORARY}mirror-{os.path.basename(self._directory)[:16]}-"
         self._files = FileWriter(storage, self._directory, str(staging), prefix)
+        self._keys = MirrorKeys(self._judge, peer_vkey, self._files)
         self._db = open_database(ledger / "state" / "witness.db", OperationalError)
         try:
             self._files.sweep()
@@ -134,7 +137,9 @@ class MirrorStore:
             MirrorError: the request is refused; nothing changed.
         """
         if self._edge.size != self.size:  # a push in several messages is under way: this one ends it
-            return self._take_in_parts(note, old_size, proof, start, entries)
+            self.begin(note, old_size, proof)
+            self.receive(self._missing(start, entries))
+            return self.finish()
         checkpoint = self._judge.checkpoint(note, old_size, proof, held=self.mirrored, pending=self._pending)
         fresh = self._missing(start, entries)
         if self._edge.size + len(fresh) != checkpoint.size:
@@ -145,6 +150,7 @@ class MirrorStore:
         edge = self._judge.entries(fresh, self._edge)
         if edge.root() != checkpoint.root:
             raise BadProofError(f"the entries do not give the root of size {checkpoint.size}")
+        self._keys.require(Published(checkpoint, note), fresh, self._edge.size)
         if self._held_bytes + size > MAX_HELD_BYTES or checkpoint.size - self._filed_size > MAX_HELD_ENTRIES:
             self.file()
         held = [(self.origin, seq, entry) for seq, entry in enumerate(fresh, self._edge.size)]
@@ -154,12 +160,6 @@ class MirrorStore:
         self._edge = edge
         self._settle()
         return self._cosign(Published(checkpoint, note))
-
-    def _take_in_parts(self, note: bytes, old_size: int, proof: list[bytes], start: int, entries: list[bytes]) -> str:
-        self.begin(note, old_size, proof)
-        if fresh := self._missing(start, entries):
-            self.receive(fresh)
-        return self.finish()
 
     def _missing(self, start: int, entries: list[bytes]) -> list[bytes]:
         if start > self._edge.size:
@@ -179,9 +179,10 @@ class MirrorStore:
             self._files.remove_partials([path for path, _ in self._unfiled])
             self._unfiled.clear()
             self._held_bytes = 0
+        self._keys.file()
         # SPEC tlog-mirror: the checkpoint served MUST include the mirror's cosignature.
-        own = self._judge.verifier.vkey.key_id
-        lines = [each for each in Note.parse(mirrored.note).signatures if each.key_id == own][:1]
+        own = self._keys.key_ids
+        lines = [each for each in Note.parse(mirrored.note).signatures if each.key_id in own][: len(own)]
         note = Note(mirrored.checkpoint.text, (*lines, Signature.parse(self._line))).encode()
         self._files.replace("checkpoint", note)
         self._line = ""
@@ -206,14 +207,14 @@ class MirrorStore:
         """Judge the next entries and store the bundles that become full.
 
         Raises:
-            BadRequestError: nothing is pending, there are too many, or one is not what may stand there; none
-                of these entries was taken.
+            BadRequestError: nothing is pending, they are too many, or one may not stand there; none was taken.
             MirrorFullError: the quota or the disk is spent.
         """
         if self._pending is None or self._edge.size + len(entries) > self._pending.checkpoint.size:
             raise BadRequestError(f"{len(entries)} entries from {self._edge.size} on are beyond what is pending")
         size = self._room_for(entries)
         self._store(self._judge.entries(entries, self._edge))
+        self._keys.follow(entries, self._edge.size - len(entries))
         self._bytes += size
 
     def finish(self) -> str:
@@ -227,6 +228,7 @@ class MirrorStore:
         Raises:
             BadRequestError: nothing is pending, or entries are missing.
             BadProofError: the entries do not give the signed root; they are forgotten.
+            BadSignatureError: the key that they introduce did not sign it.
         """
         pending = self._pending
         if pending is None:
@@ -238,6 +240,7 @@ class MirrorStore:
             if self._edge.root() != pending.checkpoint.root:
                 self._forget()
                 raise BadProofError(f"the entries do not give the root of size {pending.checkpoint.size}")
+            self._keys.require(pending)
             # 2. Entries and tiles durable: the full ones were written as they came.
             self._files.add(self._edge.partials(self.size), existing="replace")
             # 3. Set mirrored.
@@ -258,7 +261,8 @@ class MirrorStore:
         if size > MAX_RECEIVE_BYTES:
             raise BadRequestError(f"more than {MAX_RECEIVE_BYTES} bytes of entries at once")
         if self._bytes + size > self._quota_bytes:
-            raise MirrorFullError(f"the mirror of {self.origin} would pass its quota of {self._quota_bytes} bytes")
+            text = f"the mirror of {self.origin} would pass its quota of {self._quota_bytes} bytes"
+            raise MirrorFullError(text, remedy="raise the quota, or ask that zone why its log grows")
         if self._storage.free_bytes(self._directory) < _FREE_MARGIN_BYTES + 4 * size:
             raise MirrorFullError("the disk has no room for the peer's entries", remedy="free space")
         return size
@@ -271,21 +275,24 @@ class MirrorStore:
         """Say durably that it is mirrored, with the entries that the files do not have; without any they have all."""
         filed = mirrored if not held else self._filed
         self._change(
-            "size = ?, bytes = ?, note = ?, filed = ?, pending = NULL",
+            "size = ?, bytes = ?, note = ?, filed = ?, vkey = ?, keys = ?, pending = NULL",
             mirrored.checkpoint.size,
             total,
             mirrored.note,
             filed.note if filed else b"",
+            *self._keys.columns,
             held=held,
         )
         self.mirrored = self._pending = mirrored
         self._filed, self._bytes = filed, total
+        self._keys.settle()
 
     def _settle(self) -> None:
         """From here on nothing is forgotten any more."""
         self._base, self._base_bytes = self._edge.copy(), self._bytes
 
     def _cosign(self, mirrored: Published) -> str:
+        require_open(self._db, self.origin)
         self._line = self._cosigner.cosign(mirrored.checkpoint.text, self._clock())
         return self._line
 
@@ -300,6 +307,7 @@ class MirrorStore:
         self._files.remove_all(self._full)
         self._full.clear()
         self._edge, self._bytes = self._base.copy(), self._base_bytes
+        self._keys.forget()
 
     def _change(self, assignments: str, *values: object, held: Sequence[tuple[str, int, bytes]] = ()) -> None:
         """Change our row where it is still at the mirrored size, and what is held, durably."""
@@ -318,7 +326,7 @@ class MirrorStore:
     # --- the start --------------------------------------------------------------------------------------
 
     def _load(self, peer_vkey: str) -> None:
-        query = "SELECT vkey, size, bytes, note, filed, pending FROM mirror WHERE origin = ?"
+        query = "SELECT keys, size, bytes, note, filed, pending FROM mirror WHERE origin = ?"
         row = self._db.execute(query, (self.origin,)).fetchone()
         if row is None:
             if os.path.lexists(f"{self._directory}/checkpoint"):
@@ -327,13 +335,10 @@ class MirrorStore:
                     remedy="move it away and take a new cosigner key: what was signed is not known any more",
                 )
             self._files.replace("vkey", f"{peer_vkey}\n".encode())
-            self._db.execute("INSERT INTO mirror VALUES (?, ?, 0, 0, ?, ?, NULL)", (self.origin, peer_vkey, b"", b""))
-            row = (peer_vkey, 0, 0, b"", b"", None)
-        vkey, size, self._bytes, note, filed, pending = row
-        if vkey != peer_vkey:
-            raise OperationalError(
-                f"{self.origin} is mirrored under another key", remedy="a new key comes with a new origin"
-            )
+            self._db.execute("INSERT INTO mirror VALUES (?, ?, 0, 0, x'', x'', NULL, '')", (self.origin, peer_vkey))
+            row = ("", 0, 0, b"", b"", None)
+        keys, size, self._bytes, note, filed, pending = row
+        self._keys.load(keys)
         self.mirrored, self._filed = self._published(note), self._published(filed)
         if self.size != size:
             raise ContradictionError(f"state/witness.db: the note of {self.origin} is not of size {size}")
@@ -342,7 +347,7 @@ class MirrorStore:
         if self.mirrored:
             self._take_up_held(self.mirrored)
         self._settle()
-        if self.mirrored:
+        if self.mirrored and not frozen(self._db, self.origin):
             self._mend(self.mirrored)
         if pending is not None:
             self._pending = self._published(pending)
@@ -385,6 +390,7 @@ class MirrorStore:
                 edge = self._judge.entries(entries, self._edge)
             except LedgerError:
                 return  # the pushing side sends them again
+            self._keys.follow(entries, self._edge.size)
             self._store(edge)
             self._bytes += sum(map(len, entries))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.checkpoint import Checkpoint, Published
@@ -11,9 +12,11 @@ from ledger.edge import TileEdge, edge_widths
 from ledger.entry import Entry, first_prev, parse_time
 from ledger.errors import ContradictionError, LedgerError, RolledBackError
 from ledger.files import FileWriter
+from ledger.key_history import KeyHistory, rotation_in
+from ledger.keyring import Keyring
 from ledger.lock import LockDatabase
 from ledger.merkle import HASH_SIZE, leaf_hash
-from ledger.note import MAX_NOTE_BYTES, NoteVerifier, Verifier, open_note
+from ledger.note import MAX_NOTE_BYTES, NoteSigner, NoteVerifier, open_note
 from ledger.staging import Batch
 from ledger.storage import Storage
 from ledger.tiles import TILE_WIDTH, TileReader, read_regular_file
@@ -30,29 +33,35 @@ class Recovered:
     published: Published
     edge: TileEdge
     time_us: int
+    keyring: Keyring
+    sealed: bool
 
 
-def recover(directory: str, lock: LockDatabase, vkey: str, files: FileWriter, storage: Storage) -> Recovered:
+def recover(
+    directory: str, lock: LockDatabase, signers: Sequence[NoteSigner], files: FileWriter, storage: Storage
+) -> Recovered:
     """Bring a log's directory to the checkpoint that its lock database holds.
 
     Args:
         directory: absolute; this process alone writes it.
-        vkey: the log's key.
+        signers: the private keys of the log that are at hand: the newest, and one that is still being replaced.
 
     Raises:
         ContradictionError: the files contradict each other; the text names the file.
+        OperationalError: a key that must sign is missing.
     """
-    verifier = NoteVerifier(vkey)
+    history = _history(directory, signers)
+    verifiers = history.verifiers()
     files.sweep()
     # The lock database says what is committed.
-    committed = _signed(lock.note(), verifier, "state/lock.db")
+    committed = _signed(lock.note(), verifiers, "state/lock.db")
     head = committed.checkpoint
     # `checkpoint` says what is published.
     try:
         note = read_regular_file(f"{directory}/checkpoint", MAX_NOTE_BYTES)
     except LedgerError as error:
         raise ContradictionError(error.message, remedy=_REMEDY) from error
-    public = _signed(note, verifier, "checkpoint").checkpoint
+    public = _signed(note, verifiers, "checkpoint").checkpoint
     if public.size > head.size:
         raise RolledBackError(
             f"checkpoint has size {public.size}, state/lock.db only {head.size}: it was rolled back",
@@ -60,7 +69,7 @@ def recover(directory: str, lock: LockDatabase, vkey: str, files: FileWriter, st
         )
     if public.size == head.size and public.text != head.text:
         raise ContradictionError(f"checkpoint and state/lock.db differ at size {head.size}", remedy=_REMEDY)
-    _check_kept(directory, head, verifier)
+    _check_kept(directory, head, verifiers)
     staged = _staged(lock, head)
     edge = load_edge(directory, public)
     if public.size < head.size:
@@ -69,7 +78,43 @@ def recover(directory: str, lock: LockDatabase, vkey: str, files: FileWriter, st
         _make_room(directory, entries, storage)
         edge = _replay(edge, entries, committed, files)
         files.replace("checkpoint", committed.note)
-    return Recovered(committed, edge, _last_time(directory, head.size))
+    history = _mend_keys(directory, history, head.size, files)
+    last = _last(directory, head.size)
+    time_us = parse_time(last.time) if last else 0
+    sealed = last is not None and last.kind == "log.sealed"
+    return Recovered(committed, edge, time_us, Keyring.choose(history, signers), sealed)
+
+
+def _history(directory: str, signers: Sequence[NoteSigner]) -> KeyHistory:
+    if not os.path.lexists(f"{directory}/vkeys"):
+        return KeyHistory.of(signers[0].vkey)
+    try:
+        history = KeyHistory.parse(read_regular_file(f"{directory}/vkeys", MAX_NOTE_BYTES).decode("utf-8"))
+    except (LedgerError, UnicodeDecodeError) as error:
+        raise ContradictionError(f"vkeys: {error}", remedy=_REMEDY) from error
+    if not any(each.vkey in history.vkeys for each in signers):
+        raise ContradictionError(
+            f"the log's key is {history.current}, not {signers[0].vkey}", remedy="is this the log's own key?"
+        )
+    return history
+
+
+def _mend_keys(directory: str, history: KeyHistory, size: int, files: FileWriter) -> KeyHistory:
+    """After a crash ``vkeys`` may name a key whose entry never came to stand, and ``vkey`` the one before."""
+    first = history.ranges[-1].first
+    if first:
+        entry = Entry.parse(next(TileReader(directory).entries(first - 1, first, size))) if first <= size else None
+        rotation = rotation_in(entry, history.origin) if entry else None
+        if rotation is None or rotation.new != history.current:
+            history = history.without_last()
+    for name, data in (("vkeys", history.encode()), ("vkey", f"{history.current}\n".encode())):
+        try:
+            found = read_regular_file(f"{directory}/{name}", MAX_NOTE_BYTES)
+        except LedgerError:
+            found = b""
+        if found != data:
+            files.replace(name, data)
+    return history
 
 
 def load_edge(directory: str, checkpoint: Checkpoint) -> TileEdge:
@@ -151,7 +196,7 @@ def _make_room(directory: str, entries: tuple[bytes, ...], storage: Storage) -> 
         storage.unlink(reserve)
 
 
-def _check_kept(directory: str, head: Checkpoint, verifier: Verifier) -> None:
+def _check_kept(directory: str, head: Checkpoint, verifiers: Sequence[NoteVerifier]) -> None:
     """A checkpoint with our valid signature beyond the lock means that we were rolled back."""
     names = ["checkpoint.witnessed"]
     try:
@@ -162,7 +207,7 @@ def _check_kept(directory: str, head: Checkpoint, verifier: Verifier) -> None:
     for name in names:
         try:
             note = read_regular_file(f"{directory}/{name}", MAX_NOTE_BYTES)
-            found = _signed(note, verifier, name).checkpoint
+            found = _signed(note, verifiers, name).checkpoint
         except LedgerError:
             continue  # damaged or foreign: verify reports it, and it proves no rollback
         if found.size > head.size or (found.size == head.size and found.root != head.root):
@@ -172,19 +217,19 @@ def _check_kept(directory: str, head: Checkpoint, verifier: Verifier) -> None:
             )
 
 
-def _signed(note: bytes, verifier: Verifier, name: str) -> Published:
+def _signed(note: bytes, verifiers: Sequence[NoteVerifier], name: str) -> Published:
     try:
-        opened = open_note(note, [verifier])
+        opened = open_note(note, verifiers)
         checkpoint = Checkpoint.parse(opened.text)
     except LedgerError as error:
         raise ContradictionError(f"{name}: {error.message}", remedy="is this the log's own key?") from error
-    if checkpoint.origin != verifier.vkey.name:
+    if checkpoint.origin != verifiers[0].vkey.name:
         raise ContradictionError(f"{name} is of the origin {checkpoint.origin}")
     return Published(checkpoint, note)
 
 
-def _last_time(directory: str, size: int) -> int:
+def _last(directory: str, size: int) -> Entry | None:
     if not size:
-        return 0
+        return None
     (last,) = TileReader(directory).entries(size - 1, size, size)
-    return parse_time(Entry.parse(last, seq=size - 1).time)
+    return Entry.parse(last, seq=size - 1)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from ledger.checkpoint import MAX_SIZE, Checkpoint, Published
 from ledger.errors import LedgerError, NoteError, OperationalError, SignatureError
 from ledger.files import FileWriter
-from ledger.note import MAX_NOTE_BYTES, Note, NoteSigner, Signature, Verified, check_note, open_note, verifier
+from ledger.keyring import Keyring
+from ledger.note import MAX_NOTE_BYTES, Note, Signature, Verified, check_note, open_note
 from ledger.policy import TrustPolicy
 from ledger.staging import TEMPORARY
 from ledger.storage import Storage
+from ledger.thinning import Thinner
 from ledger.tiles import TileReader, read_regular_file
 
 __all__ = ["CosignatureStore"]
@@ -26,23 +29,27 @@ class CosignatureStore:
 
     Args:
         directory: the log's directory, absolute.
+        keyring: gives the keys that sign now.
 
     Raises:
         OperationalError: ``policy.tlog`` is missing or wrong.
     """
 
-    def __init__(self, directory: str, signer: NoteSigner, storage: Storage) -> None:
+    def __init__(self, directory: str, keyring: Callable[[], Keyring], storage: Storage) -> None:
         self._directory = directory
-        self._signer = signer
+        self._keyring = keyring
         self._files = FileWriter(storage, directory, f"{directory}/state/staging", f"{TEMPORARY}cosigned-")
         self._files.sweep()
+        self.thinner = Thinner(directory, keyring().origin, storage, self._files)
         self._gathered: OrderedDict[int, dict[str, Verified]] = OrderedDict()
         self._unkept: dict[int, bytes] = {}
         self._served = 0  # the size of checkpoint.witnessed on disk
+        self._largest: dict[str, int] = {}  # the largest size that each witness cosigned, by key
         try:
             self.policy = TrustPolicy(read_regular_file(f"{directory}/policy.tlog", MAX_NOTE_BYTES).decode("utf-8"))
         except (LedgerError, UnicodeDecodeError) as error:
             raise OperationalError(f"policy.tlog: {error}", remedy="write a tlog-policy") from error
+        self.name_key()
         self.witnessed = self._load()
 
     def set_policy(self, text: str, published: int) -> Published | None:
@@ -60,7 +67,7 @@ class CosignatureStore:
         """
         self.keep(published)
         policy = TrustPolicy(text)
-        if policy.logs and self._signer.vkey not in {str(each.vkey) for each in policy.logs}:
+        if policy.logs and self._keyring().current.vkey not in {str(each.vkey) for each in policy.logs}:
             raise NoteError("the policy's log lines do not name this log's key")
         self._files.replace("policy.tlog", text.encode())
         self.policy = policy
@@ -101,6 +108,7 @@ class CosignatureStore:
         if not newest and TileReader(self._directory).root(checkpoint.size) != checkpoint.root:
             raise SignatureError(f"another root than ours at size {checkpoint.size} was cosigned")
         (cosignature,) = opened.verified
+        self._largest[cosignature.vkey] = max(checkpoint.size, self._largest.get(cosignature.vkey, 0))
         gathered = self._gather(checkpoint.size)
         gathered[cosignature.vkey] = cosignature
         if self.policy.satisfied(gathered.values()):
@@ -138,27 +146,49 @@ class CosignatureStore:
 
     def _witness(self, checkpoint: Checkpoint, gathered: dict[str, Verified]) -> None:
         # Signed again rather than remembered: Ed25519 gives the same bytes, and the text was checked above.
-        lines = [self._signer.sign(checkpoint.text), *(each.line for each in gathered.values())]
-        note = Note(checkpoint.text, tuple(Signature.parse(each) for each in lines)).encode()
+        note = self._keyring().note(checkpoint, [each.line for each in gathered.values()])
+        if not note:
+            return  # from before a rotation whose old key is gone; newer ones are on their way
         self._unkept[checkpoint.size] = note
         if self.witnessed is None or checkpoint.size >= self.witnessed.checkpoint.size:
             self.witnessed = Published(checkpoint, note)
 
+    def seen_by_all(self, size: int) -> bool:
+        """Whether every witness of the policy cosigned a checkpoint of at least this size; true where there is none."""
+        return all(self._largest.get(str(each.vkey), 0) >= size for each in self.policy.witnesses.values())
+
+    def witnessed_at(self) -> int | None:
+        """The newest time at which a witness cosigned ``checkpoint.witnessed``, in seconds; None without one."""
+        found = self._read("checkpoint.witnessed")
+        return max((each.time or 0 for each in found[1]), default=None) if found else None
+
+    def name_key(self) -> None:
+        """Have ``policy.tlog`` name the log's newest key too, where it names keys of the log."""
+        vkey = self._keyring().current.vkey
+        if not self.policy.logs or vkey in {str(each.vkey) for each in self.policy.logs}:
+            return
+        text = f"log {vkey}\n{self.policy.text}"
+        policy = TrustPolicy(text)
+        self._files.replace("policy.tlog", text.encode())
+        self.policy = policy
+
     def _load(self) -> Published | None:
         found = self._read("checkpoint.witnessed")
         self._served = found[0].checkpoint.size if found else 0
+        for each in found[1] if found else ():
+            self._largest[each.vkey] = max(self._served, self._largest.get(each.vkey, 0))
         return found[0] if found and self.policy.satisfied(found[1]) else None
 
     def _read(self, path: str) -> tuple[Published, list[Verified]] | None:
         """A kept note of ours, with the cosignatures of witnesses that the policy knows."""
         try:
             note = read_regular_file(f"{self._directory}/{path}", MAX_NOTE_BYTES)
-            own = verifier(self._signer.vkey)
-            opened = open_note(note, [own, *self.policy.witnesses.values()])
+            history = self._keyring().history
+            opened = open_note(note, [*history.verifiers(), *self.policy.witnesses.values()])
             checkpoint = Checkpoint.parse(opened.text)
         except LedgerError:
             return None
         cosignatures = [each for each in opened.verified if each.time is not None]
-        if len(cosignatures) == len(opened.verified) or checkpoint.origin != self._signer.name:
+        if len(cosignatures) == len(opened.verified) or checkpoint.origin != self._keyring().origin:
             return None
         return Published(checkpoint, note), cosignatures

@@ -21,6 +21,7 @@ from ledger.entry import Draft, Entry
 from ledger.errors import (
     AppendError,
     ClockError,
+    EntryError,
     OperationalError,
     RolledBackError,
     TamperedError,
@@ -28,8 +29,8 @@ from ledger.errors import (
 from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
 from ledger.merkle import leaf_hash
-from ledger.note import NoteSigner, open_note, verifier
-from ledger.reads import LogReads
+from ledger.note import NoteSigner, open_note
+from ledger.operations import LogOperations, take_up_vault
 from ledger.recover import Recovered, recover
 from ledger.staging import TEMPORARY
 from ledger.storage import DiskStorage, Storage, lock_directory, refuse_remote_filesystem
@@ -44,11 +45,14 @@ CLOCK_DOUBT_SECONDS: Final = 300
 KEEP_AFTER_SECONDS: Final = 0.25
 """How long ``checkpoints/`` and ``checkpoint.witnessed`` may lag behind the cosignatures received."""
 
+OWN_KINDS: Final = frozenset({"log.opened", "log.sealed", "key.rotated", "clock.corrected", "erasure"})
+"""Kinds on which the log itself depends: they are made by its own operations only."""
+
 _T = TypeVar("_T")
 _log = logging.getLogger("ledger")
 
 
-class LogWriter(LogReads):
+class LogWriter(LogOperations):
     """Appends to one log directory, which no other process may have open.
 
     An append is acknowledged when it is published: its tiles and a checkpoint over it are durable here; a caller
@@ -59,10 +63,10 @@ class LogWriter(LogReads):
     """
 
     def __init__(
-        self, directory: Path, signer: NoteSigner, clock: Callable[[], int], storage: Storage, fatal: Fatal
+        self, directory: Path, signers: Sequence[NoteSigner], clock: Callable[[], int], storage: Storage, fatal: Fatal
     ) -> None:
         super().__init__(os.path.abspath(directory))
-        self._signer = signer
+        self._signers = signers
         self._clock = clock
         self._storage = storage
         self._fatal = fatal
@@ -98,6 +102,7 @@ class LogWriter(LogReads):
         directory: Path,
         signer: NoteSigner,
         *,
+        others: Sequence[NoteSigner] = (),
         clock: Callable[[], int] = time.time_ns,
         storage: Storage | None = None,
         fatal: Fatal = end_process,
@@ -105,6 +110,9 @@ class LogWriter(LogReads):
         """Open a log, finishing what a crash interrupted.
 
         Args:
+            signer: the log's key.
+            others: further keys of the log at hand, as the one that a rotation is replacing; the log's own history
+                says which of all these sign.
             clock: nanoseconds since 1970.
             fatal: called on the committing thread, once, after every waiter was failed.
 
@@ -112,7 +120,7 @@ class LogWriter(LogReads):
             ContradictionError: the files contradict each other; the text names the file.
             OperationalError: another process has it open, or its file system will not do.
         """
-        self = cls(directory, signer, clock, storage or DiskStorage(), fatal)
+        self = cls(directory, (signer, *others), clock, storage or DiskStorage(), fatal)
         try:
             await self._run(self._start)
         except BaseException:
@@ -129,13 +137,18 @@ class LogWriter(LogReads):
         self._flock = lock_directory(f"{self._directory}/state")
         try:
             path = Path(self._directory) / "state" / "lock.db"
-            lock = LockDatabase(path, self._signer.name)
+            origin = self._signers[0].name
+            lock = LockDatabase(path, origin)
             files = FileWriter(
                 self._storage, self._directory, f"{self._directory}/state/staging", f"{TEMPORARY}commit-"
             )
-            found = recover(self._directory, lock, self._signer.vkey, files, self._storage)
-            self._cosignatures = CosignatureStore(self._directory, self._signer, self._storage)
-            self._rows = LockDatabase(path, self._signer.name, read_only=True)
+            found = recover(self._directory, lock, self._signers, files, self._storage)
+            self._committer = self._make_committer(found, lock, files)
+            self._cosignatures = CosignatureStore(self._directory, lambda: self._committer.keyring, self._storage)
+            self._committer.seen_by_all = self._cosignatures.seen_by_all
+            self._rows = LockDatabase(path, origin, read_only=True)
+            size = found.published.checkpoint.size
+            self._vault = take_up_vault(self._directory, self._storage, self._rows, size)
         except OSError as error:
             os.close(self._flock)
             raise OperationalError(f"cannot open the ledger {self._directory}: {error.strerror}") from error
@@ -145,7 +158,7 @@ class LogWriter(LogReads):
         self._published = self._committed = found.published
         self._lock = lock
         self._thread = CommittingThread(
-            self._committer(found, lock, files),
+            self._committer,
             recorded=self._recorded,
             committed=self._committed_from_thread,
             settle=self._settle_from_thread,
@@ -154,7 +167,7 @@ class LogWriter(LogReads):
             fatal=self._fatal,
         )
 
-    def _committer(self, found: Recovered, lock: LockDatabase, files: FileWriter) -> Committer:
+    def _make_committer(self, found: Recovered, lock: LockDatabase, files: FileWriter) -> Committer:
         try:
             reserve_bytes = os.path.getsize(f"{self._directory}/{RESERVE_PATH}")
         except FileNotFoundError:
@@ -163,11 +176,12 @@ class LogWriter(LogReads):
             self._directory,
             storage=self._storage,
             lock=lock,
-            signer=self._signer,
+            keyring=found.keyring,
             files=files,
             published=found.published,
             edge=found.edge,
             time_us=found.time_us,
+            sealed=found.sealed,
             clock=self._clock,
             reserve_bytes=reserve_bytes,
         )
@@ -175,7 +189,7 @@ class LogWriter(LogReads):
     @property
     def origin(self) -> str:
         """The log's origin."""
-        return self._signer.name
+        return self._signers[0].name
 
     @property
     def witnessed(self) -> Published | None:
@@ -207,14 +221,19 @@ class LogWriter(LogReads):
             ClockError, StorageFullError: nothing was recorded; try again later.
             StoppedError: the writer has ended; whether it is recorded shows after the next start.
         """
-        draft = Draft(id, kind, subject, body)
+        if kind in OWN_KINDS:
+            raise EntryError(f"{kind} is the log's own", remedy="rotate, seal, erase or accept the clock")
+        return await self.append_draft(Draft(id, kind, subject, body), closing=closing, committed=committed)
+
+    async def append_draft(self, draft: Draft, *, closing: bool = False, committed: bool = False) -> Appended:
+        """Append a draft and wait for it, as :meth:`append` does."""
         while True:
             if self._closed or self._ended is not None:
                 raise stopped(self._ended)
-            item = self._waiters.pending.get(id)
+            item = self._waiters.pending.get(draft.id)
             if item is not None:
                 if item.draft.content != draft.content:
-                    raise conflict(id, self._published.checkpoint.size)
+                    raise conflict(draft.id, self._published.checkpoint.size)
                 break
             if self._waiters.has_room():
                 item = Item(draft, closing)
@@ -273,7 +292,9 @@ class LogWriter(LogReads):
 
     def _keep(self) -> None:
         try:
-            if self._cosignatures.keep(self._published.checkpoint.size):  # not before the checkpoint itself
+            size = self._published.checkpoint.size
+            waits = self._cosignatures.keep(size)  # not before the checkpoint itself
+            if self._cosignatures.thinner.step(size, self._clock() / 1e9) or waits:
                 self._loop.call_soon_threadsafe(self._behind.ask)
         except OSError as error:  # the next cosignature tries again
             _log.warning("cosignatures are not kept yet: %s", error.strerror)
@@ -296,7 +317,7 @@ class LogWriter(LogReads):
             RolledBackError: it carries our valid signature, and is larger than our log or has another root.
             NoteError, SignatureError: it is no checkpoint of ours, and so says nothing.
         """
-        held = Checkpoint.parse(open_note(note, [verifier(self._signer.vkey)]).text)
+        held = Checkpoint.parse(open_note(note, self.keys.verifiers()).text)
         ours = self._published.checkpoint
         reader = TileReader(self._directory)
         if held.size <= ours.size and await self._run(lambda: reader.root(held.size)) == held.root:
@@ -316,6 +337,7 @@ class LogWriter(LogReads):
         self._waiters.stop(stopped(self._ended))
         self._behind.close(last=self._ended is None)
         await asyncio.to_thread(self._side.shutdown)
+        self._vault.close()
         self._rows.close()
         self._lock.close()
         os.close(self._flock)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ledger.cli import disclose, operate
 from ledger.cli.export import add_export
 from ledger.cli.fsck import add_fsck
 from ledger.cli.head import head
@@ -75,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--vkey", metavar="KEY", help="the log's verifier key or a file that holds it; default: the directory's own"
     )
+
+    operate.register(commands)
+    disclose.register(commands)
 
     command = commands.add_parser("head", parents=[common], help="what the log says about itself, and who saw it")
     _directory(command)

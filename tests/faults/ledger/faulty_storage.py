@@ -6,6 +6,7 @@ import enum
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable
 
 from ledger.storage import DiskStorage, SyncError
@@ -39,6 +40,7 @@ class FaultyStorage(DiskStorage):
         self._at = at
         self._mode = mode
         self._error = error
+        self._turn = threading.RLock()  # a log's two threads take turns, so that each operation has its number
         self._undo: list[tuple[str, Callable[[], None]]] = []
 
     def create(self, path: str, data: bytes) -> None:
@@ -58,8 +60,13 @@ class FaultyStorage(DiskStorage):
         self._do("rename", target, lambda: super(FaultyStorage, self).rename(source, target), undo)
 
     def unlink(self, path: str) -> None:
-        old = _content(path)
-        self._do("unlink", path, lambda: super(FaultyStorage, self).unlink(path), lambda: _restore(path, old))
+        old, when = _content(path), os.path.getmtime(path) if os.path.lexists(path) else 0.0
+
+        def undo() -> None:
+            _restore(path, old)
+            os.utime(path, (when, when))
+
+        self._do("unlink", path, lambda: super(FaultyStorage, self).unlink(path), undo)
 
     def make_directory(self, path: str) -> None:
         self._do("mkdir", path, lambda: super(FaultyStorage, self).make_directory(path), lambda: os.rmdir(path))
@@ -80,6 +87,10 @@ class FaultyStorage(DiskStorage):
             connection.rollback()
 
     def _do(self, name: str, path: str, work: Callable[[], None], undo: Callable[[], None] | None) -> None:
+        with self._turn:
+            self._next(name, path, work, undo)
+
+    def _next(self, name: str, path: str, work: Callable[[], None], undo: Callable[[], None] | None) -> None:
         if self.failed and self._error is None:
             raise SyncError("the process is dead already")
         number = self.operations

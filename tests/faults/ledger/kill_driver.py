@@ -1,7 +1,7 @@
 """Runs the story once per operation in a child process that is killed there. Not a test.
 
-Usage: kill_driver.py log|mirror PREPARED WORK. Prints the number of operations. Each child writes what it was
-told to ``WORK/<n>.told`` at once, so that it outlives the child.
+Usage: kill_driver.py log|mirror|operations PREPARED WORK. Prints the number of operations. Each child writes what it
+was told to ``WORK/<n>.told`` at once, so that it outlives the child.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from faulty_storage import FaultyStorage, Mode
+from operations_story import run_operations
 from story import Event, copy, run_log, run_mirror
 
 from ledger.writer import Appended
@@ -38,8 +39,13 @@ def _child(what: str, prepared: Path, work: Path, at: int | None) -> int:
     def cosigned(size: int, text: str, line: str) -> None:
         os.write(told, (json.dumps([size, text, line]) + "\n").encode())
 
+    def done(step: str, seq: int, leaf: str) -> None:
+        os.write(told, (json.dumps([step, seq, leaf]) + "\n").encode())
+
     storage = FaultyStorage(at, Mode.KILL)
-    if what == "log":
+    if what == "operations":
+        asyncio.run(run_operations(target / "log", storage, _ended, done))
+    elif what == "log":
         asyncio.run(run_log(target / "log", storage, _ended, acknowledge))
     else:
         asyncio.run(run_mirror(target / "peer", target / "log", storage, _ended, cosigned))

@@ -133,7 +133,9 @@ def test_mirroring_that_fails_at_any_operation_signs_nothing_untrue(prepared: Pa
 
 
 @pytest.mark.parametrize("what", ["log", "mirror"])
-def test_kill_9_at_any_operation_loses_nothing_that_was_told(prepared: Path, tmp_path: Path, what: str) -> None:
+def test_kill_9_at_any_operation_loses_nothing_that_was_told(
+    prepared: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     driver = Path(__file__).parent / "kill_driver.py"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     done = subprocess.run(
@@ -155,6 +157,8 @@ def test_kill_9_at_any_operation_loses_nothing_that_was_told(prepared: Path, tmp
             asyncio.run(check_log(target / "log", {each[0]: (each[1], each[2]) for each in told}, planned))
         else:
             asyncio.run(check_mirror(target / "peer", target / "log", [tuple(each) for each in told]))
+    with capsys.disabled():
+        print(f"\ncrash points killed, {what}: {operations}")
 
 
 def _planned(log: Path, told: list[str]) -> list[Any]:

@@ -353,6 +353,15 @@ async def test_a_quota_bounds_what_a_peer_may_store(writer: LogWriter, zone: Any
     await mirror.begin(writer.published.note, 0, [])
     with pytest.raises(MirrorFullError, match="quota"):
         await mirror.receive(await writer.read(0, 6, 1 << 20))
+    for send in (helpers.push, _take):
+        with pytest.raises(MirrorFullError, match="raise the quota"):
+            await send(writer, mirror)
+        assert mirror.size == 0
+        await helpers.append(writer)  # the own log goes on
+    await mirror.close()
+    mirror = await peer.mirror(zone, quota_bytes=100_000)
+    await helpers.push(writer, mirror)
+    assert mirror.size == 8
     await mirror.close()
 
 
@@ -403,8 +412,14 @@ async def test_a_lost_or_contradicting_witness_database_refuses_the_start(
     with pytest.raises(ContradictionError, match="new cosigner key"):
         await peer.mirror(zone)
     shutil.move(aside, database)
-    with pytest.raises(OperationalError, match="another key"):
-        await peer.mirror(type(zone)(zone.directory, NoteSigner(zone.signer.name, Ed25519PrivateKey.generate()), None))
+    other = await peer.mirror(
+        type(zone)(zone.directory, NoteSigner(zone.signer.name, Ed25519PrivateKey.generate()), None)
+    )
+    await helpers.append(writer)
+    with pytest.raises(BadSignatureError, match="zone card"):
+        await helpers.push(writer, other)
+    assert other.size == 5
+    await other.close()
     tile = mirror_directory(peer.directory, zone.signer.name) / "tile/0/000.p/5"
     tile.write_bytes(bytes(160))
     with pytest.raises(ContradictionError, match="tile"):
