@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ledger.checkpoint import Published
+from ledger.checkpoint import Checkpoint, Published
 from ledger.edge import TileEdge
 from ledger.entry import first_prev
 from ledger.errors import (
@@ -26,6 +26,7 @@ from ledger.errors import (
 )
 from ledger.files import FileWriter
 from ledger.lock import open_database
+from ledger.merkle import NodeGetter
 from ledger.mirror_judge import MirrorJudge
 from ledger.note import MAX_NOTE_BYTES, CosignatureSigner, Note, Signature
 from ledger.recover import load_edge
@@ -71,7 +72,7 @@ class MirrorStore:
         self._judge = MirrorJudge(peer_vkey)
         self.origin = self._judge.origin
         self.mirrored: Published | None = None
-        self._pending: Published | None = None
+        self.pending: Published | None = None
         self._edge = self._base = TileEdge(first_prev(self.origin))
         self._bytes = self._base_bytes = 0
         self._full: list[str] = []
@@ -134,8 +135,10 @@ class MirrorStore:
             MirrorError: the request is refused; nothing changed.
         """
         if self._edge.size != self.size:  # a push in several messages is under way: this one ends it
-            return self._take_in_parts(note, old_size, proof, start, entries)
-        checkpoint = self._judge.checkpoint(note, old_size, proof, held=self.mirrored, pending=self._pending)
+            self.begin(note, old_size, proof)
+            self.receive(self._missing(start, entries))
+            return self.finish()
+        checkpoint = self._judged(note, old_size, proof)
         fresh = self._missing(start, entries)
         if self._edge.size + len(fresh) != checkpoint.size:
             raise BadRequestError(f"{len(fresh)} entries from {self._edge.size} on do not lead to {checkpoint.size}")
@@ -154,12 +157,6 @@ class MirrorStore:
         self._edge = edge
         self._settle()
         return self._cosign(Published(checkpoint, note))
-
-    def _take_in_parts(self, note: bytes, old_size: int, proof: list[bytes], start: int, entries: list[bytes]) -> str:
-        self.begin(note, old_size, proof)
-        if fresh := self._missing(start, entries):
-            self.receive(fresh)
-        return self.finish()
 
     def _missing(self, start: int, entries: list[bytes]) -> list[bytes]:
         if start > self._edge.size:
@@ -188,19 +185,19 @@ class MirrorStore:
 
     # --- in several messages ----------------------------------------------------------------------------
 
-    def begin(self, note: bytes, old_size: int, proof: list[bytes]) -> None:
+    def begin(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> None:
         """Judge a checkpoint as tlog-witness does, and persist it as pending.
 
         Raises:
             MirrorError: the request is refused; nothing changed.
         """
-        checkpoint = self._judge.checkpoint(note, old_size, proof, held=self.mirrored, pending=self._pending)
+        checkpoint = self._judged(note, old_size, proof, own_root)
         self.file()
         if checkpoint.size > self.size:
             self._change("pending = ?", note)
         if self._edge.size > checkpoint.size:
             self._forget()
-        self._pending = Published(checkpoint, note)
+        self.pending = Published(checkpoint, note)
 
     def receive(self, entries: list[bytes]) -> None:
         """Judge the next entries and store the bundles that become full.
@@ -210,7 +207,7 @@ class MirrorStore:
                 of these entries was taken.
             MirrorFullError: the quota or the disk is spent.
         """
-        if self._pending is None or self._edge.size + len(entries) > self._pending.checkpoint.size:
+        if self.pending is None or self._edge.size + len(entries) > self.pending.checkpoint.size:
             raise BadRequestError(f"{len(entries)} entries from {self._edge.size} on are beyond what is pending")
         size = self._room_for(entries)
         self._store(self._judge.entries(entries, self._edge))
@@ -228,7 +225,7 @@ class MirrorStore:
             BadRequestError: nothing is pending, or entries are missing.
             BadProofError: the entries do not give the signed root; they are forgotten.
         """
-        pending = self._pending
+        pending = self.pending
         if pending is None:
             raise BadRequestError("no checkpoint is pending")
         if self._edge.size != pending.checkpoint.size:
@@ -251,6 +248,15 @@ class MirrorStore:
         return line
 
     # --- both -------------------------------------------------------------------------------------------
+
+    def _judged(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> Checkpoint:
+        return self._judge.checkpoint(
+            note, old_size, proof, held=self.mirrored, pending=self.pending, nodes=self._nodes, own_root=own_root
+        )
+
+    def _nodes(self) -> NodeGetter:
+        self.file()
+        return TileReader(self._directory).nodes(self.size)
 
     def _room_for(self, entries: Sequence[bytes]) -> int:
         """The bytes of these entries, if they may be taken."""
@@ -278,7 +284,7 @@ class MirrorStore:
             filed.note if filed else b"",
             held=held,
         )
-        self.mirrored = self._pending = mirrored
+        self.mirrored = self.pending = mirrored
         self._filed, self._bytes = filed, total
 
     def _settle(self) -> None:
@@ -345,7 +351,7 @@ class MirrorStore:
         if self.mirrored:
             self._mend(self.mirrored)
         if pending is not None:
-            self._pending = self._published(pending)
+            self.pending = self._published(pending)
             self._resume()
 
     def _published(self, note: object) -> Published | None:
@@ -376,7 +382,7 @@ class MirrorStore:
     def _resume(self) -> None:
         """Take up the full bundles that an interrupted push left: judged again, written again."""
         reader = TileReader(self._directory)
-        stop = self._pending.checkpoint.size if self._pending else 0
+        stop = self.pending.checkpoint.size if self.pending else 0
         while (index := self._edge.size // TILE_WIDTH) < stop // TILE_WIDTH:
             if not os.path.lexists(f"{self._directory}/{entries_path(index)}"):
                 return

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from ledger.cli.evidence import is_evidence, verify_evidence
 from ledger.cli.output import key_argument, print_json
 from ledger.verify import verify_directory
 
@@ -13,7 +14,9 @@ __all__ = ["verify"]
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Verify a directory and print the report."""
+    """Verify a directory, or evidence of a fork, and print the report."""
+    if is_evidence(arguments.directory):
+        return verify_evidence(arguments.directory, key_argument(arguments.vkey), as_json=arguments.json)
     progress = _Progress() if sys.stderr.isatty() else None
     try:
         report = verify_directory(

@@ -88,7 +88,7 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "DeliverReceipt": _GATEWAY,
         "Abort": _GATEWAY,
     },
-    "gateway.v1.MirrorService": {"Push": _GATEWAY},
+    "gateway.v1.MirrorService": {"Push": _GATEWAY, "GetHeld": _GATEWAY, "Fetch": _GATEWAY},
     "arrow.flight.protocol.FlightService": {
         "Handshake": _PARTNER,
         "ListFlights": _PARTNER,
