@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gateway.errors import (
     ClockError,
+    ForkError,
     LedgerError,
     PeerError,
     PeerUnavailableError,
@@ -66,6 +67,8 @@ class Hearing:
             await self._deny(row, own, findings.PEER, why="peer unreachable", reason=str(error))
         except ClockError as error:
             await self._deny(row, own, findings.CLOCK, why="clocks apart", reason=str(error))
+        except ForkError as error:
+            await self._deny(row, own, findings.FORKED, why="a ledger has forked", reason=str(error))
         except (LedgerError, StorageError):
             raise  # no decision of anybody's: the same request again, or a restart, goes on
         except TdzError as error:

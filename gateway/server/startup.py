@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gateway.config import GatewaySettings
 from gateway.errors import ConfigError
 from gateway.identity.card import SignedCard, read_card
+from ledger.marker import marker_folder as default_folder
 
 
 def require_state(settings: GatewaySettings) -> None:
@@ -14,6 +17,14 @@ def require_state(settings: GatewaySettings) -> None:
             f"the state database {settings.layout.state} is gone",
             remedy="restore it from the newest backup; it holds revocations, pairings, registers and open transfers",
         )
+
+
+def marker_folder(settings: GatewaySettings) -> Path | None:
+    """Where this machine remembers the ledger's newest checkpoint until it boots again; None where it does not."""
+    named = settings.ledger.memory
+    if named == "none":
+        return None
+    return Path(named) if named else default_folder()
 
 
 def own_card(settings: GatewaySettings) -> SignedCard:

@@ -110,6 +110,21 @@ METHOD_ROLES: Final[Mapping[str, frozenset[Role]]] = MappingProxyType(
     {f"/{service}/{method}": roles for service, methods in _SERVICES.items() for method, roles in methods.items()}
 )
 
+# While a gateway starts it may not record yet. Services and methods that are answered all the same, at once:
+EARLY: Final = frozenset(
+    {"/gateway.v1.MirrorService", "/grpc.health.v1.Health", "/grpc.reflection.v1alpha.ServerReflection"}
+)
+# and those that wait a little, then are answered although it may not: who watches, and what closes.
+WATCHED: Final = frozenset(
+    {
+        "/gateway.v1.ZoneService/GetStatus",
+        "/gateway.v1.ZoneService/GetZoneCard",
+        "/gateway.v1.ZoneService/Unpair",
+        "/gateway.v1.LedgerService/GetHead",
+        "/gateway.v1.IdentityService/Revoke",
+    }
+)
+
 
 def check_complete(methods: Iterable[str], table: Mapping[str, frozenset[Role]] = METHOD_ROLES) -> None:
     """Refuse to serve a method for which nobody declared who may call it.

@@ -62,7 +62,7 @@ def walk(shared):
 
 
 async def test_the_walk_covers_every_method_that_is_registered_and_each_has_its_roles(shared):
-    assert len(shared.b.methods) == 63
+    assert len(shared.b.methods) == 65
     assert shared.a.methods == shared.b.methods
     assert shared.b.methods <= METHOD_ROLES.keys()
     assert all(METHOD_ROLES[method] for method in shared.b.methods)
