@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from gateway.errors import (
 )
 from gateway.journal.gate import GOES_ON, Bounds, Gate
 from gateway.journal.heads import KIND, Heads
-from gateway.journal.own_log import OwnLog
+from gateway.journal.own_log import OwnLog, Recorded
 from gateway.journal.peer_mirror import PeerMirror, refusals
 from gateway.model.canonical import JsonValue
 from gateway.model.ids import uuid7
@@ -46,15 +45,6 @@ __all__ = ["Journal", "Recorded"]
 
 _log = structlog.get_logger()
 _RECOVER: Final = "stop the gateway, move its ledger away, and recover it: see the operator's guide, recovery"
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """An entry that is durable: its place, and the log's size that covers it."""
-
-    entry_id: str
-    seq: int
-    size: int
 
 
 class Journal(OwnLog):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.journal.peer_mirror import refusals
 from ledger.writer import LogWriter
 
-__all__ = ["Batch", "OwnLog"]
+__all__ = ["Batch", "OwnLog", "Recorded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,15 @@ class Batch:
     note: bytes
     proof: list[bytes]
     entries: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An entry that is durable: its place, and the log's size that covers it."""
+
+    entry_id: str
+    seq: int
+    size: int
 
 
 class OwnLog:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ledger.cli.head import head
+from ledger.cli.recover import add_recover
 from ledger.cli.show import show
 from ledger.cli.verify import verify
 from ledger.errors import LedgerError, TamperedError
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a witness's verifier key or a file that holds it; may be given again; default: those of policy.tlog",
     )
     command.set_defaults(command=verify)
+    add_recover(commands, common)
     return parser
 
 
