@@ -289,7 +289,9 @@ class Mirror:
         if self._closed or self._ended is not None:
             raise stopped(self._ended)
         # A caller that goes away must not leave a step half done: the step runs on.
-        return await asyncio.shield(self._loop.run_in_executor(self._worker, self._guarded, work))
+        step = self._loop.run_in_executor(self._worker, self._guarded, work)
+        step.add_done_callback(lambda done: done.cancelled() or done.exception())  # who went away does not hear it
+        return await asyncio.shield(step)
 
     def _guarded(self, work: Callable[[], _T]) -> _T:
         """Run one step; after a storage error what is on disk is not known, and the process must end."""
