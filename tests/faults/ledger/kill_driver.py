@@ -1,7 +1,7 @@
 """Runs the story once per operation in a child process that is killed there. Not a test.
 
-Usage: kill_driver.py log|mirror PREPARED WORK. Prints the number of operations. Each child writes what it was
-told to ``WORK/<n>.told`` at once, so that it outlives the child.
+Usage: kill_driver.py log|mirror|fork|recover PREPARED WORK. Prints the number of operations. Each child writes what
+it was told to ``WORK/<n>.told`` at once, so that it outlives the child.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from faulty_storage import FaultyStorage, Mode
-from story import Event, copy, run_log, run_mirror
+from story import Event, copy, run_fork, run_log, run_mirror, run_recover
 
 from ledger.writer import Appended
 
@@ -38,9 +38,24 @@ def _child(what: str, prepared: Path, work: Path, at: int | None) -> int:
     def cosigned(size: int, text: str, line: str) -> None:
         os.write(told, (json.dumps([size, text, line]) + "\n").encode())
 
+    def signed(line: str) -> None:
+        os.write(told, (json.dumps([line]) + "\n").encode())
+
     storage = FaultyStorage(at, Mode.KILL)
     if what == "log":
         asyncio.run(run_log(target / "log", storage, _ended, acknowledge))
+    elif what == "fork":
+        asyncio.run(
+            run_fork(
+                target / "peer",
+                target / "other",
+                storage,
+                _ended,
+                signed,
+            )
+        )
+    elif what == "recover":
+        run_recover(target / "again", target / "peer", storage)
     else:
         asyncio.run(run_mirror(target / "peer", target / "log", storage, _ended, cosigned))
     return storage.operations
