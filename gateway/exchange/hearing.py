@@ -95,6 +95,7 @@ class Hearing:
 
     async def _answered(self, row: rows.NegotiationRow, envelope: str) -> Answer:
         house = self._house
+        house.journal.require_open(row.peer_zone)
         answer = await house.peers.get(row.peer_zone).negotiate(envelope, house.journal.committed_size)
         await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)
         return answer
@@ -253,6 +254,7 @@ class Hearing:
         wait = house.timing.retry
         while True:
             try:
+                house.journal.require_open(row.peer_zone)
                 granted = await house.peers.get(row.peer_zone).confirm(agreement.envelope, house.journal.committed_size)
                 await house.journal.wait_mirrored(row.peer_zone, granted.ledger_size, house.timing.mirror)
                 break

@@ -43,7 +43,7 @@ class Gate:
         self._clock = clock
         self._held: dict[str, int] = {}
         self._refused: dict[str, str] = {}
-        # (size, time): the log had grown to that size by then; one a second at most.
+        # (size, time): what came up to that size is not older than that; one a second at most.
         self._marks: deque[tuple[int, float]] = deque()
 
     def held(self, zone: str) -> int:
@@ -76,8 +76,9 @@ class Gate:
     def grew(self, size: int, at: float | None = None) -> None:
         """The log has so many entries now."""
         now = self._clock() if at is None else at
-        if not self._marks or now - self._marks[-1][1] >= _MARK_S:
-            self._marks.append((size, now))
+        if self._marks and now - self._marks[-1][1] < _MARK_S:
+            now = self._marks.pop()[1]
+        self._marks.append((size, now))
 
     def require_room(self, committed: int, witnessed: int) -> None:
         """Refuse to open anything while too much is not cosigned.

@@ -64,9 +64,8 @@ class Assurance:
             stub: Any = ledger_pb2_grpc.MirrorServiceStub(self._corridor.get(zone).mirror_channel)
             request = ledger_pb2.GetHeldRequest(note=self._journal.writer.committed.note)
             held = await call(stub.GetHeld(request, timeout=_ANSWER_S))
-            for note in (held.note, held.pending):
-                await self._journal.check_held(zone, note)
-            if held.frozen:
+            ours = [await self._journal.check_held(zone, note) for note in (held.note, held.pending)]
+            if held.frozen and any(ours):
                 self._journal.frozen_by(zone, held.frozen)
         except RolledBackError:
             raise

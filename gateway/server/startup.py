@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
+
 from gateway.config import GatewaySettings
 from gateway.errors import ConfigError
 from gateway.identity.card import SignedCard, read_card
+from ledger.errors import OperationalError
+from ledger.marker import Marker
 from ledger.marker import marker_folder as default_folder
+
+_log = structlog.get_logger()
 
 
 def require_state(settings: GatewaySettings) -> None:
@@ -24,7 +30,14 @@ def marker_folder(settings: GatewaySettings) -> Path | None:
     named = settings.ledger.memory
     if named == "none":
         return None
-    return Path(named) if named else default_folder()
+    if named:
+        return Path(named)
+    folder = default_folder()
+    try:
+        return folder if folder is None or Marker(folder, settings.origin) else None
+    except OperationalError as error:
+        _log.warning("this machine remembers nothing of the ledger", why=str(error))
+        return None
 
 
 def own_card(settings: GatewaySettings) -> SignedCard:

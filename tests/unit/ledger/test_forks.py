@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.checkpoint import Checkpoint
+from ledger.cli.main import main
 from ledger.errors import (
     BadProofError,
     ContradictedError,
@@ -274,3 +275,41 @@ async def test_what_another_holds_of_us_and_is_not_in_our_log_ends_all_signing(
     with pytest.raises(ContradictedError, match="the peer"):
         await helpers.append(writer)
     assert writer.contradiction is not None
+
+
+async def test_an_origin_may_be_frozen_without_a_fork_and_its_first_reason_stands(
+    zone: Any, peer: Any, writer: LogWriter, helpers: Any
+) -> None:
+    mirror = await peer.mirror(zone)
+    await helpers.push(writer, mirror)
+    for reason in ("its key is another's", "later"):
+        await mirror.freeze(reason)
+    with pytest.raises(FrozenError, match="its key is another's"):
+        await helpers.push(writer, mirror)
+    assert await mirror.evidence() is None
+    await mirror.close()
+
+
+async def test_evidence_is_verified_from_its_file_and_the_key_alone(
+    zone: Any, peer: Any, mirror: Mirror, helpers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = await _forked(zone, mirror, helpers, 3, 2, 2)
+    with pytest.raises(ForkError):
+        await helpers.push(other, mirror)
+    await other.close()
+    assert mirror.frozen is not None
+    file = tmp_path / "evidence.json"
+    data = (peer.directory / mirror.frozen.evidence).read_bytes()
+    file.write_bytes(data)
+    assert main(["verify", str(file), "--vkey", zone.signer.vkey]) == 0
+    assert f"proved: {zone.signer.name} signed two histories\n" in capsys.readouterr().out
+    assert main(["verify", str(file), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ok"], said["key_from_evidence"], said["first"]["size"]) == (True, True, 5)
+    assert main(["verify", str(file), "--vkey", peer.signer.vkey]) == 1
+    for at in range(0, len(data) - 1, 7):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        file.write_bytes(changed)
+        assert main(["verify", str(file)]) in (1, 2), at  # 2 where it does not even say that it is evidence
+    assert "NOT PROVED" in capsys.readouterr().out
