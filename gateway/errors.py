@@ -25,7 +25,10 @@
     │   └── PaceError            more of a kind than one caller may have in a time; it passes
     ├── StorageError             disk full, a chunk missing, an fsync that failed
     ├── LedgerError              the journal could not make an entry durable
+    │   ├── UncosignedError      too much of this ledger is not cosigned yet: nothing is opened
+    │   └── RolledBackError      another holds what this ledger signed and does not have: nothing is signed
     ├── PeerError                the other gateway refused or broke the protocol
+    │   ├── ForkError            a ledger contradicts what it signed before: nothing is opened with its zone
     │   └── PeerUnavailableError the other gateway cannot be reached in time
     ├── ClockError               the two gateways' clocks are too far apart
     ├── UpdateError              a run's update is not what the run declared
@@ -220,10 +223,28 @@ class LedgerError(TdzError):
     reason = "TDZ-LEDGER"
 
 
+class UncosignedError(LedgerError):
+    """Too many entries, or too old ones, are not cosigned yet; what closes is still recorded."""
+
+    reason = "TDZ-UNCOSIGNED"
+
+
+class RolledBackError(LedgerError):
+    """Another holds a checkpoint of this ledger that is not in it; nothing is signed any more."""
+
+    reason = "TDZ-ROLLED-BACK"
+
+
 class PeerError(TdzError):
     """The other gateway refused or broke the protocol."""
 
     reason = "TDZ-PEER"
+
+
+class ForkError(PeerError):
+    """A ledger contradicts what it signed before: the other zone's, or ours as the other zone has it."""
+
+    reason = "TDZ-FORK"
 
 
 class PeerUnavailableError(PeerError):
@@ -328,7 +349,10 @@ REASON_STATUS: Final[dict[str, str]] = {
     "TDZ-PACE": "RESOURCE_EXHAUSTED",
     "TDZ-STORAGE": "RESOURCE_EXHAUSTED",
     "TDZ-LEDGER": "UNAVAILABLE",
+    "TDZ-UNCOSIGNED": "UNAVAILABLE",
+    "TDZ-ROLLED-BACK": "FAILED_PRECONDITION",
     "TDZ-PEER": "FAILED_PRECONDITION",
+    "TDZ-FORK": "FAILED_PRECONDITION",
     "TDZ-PEER-UNAVAILABLE": "UNAVAILABLE",
     "TDZ-CLOCK": "FAILED_PRECONDITION",
     "TDZ-UPDATE": "INVALID_ARGUMENT",

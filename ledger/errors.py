@@ -16,6 +16,8 @@
     │   ├── ClockError            the clock may not be trusted now
     │   ├── SealedError           the log has ended
     │   ├── StorageFullError      too little space; closing entries may still pass
+    │   ├── UnaskedError          nobody was asked yet, since this start, what they hold of this log
+    │   ├── ContradictedError     someone holds a checkpoint of ours that is not in this log: nothing is signed
     │   └── StoppedError          the writer has ended; whether the entry is recorded shows at the next start
     ├── OperationalError          a file, a lock or a setting is not as it must be here
     ├── IncompleteError           it cannot be judged or given yet; nothing is wrong
@@ -42,6 +44,7 @@ __all__ = [
     "BadSignatureError",
     "ClockError",
     "ConflictingEntryError",
+    "ContradictedError",
     "ContradictionError",
     "EntryError",
     "ForkError",
@@ -62,6 +65,7 @@ __all__ = [
     "StoppedError",
     "StorageFullError",
     "TamperedError",
+    "UnaskedError",
     "UnknownOriginError",
 ]
 
@@ -139,6 +143,14 @@ class StoppedError(AppendError):
     """The writer has ended; a retry by id after the next start shows whether the entry is recorded."""
 
 
+class UnaskedError(AppendError):
+    """Since this start nobody was asked yet what they hold of this log."""
+
+
+class ContradictedError(AppendError):
+    """Someone holds a checkpoint of ours that is not in this log."""
+
+
 class OperationalError(LedgerError):
     """A file, a lock or a setting is not as it must be here."""
 
@@ -185,15 +197,19 @@ class ForkError(MirrorError):
     """Two signed checkpoints of one origin contradict each other.
 
     Args:
-        held_note: what is held.
-        offered_note: what came.
-        proof: the hashes that lead to the offered root and to another old one; empty at equal sizes.
+        first_note: the smaller one; of two of equal size the one that is held.
+        second_note: the other.
+        old_root: the root at the first one's size that the second one contains.
+        proof: leads from that root to the second one's; empty at equal sizes.
     """
 
-    def __init__(self, message: str, *, held_note: bytes, offered_note: bytes, proof: list[bytes]) -> None:
+    def __init__(
+        self, message: str, *, first_note: bytes, second_note: bytes, old_root: bytes, proof: list[bytes]
+    ) -> None:
         super().__init__(message, remedy="keep both notes as evidence and stop what opens")
-        self.held_note = held_note
-        self.offered_note = offered_note
+        self.first_note = first_note
+        self.second_note = second_note
+        self.old_root = old_root
         self.proof = proof
 
 

@@ -13,10 +13,10 @@ from ledger.entry import new_id
 from ledger.errors import FrozenError, OperationalError
 from ledger.lock import open_database
 
-__all__ = ["freeze", "frozen", "mirrored_origins", "require_open"]
+__all__ = ["SCHEMA", "freeze", "frozen", "mirrored_origins", "require_open"]
 
-# The same table as that of a fork's evidence; an operator's word has none.
-_SCHEMA: Final = """
+# Also that of a fork's evidence; an operator's word has none.
+SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS frozen (
     origin TEXT PRIMARY KEY, reason TEXT NOT NULL, evidence TEXT NOT NULL, entry_id TEXT NOT NULL
 ) WITHOUT ROWID
@@ -39,7 +39,7 @@ def freeze(ledger: Path, origin: str, reason: str) -> bool:
     """
     db = open_database(ledger / "state" / "witness.db", OperationalError)
     try:
-        db.execute(_SCHEMA)
+        db.execute(SCHEMA)
         row = origin, reason, "", new_id()
         return db.execute("INSERT OR IGNORE INTO frozen VALUES (?, ?, ?, ?)", row).rowcount == 1
     except sqlite3.Error as error:

@@ -110,6 +110,16 @@ class LockDatabase:
             self._roll_back()
             raise
 
+    def fill(self, rows: Sequence[Row], storage: Storage) -> None:
+        """Put in the rows of entries that are under the note already: for a log that is made anew from a copy."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.IntegrityError as error:
+            self._roll_back()
+            raise ContradictionError("two entries of the copy have one id") from error
+        storage.commit(self._db)
+
     def _roll_back(self) -> None:
         if self._db.in_transaction:  # a full disk may have ended it already
             self._db.execute("ROLLBACK")

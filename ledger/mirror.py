@@ -14,7 +14,9 @@ from typing import Final, TypeVar
 from ledger.behind import WriteBehind
 from ledger.checkpoint import Checkpoint
 from ledger.committing import Fatal, end_process, stopped
-from ledger.errors import LedgerError, MirrorBehindError, MirrorFullError
+from ledger.errors import ForkError, FrozenError, LedgerError, MirrorBehindError, MirrorFullError
+from ledger.evidence import Evidence
+from ledger.freezer import Freezer, Frozen
 from ledger.mirror_store import MirrorStore, mirror_directory, unix_seconds
 from ledger.note import CosignatureSigner
 from ledger.storage import DiskStorage, Storage
@@ -41,8 +43,11 @@ class Mirror:
     Made by :meth:`open`.
     """
 
-    def __init__(self, store: MirrorStore, worker: ThreadPoolExecutor, directory: Path, fatal: Fatal) -> None:
+    def __init__(
+        self, store: MirrorStore, freezer: Freezer, worker: ThreadPoolExecutor, directory: Path, fatal: Fatal
+    ) -> None:
         self._store = store
+        self._freezer = freezer
         self._worker = worker
         self._directory = str(directory)
         self._fatal = fatal
@@ -78,22 +83,24 @@ class Mirror:
             OperationalError: another process has it open, or the origin is mirrored under another key.
         """
         worker = ThreadPoolExecutor(1, "ledger-mirror")
-        try:
-            store = await asyncio.get_running_loop().run_in_executor(
-                worker,
-                lambda: MirrorStore(
-                    ledger_dir,
-                    peer_vkey=peer_vkey,
-                    cosigner=cosigner,
-                    clock=clock,
-                    storage=storage or DiskStorage(),
-                    quota_bytes=quota_bytes,
-                ),
+
+        def make() -> tuple[MirrorStore, Freezer]:
+            disk = storage or DiskStorage()
+            store = MirrorStore(
+                ledger_dir, peer_vkey=peer_vkey, cosigner=cosigner, clock=clock, storage=disk, quota_bytes=quota_bytes
             )
+            try:
+                return store, Freezer(ledger_dir, store.origin, peer_vkey, disk)
+            except BaseException:
+                store.close()
+                raise
+
+        try:
+            store, freezer = await asyncio.get_running_loop().run_in_executor(worker, make)
         except BaseException:
             worker.shutdown(wait=False)
             raise
-        return cls(store, worker, mirror_directory(ledger_dir, store.origin), fatal)
+        return cls(store, freezer, worker, mirror_directory(ledger_dir, store.origin), fatal)
 
     @property
     def origin(self) -> str:
@@ -120,22 +127,44 @@ class Mirror:
         """The mirrored checkpoint's note exactly as it was verified; empty before the first."""
         return self._store.mirrored.note if self._store.mirrored else b""
 
-    async def begin(self, note: bytes, old_size: int, proof: list[bytes]) -> int:
+    @property
+    def pending(self) -> bytes:
+        """The note of a larger checkpoint that was accepted and is not mirrored yet; empty where there is none."""
+        pending = self._store.pending
+        return pending.note if pending is not None and pending.checkpoint.size > self.size else b""
+
+    @property
+    def frozen(self) -> Frozen | None:
+        """Why nothing more is taken of this origin; None where it is not frozen."""
+        return self._freezer.frozen
+
+    async def evidence(self) -> Evidence | None:
+        """The evidence behind the freezing, as it lies on disk."""
+        return await self._run(self._freezer.evidence)
+
+    async def freeze(self, reason: str) -> None:
+        """Take and cosign nothing more of this origin, for ever: its key is known to be another's, for one."""
+        await self._run(lambda: self._freezer.freeze(reason))
+        self._fail_waiters()
+
+    async def begin(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> int:
         """Judge a checkpoint of the peer and persist it as pending.
 
         Args:
             note: the signed note.
             old_size: the size that was mirrored last, from which the proof goes.
             proof: the consistency proof; empty from 0 and for an equal size.
+            own_root: the pushing log's root at the old size, where it has found that it is another than ours.
 
         Returns:
             The first missing entry.
 
         Raises:
             UnknownOriginError, BadSignatureError, OldSizeError, BadProofError, BadRequestError: refused.
-            ForkError: it contradicts what the peer signed before; the error carries the evidence.
+            ForkError: it contradicts what the peer signed before. The evidence is kept, the origin frozen.
+            FrozenError: it is frozen.
         """
-        await self._run(lambda: self._store.begin(note, old_size, proof))
+        await self._judged(lambda: self._store.begin(note, old_size, proof, own_root))
         return self._store.have
 
     async def receive(self, entries: list[bytes]) -> None:
@@ -145,7 +174,7 @@ class Mirror:
             BadRequestError: an entry may not stand there; none of these was taken.
             MirrorFullError: the quota or the disk is spent.
         """
-        await self._run(lambda: self._store.receive(entries))
+        await self._judged(lambda: self._store.receive(entries))
 
     async def finish(self) -> str:
         """Make the pending checkpoint the mirrored one, durably, and return our cosignature line.
@@ -154,7 +183,7 @@ class Mirror:
             BadRequestError: entries are missing, or nothing is pending.
             BadProofError: the entries do not give the signed root; they are forgotten.
         """
-        line = await self._run(self._store.finish)
+        line = await self._judged(self._store.finish)
         self._wake()
         return line
 
@@ -169,7 +198,7 @@ class Mirror:
         Raises:
             As the three.
         """
-        line = await self._run(lambda: self._store.take(note, old_size, proof, start, entries))
+        line = await self._judged(lambda: self._store.take(note, old_size, proof, start, entries))
         self._behind.ask()
         self._wake()
         return line
@@ -200,9 +229,11 @@ class Mirror:
 
         Raises:
             MirrorBehindError: they are not, by then.
+            FrozenError: the origin is frozen; they will not be.
         """
         if self._store.size >= size:
             return
+        self._freezer.require_open()
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append((size, waiter))
         try:
@@ -234,13 +265,33 @@ class Mirror:
         self._behind.close(last=self._ended is None)
         await asyncio.to_thread(self._worker.shutdown)
         self._fail_waiters()
+        self._freezer.close()
         self._store.close()
+
+    async def _judged(self, work: Callable[[], _T]) -> _T:
+        """A step that takes something of the peer; what proves a fork is kept before anybody hears of it."""
+
+        def step() -> _T:
+            self._freezer.require_open()
+            try:
+                return work()
+            except ForkError as fork:
+                self._freezer.freeze_for(fork)
+                raise
+
+        try:
+            return await self._run(step)
+        except (ForkError, FrozenError):
+            self._fail_waiters()
+            raise
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         if self._closed or self._ended is not None:
             raise stopped(self._ended)
         # A caller that goes away must not leave a step half done: the step runs on.
-        return await asyncio.shield(self._loop.run_in_executor(self._worker, self._guarded, work))
+        step = self._loop.run_in_executor(self._worker, self._guarded, work)
+        step.add_done_callback(lambda done: done.cancelled() or done.exception())  # who went away does not hear it
+        return await asyncio.shield(step)
 
     def _guarded(self, work: Callable[[], _T]) -> _T:
         """Run one step; after a storage error what is on disk is not known, and the process must end."""
@@ -261,5 +312,11 @@ class Mirror:
     def _fail_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
-            if not waiter.done():
+            if waiter.done():
+                continue
+            try:
+                if self._ended is None and not self._closed:
+                    self._freezer.require_open()
                 waiter.set_exception(stopped(self._ended))
+            except FrozenError as error:
+                waiter.set_exception(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ledger.checkpoint import Checkpoint, Published
@@ -22,7 +22,7 @@ from ledger.errors import (
     UnknownOriginError,
 )
 from ledger.key_history import KeyHistory, rotation_in
-from ledger.merkle import HASH_SIZE, leaf_hash, roots_of_consistency
+from ledger.merkle import HASH_SIZE, NodeGetter, consistency_proof, leaf_hash, roots_of_consistency, tree_root
 from ledger.note import Note, NoteVerifier, open_note
 
 __all__ = ["MAX_PROOF_HASHES", "MirrorJudge"]
@@ -124,6 +124,8 @@ class MirrorJudge:
         *,
         held: Published | None,
         pending: Published | None,
+        nodes: Callable[[], NodeGetter],
+        own_root: bytes = b"",
     ) -> Checkpoint:
         """Judge a new checkpoint against what is held.
 
@@ -133,6 +135,8 @@ class MirrorJudge:
             proof: the consistency proof; empty from 0 and for an equal size.
             held: what was mirrored and cosigned last.
             pending: what was accepted since and is not mirrored yet.
+            nodes: gives the subtrees of what is held.
+            own_root: what the log says its root at the old size is; it need not say so.
 
         Raises:
             MirrorError: the request is refused; a ForkError carries the evidence.
@@ -145,10 +149,13 @@ class MirrorJudge:
             if other and other.checkpoint.size == checkpoint.size and other.checkpoint.root != checkpoint.root:
                 raise ForkError(
                     f"{self.origin} signed two roots of size {checkpoint.size}",
-                    held_note=other.note,
-                    offered_note=note,
+                    first_note=other.note,
+                    second_note=note,
+                    old_root=checkpoint.root,
                     proof=[],
                 )
+        if held and 0 < checkpoint.size < held.checkpoint.size:
+            self._contained(note, checkpoint, held, nodes())
         size = held.checkpoint.size if held else 0
         # SPEC tlog-witness: the old size MUST be the one last signed (409), and not above the new one (400).
         if old_size != size:
@@ -159,27 +166,46 @@ class MirrorJudge:
             )
         if old_size > checkpoint.size:
             raise BadRequestError(f"the old size {old_size} is above the checkpoint's {checkpoint.size}")
-        self._consistent(note, checkpoint, proof, held)
+        self._consistent(note, checkpoint, proof, held, own_root)
         return checkpoint
 
-    def _consistent(self, note: bytes, checkpoint: Checkpoint, proof: Sequence[bytes], held: Published | None) -> None:
+    def _contained(self, note: bytes, checkpoint: Checkpoint, held: Published, nodes: NodeGetter) -> None:
+        """A smaller size than is held: an old checkpoint, unless the log signed another one at that size."""
+        root = tree_root(nodes, checkpoint.size)
+        if root != checkpoint.root:
+            raise ForkError(
+                f"{self.origin} signed a size {checkpoint.size} that its size {held.checkpoint.size} does not hold",
+                first_note=note,
+                second_note=held.note,
+                old_root=root,
+                proof=consistency_proof(nodes, checkpoint.size, held.checkpoint.size),
+            )
+
+    def _consistent(
+        self, note: bytes, checkpoint: Checkpoint, proof: Sequence[bytes], held: Published | None, own_root: bytes
+    ) -> None:
         # SPEC tlog-witness: from size 0, and to an equal size, the proof MUST be empty.
         if held is None or held.checkpoint.size in (0, checkpoint.size):
             if proof:
                 raise BadProofError("a proof from size 0 or between equal sizes is empty")
             return
         old = held.checkpoint
-        try:
-            old_root, new_root = roots_of_consistency(old.size, checkpoint.size, list(proof), old.root)
-        except ProofError as error:
-            raise BadProofError(error.message) from error
-        if new_root != checkpoint.root:
+        # From a power of two the proof leaves the old root out: another one than is held must be named to be seen.
+        for known in (old.root, own_root) if len(own_root) == HASH_SIZE else (old.root,):
+            try:
+                old_root, new_root = roots_of_consistency(old.size, checkpoint.size, list(proof), known)
+            except ProofError as error:
+                raise BadProofError(error.message) from error
+            if new_root == checkpoint.root:
+                break
+        else:
             raise BadProofError(f"the proof does not lead to the root of size {checkpoint.size}")
         if old_root != old.root:
             raise ForkError(
                 f"{self.origin} signed a size {checkpoint.size} that does not hold its size {old.size}",
-                held_note=held.note,
-                offered_note=note,
+                first_note=held.note,
+                second_note=note,
+                old_root=old_root,
                 proof=list(proof),
             )
 

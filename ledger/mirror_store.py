@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ledger.checkpoint import Published
+from ledger.checkpoint import Checkpoint, Published
 from ledger.edge import TileEdge
 from ledger.entry import first_prev
 from ledger.errors import (
@@ -27,6 +27,7 @@ from ledger.errors import (
 from ledger.files import FileWriter
 from ledger.freezing import frozen, require_open
 from ledger.lock import open_database
+from ledger.merkle import NodeGetter
 from ledger.mirror_judge import MirrorJudge
 from ledger.mirror_keys import MirrorKeys
 from ledger.note import MAX_NOTE_BYTES, CosignatureSigner, Note, Signature
@@ -73,7 +74,7 @@ class MirrorStore:
         self._judge = MirrorJudge(peer_vkey)
         self.origin = self._judge.origin
         self.mirrored: Published | None = None
-        self._pending: Published | None = None
+        self.pending: Published | None = None
         self._edge = self._base = TileEdge(first_prev(self.origin))
         self._bytes = self._base_bytes = 0
         self._full: list[str] = []
@@ -140,7 +141,7 @@ class MirrorStore:
             self.begin(note, old_size, proof)
             self.receive(self._missing(start, entries))
             return self.finish()
-        checkpoint = self._judge.checkpoint(note, old_size, proof, held=self.mirrored, pending=self._pending)
+        checkpoint = self._judged(note, old_size, proof)
         fresh = self._missing(start, entries)
         if self._edge.size + len(fresh) != checkpoint.size:
             raise BadRequestError(f"{len(fresh)} entries from {self._edge.size} on do not lead to {checkpoint.size}")
@@ -189,19 +190,19 @@ class MirrorStore:
 
     # --- in several messages ----------------------------------------------------------------------------
 
-    def begin(self, note: bytes, old_size: int, proof: list[bytes]) -> None:
+    def begin(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> None:
         """Judge a checkpoint as tlog-witness does, and persist it as pending.
 
         Raises:
             MirrorError: the request is refused; nothing changed.
         """
-        checkpoint = self._judge.checkpoint(note, old_size, proof, held=self.mirrored, pending=self._pending)
+        checkpoint = self._judged(note, old_size, proof, own_root)
         self.file()
         if checkpoint.size > self.size:
             self._change("pending = ?", note)
         if self._edge.size > checkpoint.size:
             self._forget()
-        self._pending = Published(checkpoint, note)
+        self.pending = Published(checkpoint, note)
 
     def receive(self, entries: list[bytes]) -> None:
         """Judge the next entries and store the bundles that become full.
@@ -210,7 +211,7 @@ class MirrorStore:
             BadRequestError: nothing is pending, they are too many, or one may not stand there; none was taken.
             MirrorFullError: the quota or the disk is spent.
         """
-        if self._pending is None or self._edge.size + len(entries) > self._pending.checkpoint.size:
+        if self.pending is None or self._edge.size + len(entries) > self.pending.checkpoint.size:
             raise BadRequestError(f"{len(entries)} entries from {self._edge.size} on are beyond what is pending")
         size = self._room_for(entries)
         self._store(self._judge.entries(entries, self._edge))
@@ -230,7 +231,7 @@ class MirrorStore:
             BadProofError: the entries do not give the signed root; they are forgotten.
             BadSignatureError: the key that they introduce did not sign it.
         """
-        pending = self._pending
+        pending = self.pending
         if pending is None:
             raise BadRequestError("no checkpoint is pending")
         if self._edge.size != pending.checkpoint.size:
@@ -254,6 +255,15 @@ class MirrorStore:
         return line
 
     # --- both -------------------------------------------------------------------------------------------
+
+    def _judged(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> Checkpoint:
+        return self._judge.checkpoint(
+            note, old_size, proof, held=self.mirrored, pending=self.pending, nodes=self._nodes, own_root=own_root
+        )
+
+    def _nodes(self) -> NodeGetter:
+        self.file()
+        return TileReader(self._directory).nodes(self.size)
 
     def _room_for(self, entries: Sequence[bytes]) -> int:
         """The bytes of these entries, if they may be taken."""
@@ -283,7 +293,7 @@ class MirrorStore:
             *self._keys.columns,
             held=held,
         )
-        self.mirrored = self._pending = mirrored
+        self.mirrored = self.pending = mirrored
         self._filed, self._bytes = filed, total
         self._keys.settle()
 
@@ -350,7 +360,7 @@ class MirrorStore:
         if self.mirrored and not frozen(self._db, self.origin):
             self._mend(self.mirrored)
         if pending is not None:
-            self._pending = self._published(pending)
+            self.pending = self._published(pending)
             self._resume()
 
     def _published(self, note: object) -> Published | None:
@@ -381,7 +391,7 @@ class MirrorStore:
     def _resume(self) -> None:
         """Take up the full bundles that an interrupted push left: judged again, written again."""
         reader = TileReader(self._directory)
-        stop = self._pending.checkpoint.size if self._pending else 0
+        stop = self.pending.checkpoint.size if self.pending else 0
         while (index := self._edge.size // TILE_WIDTH) < stop // TILE_WIDTH:
             if not os.path.lexists(f"{self._directory}/{entries_path(index)}"):
                 return

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ledger.checkpoint import Growth, Published
 from ledger.committing import stopped
 from ledger.errors import ProofError
-from ledger.merkle import consistency_proof, inclusion_proof
+from ledger.merkle import consistency_proof, inclusion_proof, tree_root
 from ledger.tiles import TileReader, read_entries
 from ledger.waiters import Waiters
 
@@ -83,6 +83,12 @@ class LogReads:
             return []
         nodes = TileReader(self._directory).nodes(self._published.checkpoint.size)
         return await self._run(lambda: consistency_proof(nodes, old, new))
+
+    async def root_at(self, size: int) -> bytes:
+        """Our root at a published size."""
+        self._check_published(0, size)
+        nodes = TileReader(self._directory).nodes(self._published.checkpoint.size)
+        return await self._run(lambda: tree_root(nodes, size))
 
     async def since(self, size: int, max_bytes: int) -> tuple[Published, list[bytes], list[bytes]]:
         """What a mirror that holds `size` entries needs next: newest checkpoint, proof, entries of about `max_bytes`.

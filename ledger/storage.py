@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from ledger.errors import OperationalError
 
-__all__ = ["DiskStorage", "Storage", "SyncError", "lock_directory", "refuse_remote_filesystem"]
+__all__ = ["DiskStorage", "Storage", "SyncError", "filesystem_of", "lock_directory", "refuse_remote_filesystem"]
 
 
 class SyncError(Exception):
@@ -138,20 +138,27 @@ def refuse_remote_filesystem(path: str) -> None:
     Raises:
         OperationalError: the path lies on NFS, FUSE or another remote file system.
     """
+    kind = filesystem_of(path)
+    if kind.startswith(_REMOTE):
+        raise OperationalError(
+            f"{path} lies on {kind}", remedy="keep the ledger on a local disk: ext4, XFS, Btrfs or ZFS"
+        )
+
+
+def filesystem_of(path: str) -> str:
+    """The kind of file system that a path lies on, as Linux names it; empty where nobody says."""
     try:
         device = os.stat(path).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
             lines = mounts.readlines()
     except OSError:
-        return  # no Linux: nothing to ask
+        return ""  # no Linux: nothing to ask
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in lines:
         fields = line.split(" ")
-        if fields[2] == wanted and fields[fields.index("-") + 1].startswith(_REMOTE):
-            kind = fields[fields.index("-") + 1]
-            raise OperationalError(
-                f"{path} lies on {kind}", remedy="keep the ledger on a local disk: ext4, XFS, Btrfs or ZFS"
-            )
+        if fields[2] == wanted:
+            return fields[fields.index("-") + 1]
+    return ""
 
 
 def lock_directory(path: str) -> int:

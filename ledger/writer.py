@@ -18,29 +18,21 @@ from ledger.commit import RESERVE_PATH, Appended, Committer
 from ledger.committing import CommittingThread, Fatal, Item, Outcome, conflict, end_process, stopped, tell_waiters
 from ledger.create import DEFAULT_RESERVE_BYTES, create_log
 from ledger.entry import Draft, Entry
-from ledger.errors import (
-    AppendError,
-    ClockError,
-    EntryError,
-    OperationalError,
-    RolledBackError,
-    TamperedError,
-)
+from ledger.errors import EntryError, LedgerError, OperationalError, RolledBackError, TamperedError
 from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
+from ledger.marker import Marker
 from ledger.merkle import leaf_hash
-from ledger.note import NoteSigner, open_note
+from ledger.note import NoteSigner
 from ledger.operations import LogOperations, take_up_vault
 from ledger.recover import Recovered, recover
 from ledger.staging import TEMPORARY
+from ledger.standing import Standing, compare, held_checkpoint
 from ledger.storage import DiskStorage, Storage, lock_directory, refuse_remote_filesystem
 from ledger.tiles import TileReader
 from ledger.witnessed import CosignatureStore
 
 __all__ = ["Appended", "LogWriter", "Published"]
-
-CLOCK_DOUBT_SECONDS: Final = 300
-"""How far a cosignature just received may lie from our clock before nothing is signed any more."""
 
 KEEP_AFTER_SECONDS: Final = 0.25
 """How long ``checkpoints/`` and ``checkpoint.witnessed`` may lag behind the cosignatures received."""
@@ -70,8 +62,8 @@ class LogWriter(LogOperations):
         self._clock = clock
         self._storage = storage
         self._fatal = fatal
-        self._doubt: tuple[int, float] | None = None
-        self._rolled_back: RolledBackError | None = None
+        self._standing = Standing(clock, asked=True)
+        self._marker: Marker | None = None
         self._behind = WriteBehind(self._side, self._keep, KEEP_AFTER_SECONDS)
 
     @staticmethod
@@ -106,6 +98,8 @@ class LogWriter(LogOperations):
         clock: Callable[[], int] = time.time_ns,
         storage: Storage | None = None,
         fatal: Fatal = end_process,
+        marker: Marker | None = None,
+        ask: bool = False,
     ) -> LogWriter:
         """Open a log, finishing what a crash interrupted.
 
@@ -115,12 +109,17 @@ class LogWriter(LogOperations):
                 says which of all these sign.
             clock: nanoseconds since 1970.
             fatal: called on the committing thread, once, after every waiter was failed.
+            marker: keeps what was committed last, where a reboot clears it.
+            ask: others hold this log: nothing is signed before :meth:`vouch`, unless the marker vouches for it.
 
         Raises:
+            RolledBackError: the marker knows a checkpoint of ours that is not in this log.
             ContradictionError: the files contradict each other; the text names the file.
             OperationalError: another process has it open, or its file system will not do.
         """
         self = cls(directory, (signer, *others), clock, storage or DiskStorage(), fatal)
+        self._marker = marker
+        self._standing.asked = not ask
         try:
             await self._run(self._start)
         except BaseException:
@@ -143,6 +142,7 @@ class LogWriter(LogOperations):
                 self._storage, self._directory, f"{self._directory}/state/staging", f"{TEMPORARY}commit-"
             )
             found = recover(self._directory, lock, self._signers, files, self._storage)
+            self._consult(found)
             self._committer = self._make_committer(found, lock, files)
             self._cosignatures = CosignatureStore(self._directory, lambda: self._committer.keyring, self._storage)
             self._committer.seen_by_all = self._cosignatures.seen_by_all
@@ -162,10 +162,24 @@ class LogWriter(LogOperations):
             recorded=self._recorded,
             committed=self._committed_from_thread,
             settle=self._settle_from_thread,
-            refuse=self._refusal,
+            refuse=self._standing.refusal,
             fail=self._fail_from_thread,
             fatal=self._fatal,
         )
+
+    def _consult(self, found: Recovered) -> None:
+        """Whether the marker vouches for the log, or contradicts it."""
+        seen = None if self._marker is None else self._marker.read()
+        if seen is None:
+            return
+        try:
+            held = held_checkpoint(seen, found.keyring.history.verifiers())
+        except LedgerError:
+            return  # not ours: it says nothing
+        ours = found.published.checkpoint
+        compare(held, ours, TileReader(self._directory).root, "this machine's memory")
+        if held == ours:
+            self._standing.asked = True
 
     def _make_committer(self, found: Recovered, lock: LockDatabase, files: FileWriter) -> Committer:
         try:
@@ -278,7 +292,7 @@ class LogWriter(LogOperations):
         committed = self._committed.checkpoint
         cosignature, witnessed = await self._run(lambda: self._cosignatures.add(note_text, line, committed))
         if cosignature.time is not None:
-            self._doubt = (cosignature.time, time.monotonic())
+            self._standing.cosigned(cosignature.time)
         self._behind.ask()
         return witnessed
 
@@ -310,23 +324,43 @@ class LogWriter(LogOperations):
         """
         return await self._run(lambda: self._cosignatures.set_policy(text, self._published.checkpoint.size))
 
-    async def check_held(self, note: bytes) -> None:
+    @property
+    def asked(self) -> bool:
+        """Whether entries may be signed, as far as others must be asked before."""
+        return self._standing.asked
+
+    @property
+    def contradiction(self) -> RolledBackError | None:
+        """What somebody holds that is not in this log: then nothing is signed any more."""
+        return self._standing.contradiction
+
+    def vouch(self) -> None:
+        """Those who hold this log were asked, and nothing contradicts it: sign from now on."""
+        self._standing.asked = True
+        if self._marker is not None:
+            self._marker.write(self._committed.note)
+
+    async def check_held(self, note: bytes, who: str = "another") -> Checkpoint:
         """Compare what a peer or witness holds of ours; after a contradiction nothing is signed any more.
+
+        Args:
+            who: holds it, for the error's text.
 
         Raises:
             RolledBackError: it carries our valid signature, and is larger than our log or has another root.
             NoteError, SignatureError: it is no checkpoint of ours, and so says nothing.
         """
-        held = Checkpoint.parse(open_note(note, self.keys.verifiers()).text)
-        ours = self._published.checkpoint
+        held = held_checkpoint(note, self.keys.verifiers())
+        ours = self._committed.checkpoint
+        if held.size < ours.size:
+            await self.changed(held.size)  # its tiles may be being written
         reader = TileReader(self._directory)
-        if held.size <= ours.size and await self._run(lambda: reader.root(held.size)) == held.root:
-            return
-        self._rolled_back = RolledBackError(
-            f"another holds our checkpoint of size {held.size}; it is not in this log of size {ours.size}",
-            remedy="this log was rolled back: recover it from the peer's mirror",
-        )
-        raise self._rolled_back
+        try:
+            await self._run(lambda: compare(held, ours, reader.root, who))
+        except RolledBackError as error:
+            self._standing.contradiction = error
+            raise
+        return held
 
     async def close(self) -> None:
         """Commit what waits, then end. Closing twice is fine."""
@@ -351,23 +385,11 @@ class LogWriter(LogOperations):
             raise TamperedError(f"entry {row.seq} is not that of {row.id}", remedy="run tdz-ledger verify")
         return Appended(row.seq, leaf_hash(data), row.size, entry.time)
 
-    def _refusal(self) -> AppendError | None:
-        """Why nothing may be signed now; on the committing thread."""
-        if self._rolled_back is not None:
-            return AppendError(self._rolled_back.message, remedy=self._rolled_back.remedy)
-        if self._doubt is None:
-            return None
-        peer, received = self._doubt
-        apart = self._clock() / 1e9 - (peer + time.monotonic() - received)
-        if abs(apart) <= CLOCK_DOUBT_SECONDS:
-            return None
-        return ClockError(
-            f"our clock is {apart:+.0f} s from that of a cosigner", remedy="set the clock right, here or there"
-        )
-
     def _committed_from_thread(self, growth: Growth, placed: list[tuple[Item, Appended]]) -> None:
         with contextlib.suppress(RuntimeError):  # a closed loop has nobody who waits
             self._loop.call_soon_threadsafe(self._grow, growth, placed)
+        if self._marker is not None:
+            self._marker.write(growth.committed.note)
 
     def _grow(self, growth: Growth, placed: list[tuple[Item, Appended]]) -> None:
         self._growth, self._committed = growth, growth.committed

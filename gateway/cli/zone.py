@@ -126,6 +126,51 @@ def card(
         emit(document, lambda: _human(signed), as_json=as_json)
 
 
+@app.command()
+def recover(
+    directory: DirectoryArgument,
+    card: Annotated[
+        list[Path] | None,
+        typer.Option("--card", help="Card of a zone to ask, where the state database is lost too; repeatable."),
+    ] = None,
+    new_origin: Annotated[
+        bool, typer.Option("--new-origin", help="Open a new origin where entries are lost or the log was frozen.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a lost ledger anew from what the paired zones mirrored of it; the gateway must not run.
+
+    Example: tdz zone recover /srv/lingang
+    """
+    with failures(as_json=as_json):
+        from gateway.cli.recovery import recover_zone
+
+        made = recover_zone(directory, cards=card or (), new_origin=new_origin)
+        rebuilt = made.rebuilt
+        lost = None if rebuilt.lost is None else {"first": rebuilt.lost[0], "last": rebuilt.lost[1]}
+        document = {
+            "origin": rebuilt.origin,
+            "size": rebuilt.size,
+            "from": made.source,
+            "predecessor": rebuilt.predecessor,
+            "lost": lost,
+            "card": str(made.settings.layout.card),
+            "fingerprint": made.card.fingerprint,
+        }
+
+        def human() -> None:
+            from ledger.cli.recover import recovered_lines
+
+            for line in recovered_lines(rebuilt):
+                console.print(line)
+            console.print(f"  [dim]from the mirror of[/] {made.source}")
+            console.print(f"  [dim]new card[/]    {made.settings.layout.card}")
+            console.print(f"  [dim]fingerprint[/] {made.card.fingerprint}")
+            console.print(f"next: [bold]tdz zone serve {directory}[/], and every paired zone admits the new card")
+
+        emit(document, human, as_json=as_json)
+
+
 def _human(signed: SignedCard) -> None:
     from datetime import UTC, datetime
 

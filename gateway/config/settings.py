@@ -32,6 +32,22 @@ class ServerLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings:
+    """How the zone's ledger is kept.
+
+    Args:
+        memory: a folder on tmpfs, of the gateway's user alone, that remembers what was committed last, so that a
+            start within one boot need not ask; empty takes one under /run or /dev/shm, `none` keeps none.
+        uncosigned_entries: so many entries without a cosignature, and nothing is opened any more.
+        uncosigned_s: the same for the oldest one's age, in seconds.
+    """
+
+    memory: str = ""
+    uncosigned_entries: int = limits.UNCOSIGNED_ENTRIES
+    uncosigned_s: int = limits.UNCOSIGNED_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """One gateway, as its `gateway.toml` describes it.
 
@@ -45,6 +61,7 @@ class GatewaySettings:
         names: DNS names and IP addresses in the gateway's certificate.
         policy: a directory with the zone's policy bundle; None means the shipped baseline.
         limits: bounds.
+        ledger: how the ledger is kept.
     """
 
     layout: ZoneLayout
@@ -56,6 +73,7 @@ class GatewaySettings:
     names: tuple[str, ...]
     policy: Path | None = None
     limits: ServerLimits = field(default_factory=ServerLimits)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
 
     @property
     def identity(self) -> Identity:
@@ -96,6 +114,7 @@ def load_settings(directory: Path) -> GatewaySettings:
     document = Document(layout.settings, remedy="make a zone with `tdz zone init`")
     zone, gateway = document.section("zone"), document.section("gateway")
     policy, bounds = document.section("policy", optional=True), document.section("limits", optional=True)
+    ledger = document.section("ledger", optional=True)
     name = zone.text("name")
     endpoint = gateway.address("endpoint")
     directory_text = policy.text("directory", default="")
@@ -111,6 +130,13 @@ def load_settings(directory: Path) -> GatewaySettings:
         limits=ServerLimits(
             concurrent_rpcs=bounds.integer("concurrent_rpcs", 1, 100_000, default=limits.CONCURRENT_RPCS),
             data_bytes=bounds.integer("data_bytes", 0, (1 << 53) - 1, default=0),
+        ),
+        ledger=LedgerSettings(
+            memory=ledger.text("memory", default=""),
+            uncosigned_entries=ledger.integer(
+                "uncosigned_entries", 1, 1_000_000_000, default=limits.UNCOSIGNED_ENTRIES
+            ),
+            uncosigned_s=ledger.integer("uncosigned_s", 1, 366 * 86_400, default=limits.UNCOSIGNED_S),
         ),
     )
     for host in settings.names:
@@ -145,6 +171,14 @@ def write_settings(settings: GatewaySettings) -> None:
             "[limits]",
             f"concurrent_rpcs = {settings.limits.concurrent_rpcs}",
             f"data_bytes = {settings.limits.data_bytes}",
+        ]
+    if settings.ledger != LedgerSettings():
+        lines += [
+            "",
+            "[ledger]",
+            f"memory = {_quoted(settings.ledger.memory)}",
+            f"uncosigned_entries = {settings.ledger.uncosigned_entries}",
+            f"uncosigned_s = {settings.ledger.uncosigned_s}",
         ]
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 

@@ -92,6 +92,7 @@ class Arriving:
         The ticket comes before the entry: a peer that is away gives none, so no entry says that the transfer goes on.
         """
         house, agreement = self._house, arrival.agreement
+        house.journal.require_open(agreement.peer_zone)
         body = agreement_body(agreement.envelope)
         (first_chunk, ticket), kept = await both(self._ready(arrival), self._decide_again(agreement, body))
         if kept.decision.effect != "allow":
@@ -266,6 +267,7 @@ class Arriving:
                     "mail": self._outbox.mail("receipt", row.peer_zone, row.id, envelope),
                     "now": now,
                 },
+                closing=True,
             )
         )
         self._outbox.wake()

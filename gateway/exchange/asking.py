@@ -11,6 +11,7 @@ import structlog
 from gateway.decisions.inputs import KeptDecision, own_persons, transfer_input
 from gateway.errors import (
     ClockError,
+    ForkError,
     IntegrityError,
     NotFoundError,
     PeerError,
@@ -51,6 +52,7 @@ class Asking:
         try:
             offered = await patiently(house, row, lambda: self._offers.find(row.resource, row.participant))
             zone = offered.zone
+            house.journal.require_open(zone)
             await patiently(house, row, lambda: house.check_clock(zone))
         except NotFoundError:
             same_zone = await self._in_own_zone(row)
@@ -60,6 +62,9 @@ class Asking:
             kept = house.refuse(asked, findings.PEER)
         except ClockError:
             kept = house.refuse(asked, findings.CLOCK)
+        except ForkError as error:
+            _log.error("nothing is opened", zone=offered.zone if offered else "", error=str(error))
+            kept = house.refuse(asked, findings.FORKED)
         except (IntegrityError, PeerError) as error:
             _log.error("a card does not hold", resource=row.resource, reason=error.reason, error=str(error))
             kept = house.refuse(asked, findings.BROKEN)

@@ -186,10 +186,14 @@ class Consumer:
             "updated_at": now,
         }
 
+        full = house.journal.full()
+
         def work(connection: Connection) -> rows.NegotiationRow:
             standing = connection.execute(
                 _STANDING, {"participant": caller.uri, "request_id": request_id}
             ).one_or_none()
+            if standing is None and full is not None:
+                raise full  # no decision could be recorded
             if standing is None:
                 connection.execute(_CREATE, row)
                 return rows.negotiation(connection, identifier)

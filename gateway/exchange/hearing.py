@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gateway.errors import (
     ClockError,
+    ForkError,
     LedgerError,
     PeerError,
     PeerUnavailableError,
@@ -66,6 +67,8 @@ class Hearing:
             await self._deny(row, own, findings.PEER, why="peer unreachable", reason=str(error))
         except ClockError as error:
             await self._deny(row, own, findings.CLOCK, why="clocks apart", reason=str(error))
+        except ForkError as error:
+            await self._deny(row, own, findings.FORKED, why="a ledger has forked", reason=str(error))
         except (LedgerError, StorageError):
             raise  # no decision of anybody's: the same request again, or a restart, goes on
         except TdzError as error:
@@ -92,6 +95,7 @@ class Hearing:
 
     async def _answered(self, row: rows.NegotiationRow, envelope: str) -> Answer:
         house = self._house
+        house.journal.require_open(row.peer_zone)
         answer = await house.peers.get(row.peer_zone).negotiate(envelope, house.journal.committed_size)
         await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)
         return answer
@@ -250,6 +254,7 @@ class Hearing:
         wait = house.timing.retry
         while True:
             try:
+                house.journal.require_open(row.peer_zone)
                 granted = await house.peers.get(row.peer_zone).confirm(agreement.envelope, house.journal.committed_size)
                 await house.journal.wait_mirrored(row.peer_zone, granted.ledger_size, house.timing.mirror)
                 break

@@ -113,7 +113,7 @@ class Outbox:
         ours = house.read(Receipt, mail.payload, of=house.zone, to=mail.peer_zone, process=mail.subject)
         if theirs.side != "provider" or not theirs.same_outcome(ours):
             raise TdzError("the provider's receipt says something else than ours")
-        await house.journal.wait_mirrored(mail.peer_zone, size, house.timing.mirror)
+        await house.journal.wait_mirrored(mail.peer_zone, size, house.timing.mirror, closing=True)
         await house.steps.run(
             Step(
                 kind="receipt",
@@ -121,5 +121,6 @@ class Outbox:
                 body={"receipt": parse_envelope(envelope).to_json()},
                 effect="consumer.receipt",
                 arguments={"id": mail.subject, "mail": mail.id, "receipt": envelope, "now": house.clock()},
+                closing=True,
             )
         )

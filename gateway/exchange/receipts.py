@@ -46,7 +46,7 @@ class Receipts:
             ours = self._ours(row)
             if theirs.side != "consumer" or not ours.same_outcome(theirs):
                 raise IntegrityError("the receipt says something else than what was agreed on and sent")
-            await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
+            await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror, closing=True)
             signed = house.sign(ours, to=zone, process=row.id, ttl=house.timing.agreement)
             recorded = await house.steps.run(
                 Step(
@@ -72,6 +72,7 @@ class Receipts:
                         "peer_receipt": envelope,
                         "now": house.clock(),
                     },
+                    closing=True,
                 )
             )
         return signed, recorded.size

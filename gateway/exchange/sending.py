@@ -53,6 +53,7 @@ class Sending:
         Raises:
             ConflictError: the stream was ended, or a newer one took its place.
             PeerUnavailableError: no cosignature by the deadline.
+            ForkError: a ledger of the two was found to have forked meanwhile.
         """
         house, manifest = self._house, version.manifest
         yield PeerFrame(
@@ -63,7 +64,7 @@ class Sending:
             for start in range(0, manifest.chunks, _LIST_FRAME):
                 yield PeerFrame(metadata=version.chunks.raw(start, start + _LIST_FRAME))
         witness = asyncio.create_task(
-            house.journal.wait_witnessed(recorded.size, house.timing.mirror), name=f"witness-{stream.transfer}"
+            house.journal.wait_held(zone, recorded.size, house.timing.mirror), name=f"witness-{stream.transfer}"
         )
         renewed = asyncio.get_running_loop().time()
         every = min(_RENEW_S, house.timing.lease / _RENEWALS)
@@ -72,6 +73,7 @@ class Sending:
             for index in range(first_chunk, manifest.chunks):
                 if stream.superseded:
                     raise ConflictError("the stream was ended", remedy="a newer one may be open; else start again")
+                house.journal.require_open(zone)
                 if witness.done():
                     witness.result()  # no cosignature: stop
                 reading = following or _ahead(house, version, index)

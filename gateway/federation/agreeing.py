@@ -206,6 +206,7 @@ class Agreeing:
         proposal = Proposal(document["proposal"], document["proposal_decisions"], tuple(document["own_cards"]))
 
         async def ask() -> Answered:
+            house.journal.require_open(row.peer_zone)
             answer = await house.peers.get(row.peer_zone).propose(proposal, house.journal.committed_size)
             await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)
             return answer
@@ -284,6 +285,7 @@ class Agreeing:
         house = self._house
 
         async def ask() -> str:
+            house.journal.require_open(row.peer_zone)
             peer = house.peers.get(row.peer_zone)
             answer = await peer.confirm_run(row.agreement, house.journal.committed_size)
             await house.journal.wait_mirrored(row.peer_zone, answer.ledger_size, house.timing.mirror)

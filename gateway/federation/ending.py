@@ -99,6 +99,7 @@ class Ending:
                     "event": RunEvent.RELEASE.value,
                     "values": {"outcome": digest, "model": outcome.resource, "told": told, "updated_at": house.clock()},
                 },
+                closing=True,
             )
         )
         row = await rows.get(house.state, row.id)
@@ -120,7 +121,7 @@ class Ending:
             try:
                 peer = house.peers.get(row.peer_zone)
                 size = await peer.end_run(row.id, row.state, row.reason, house.journal.committed_size)
-                await house.journal.wait_mirrored(row.peer_zone, size, house.timing.mirror)
+                await house.journal.wait_mirrored(row.peer_zone, size, house.timing.mirror, closing=True)
             except (PeerUnavailableError, LedgerError, StorageError, ClockError) as error:
                 _log.debug("the end of a run is not told yet", run=row.id, error=str(error))
                 continue

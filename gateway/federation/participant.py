@@ -169,7 +169,7 @@ class Participant:
         if part is None or not part.statement:
             raise ConflictError(f"round {round_} is not due", remedy="send its parameters first")
         # The peer must hold the entry of the release before a byte of it leaves.
-        await house.journal.wait_witnessed(house.journal.committed_size, house.timing.mirror)
+        await house.journal.wait_held(zone, house.journal.committed_size, house.timing.mirror)
         return part.statement, self._files.pieces(self._files.path(row.id, OUT, round_))
 
     async def _wait(self, row: rows.RunRow, round_: int) -> None:

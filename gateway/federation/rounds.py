@@ -263,7 +263,7 @@ class Rounds:
 
         async def send() -> None:
             size = house.journal.committed_size
-            await house.journal.wait_witnessed(size, house.timing.mirror)
+            await house.journal.wait_held(row.peer_zone, size, house.timing.mirror)
             peer = house.peers.get(row.peer_zone)
             part = Part(statement, size, self._files.pieces(path))
             answered = await peer.send_parameters(part, row.spec.round_deadline_s)

@@ -54,6 +54,13 @@ CLOCK: Final = Finding(
     cite="the two gateways' clocks are further apart than 30 s",
     remedy="set both gateways' clocks by NTP",
 )
+FORKED: Final = Finding(
+    code="TDZ-FORK",
+    effect="deny",
+    authority="house",
+    cite="a zone's ledger contradicts what it signed before, so nothing is opened with it",
+    remedy="tell your zone's administrator; what is open can still be closed",
+)
 
 
 def terms_findings(terms: Terms, purpose: str, action: Action) -> list[Finding]:

@@ -62,6 +62,7 @@ class Timing:
     answer: float = limits.PEER_ANSWER_S
     retry: float = 0.2  # first wait before a peer is asked again; doubles up to 5 s
     reaper: float = 1.0
+    start: float = limits.START_WAIT_S
 
 
 def wall_clock() -> int:

@@ -43,13 +43,14 @@ class Registry:
         self._on_trust: list[Callable[[str], None]] = []
 
     @classmethod
-    async def open(cls, store: StateStore, recorder: Recorder, own: TrustedZone) -> Registry:
+    async def open(cls, store: StateStore, recorder: Recorder, own: TrustedZone, *, recover: bool = True) -> Registry:
         """Read the snapshots and finish what a crash left.
 
         Args:
             store: the state database.
             recorder: the ledger.
             own: the gateway's own zone.
+            recover: finish it now; else the caller does so, by `steps.recover`, once the ledger may be written.
 
         Raises:
             StorageError: a row cannot be read.
@@ -65,7 +66,8 @@ class Registry:
         registry._pairings = {row.zone: Pairing.of_row(row) for row in paired}
         registry._revoked = {(own.zone, row.serial) for row in revoked}
         registry._publish()
-        await registry.steps.recover()
+        if recover:
+            await registry.steps.recover()
         return registry
 
     def on_revoked(self, hear: Callable[[tuple[str, ...]], None]) -> None:

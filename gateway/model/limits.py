@@ -50,6 +50,12 @@ CARD_TTL_S: Final = 300  # how long a dataset card may be used without asking ag
 PEER_ANSWER_S: Final = 10.0  # how long a peer that does not answer a request is asked again, before it is denied
 MIRROR_WAIT_S: Final = 10.0  # how long a receiver waits for its mirror to reach the sender's size
 
+START_WAIT_S: Final = 5.0  # how long calls are held while a gateway that starts asks what others hold of its ledger
+
+# what may stand on the own ledger without a cosignature before nothing is opened any more
+UNCOSIGNED_ENTRIES: Final = 10_000
+UNCOSIGNED_S: Final = 86_400
+
 # what one caller may have recorded: a bucket of so many, and so many more in each second
 REQUESTS_BURST: Final = 200  # RequestAccess, by one participant
 REQUESTS_PER_S: Final = 20

@@ -63,6 +63,10 @@ class Corridor:
             return Reachability(False, "no answer")
         except TdzError as error:
             return Reachability(False, str(error))
+        try:
+            self._house.journal.require_open(zone)
+        except TdzError as error:
+            return Reachability(True, f"{error.reason}: {error}")
         pusher = self._pushers.get(zone)
         mirrored = "our ledger is mirrored there" if pusher and pusher[0].connected else "our ledger is not mirrored"
         return Reachability(True, mirrored)
@@ -72,13 +76,14 @@ class Corridor:
         async with self._lock:
             house = self._house
             wanted = {pairing.zone: pairing.signed.card for pairing in house.registry.peers()}
+            since = {pairing.zone: float(pairing.paired_at) for pairing in house.registry.peers()}
             mirrors = {zone: card.mirror for zone, card in wanted.items()}
             for zone in [z for z, client in self._clients.items() if wanted.get(z) != client.card]:
                 await self._drop(zone, mirrors)
             for zone, card in wanted.items():
                 if zone in self._clients:
                     continue
-                await house.journal.open_mirror(zone, card.log, mirrors)
+                await house.journal.open_mirror(zone, card.log, mirrors, paired_at=since[zone])
                 self._connect(card, self._identity())
             self._changed.set()
 

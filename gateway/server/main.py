@@ -8,14 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import structlog
 import uvloop
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_health.v1 import health_pb2
 
 from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
@@ -29,67 +27,40 @@ from gateway.exchange.house import EFFECTS, House
 from gateway.exchange.offers import Offers
 from gateway.exchange.outbox import Outbox
 from gateway.exchange.provider import Provider
-from gateway.exchange.publishing import Publisher
 from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
 from gateway.flow.house import Timing
-from gateway.identity.authority import ZoneAuthority
 from gateway.identity.card import SignedCard
-from gateway.identity.enrolment import Enrolment
-from gateway.identity.keys import load_statement_key, load_tls_key
-from gateway.identity.own import load_authorities
-from gateway.identity.pairing import Pairings
+from gateway.identity.keys import load_statement_key
 from gateway.identity.participants import Participants
 from gateway.identity.registry import Registry
 from gateway.identity.statements import StatementSigner
 from gateway.identity.verifier import Verifier
-from gateway.journal import Journal
+from gateway.journal import Bounds, Journal
 from gateway.model import limits
-from gateway.server.access import Access, OpenCalls, Registrar
-from gateway.server.catalog_service import CatalogService
+from gateway.server.access import Access, OpenCalls, Readiness, Registrar
+from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
-from gateway.server.exchange_service import ExchangeService
-from gateway.server.flight import SERVICE as FLIGHT
-from gateway.server.flight import FlightService
-from gateway.server.health import Health
-from gateway.server.identity_service import IdentityService
 from gateway.server.logging import configure_logging
-from gateway.server.mechanism_service import MechanismService
-from gateway.server.mirroring import LedgerService, MirrorService
-from gateway.server.peer_service import SERVICE as PEER
-from gateway.server.peer_service import PeerFlows, PeerService
-from gateway.server.renewal import Renewal
-from gateway.server.run_peer_service import RunPeerService
-from gateway.server.run_service import RunService
 from gateway.server.runs import federation
-from gateway.server.signer_service import SignerService
-from gateway.server.startup import own_card, require_state
+from gateway.server.services import register
+from gateway.server.startup import marker_folder, own_card, require_state
 from gateway.server.tls import ServerTls
-from gateway.server.zone_service import Reachability, ZoneService
+from gateway.server.zone_service import Reachability
 from gateway.state import StateStore
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.landing import Landings
 from gateway.storage.versions import VersionStore
-from gateway.v1 import (
-    catalog_pb2_grpc,
-    exchange_pb2_grpc,
-    identity_pb2_grpc,
-    ledger_pb2_grpc,
-    mechanism_pb2_grpc,
-    run_pb2_grpc,
-    run_peer_pb2_grpc,
-    signer_pb2_grpc,
-    zone_pb2_grpc,
-)
 from gateway.wire.channel import ClientIdentity
 
 _log = structlog.get_logger()
 _GRACE_S: Final = 2.0
 _PURGE_S: Final = 3_600
 _RECONCILE_MAX_S: Final = 5.0
+_LOOK_S: Final = 60.0
 
 
 class Gateway:
@@ -105,6 +76,7 @@ class Gateway:
         self.port = 0
         self._timing = timing or Timing()
         self._stack = AsyncExitStack()
+        self.starting: asyncio.Task[None]
         self._loops: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.methods: frozenset[str] = frozenset()
@@ -128,10 +100,16 @@ class Gateway:
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
         journal = await Journal.open(
-            layout.ledger, origin=settings.origin, log_key=layout.log_key, mirror_key=layout.mirror_key
+            layout.ledger,
+            origin=settings.origin,
+            log_key=layout.log_key,
+            mirror_key=layout.mirror_key,
+            marker=marker_folder(settings),
+            ask=True,
+            bounds=Bounds(settings.ledger.uncosigned_entries, settings.ledger.uncosigned_s),
         )
         stack.push_async_callback(journal.close)
-        self.registry = await Registry.open(state, journal, card.card.trusted)
+        self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
         await decisions.start()
@@ -168,12 +146,33 @@ class Gateway:
         self.corridor = Corridor(self.house, self._identity)
         self.house.connect(self.corridor)
         stack.push_async_callback(self.corridor.close)
-        # What a crash left is finished before anybody is answered: a repeated request must find its first answer.
-        await self.house.steps.recover()
-        await self.serving.take_up()
         await self.corridor.reconcile()
         await self._serve(card)
+        # It answers what it holds of others already now; all else waits until it may record.
+        self.starting = asyncio.create_task(self._become_ready(), name="start")
+        self._stack.push_async_callback(self._end_start)
+        done, _ = await asyncio.wait({self.starting}, timeout=self._timing.start)
+        if done:
+            await self.starting
+        else:
+            _log.warning("not ready yet", zone=settings.zone, why=self.assurance.why())
+
+    async def _become_ready(self) -> None:
+        """Ask what others hold of the ledger, then finish what a crash left before anybody is answered.
+
+        A repeated request must find its first answer.
+        """
+        await self.assurance.obtain()
+        await self.registry.steps.recover()
+        await self.corridor.reconcile()
+        await self.house.steps.recover()
+        await self.serving.take_up()
         await self._take_up()
+        self._readiness.set()
+
+    async def _end_start(self) -> None:
+        self.starting.cancel()
+        await asyncio.gather(self.starting, return_exceptions=True)
 
     def _flows(self) -> None:
         house = self.house
@@ -210,8 +209,10 @@ class Gateway:
             ],
             maximum_concurrent_rpcs=settings.limits.concurrent_rpcs,
         )
-        registrar = Registrar(server, Access(verifier, self.calls))
-        self._register(registrar, card)
+        self.assurance = Assurance(self.house.journal, self.corridor)
+        self._readiness = Readiness(self._timing.start, self.assurance.why)
+        registrar = Registrar(server, Access(verifier, self.calls, readiness=self._readiness))
+        self._health, self.renewal = register(self, registrar, card)
         registrar.finish()
         self.methods = registrar.methods
         try:
@@ -224,47 +225,6 @@ class Gateway:
         await server.start()
         self._stack.push_async_callback(self.calls.stop, server, _GRACE_S)
 
-    def _register(self, registrar: Registrar, card: SignedCard) -> None:
-        house, registry, settings = self.house, self.registry, self.settings
-        layout = settings.layout
-        target: Any = registrar  # it stands where generated code expects the server
-        (certificate, *_) = load_authorities(layout.ca.read_bytes())
-        authority = ZoneAuthority(settings.zone, certificate, load_tls_key(layout.ca_key))
-        enrolment = Enrolment(authority, registry, time.time)
-        self.renewal = Renewal(settings, enrolment, self.tls, self.corridor.reconnect, self.house.clock)
-        identity_pb2_grpc.add_IdentityServiceServicer_to_server(
-            IdentityService(settings.zone, enrolment, registry, time.time), target
-        )
-        zone_pb2_grpc.add_ZoneServiceServicer_to_server(
-            ZoneService(
-                lambda: card,
-                registry,
-                Pairings(card, registry, time.time),
-                Participants(settings.zone, registry, time.time),
-                self,
-                time.time,
-            ),
-            target,
-        )
-        mechanism_pb2_grpc.add_MechanismServiceServicer_to_server(MechanismService(house), target)
-        signer_pb2_grpc.add_SignerServiceServicer_to_server(SignerService(house, self.signers), target)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(house, self.offers), target)
-        exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
-            ExchangeService(house, self.consumer, self.pulls), target
-        )
-        ledger_pb2_grpc.add_MirrorServiceServicer_to_server(MirrorService(house.journal), target)
-        ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(house.journal), target)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunService(self.federation), target)
-        run_peer_pb2_grpc.add_RunPeerServiceServicer_to_server(RunPeerService(self.federation), target)
-        flows = PeerFlows(house, self.offers, self.provider, self.serving, self.receipts)
-        registrar.add_service(PEER, PeerService(flows).handlers())
-        registrar.add_service(FLIGHT, FlightService(house, self.pulls, Publisher(house)).handlers())
-        health = Health()
-        health_pb2_grpc.add_HealthServicer_to_server(health, target)
-        self._health = health
-        names = (*registrar.services, reflection.SERVICE_NAME)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), target)
-
     async def _take_up(self) -> None:
         """Go on with what was open, then let the loops run."""
         self._stack.push_async_callback(self._end_loops)
@@ -276,6 +236,7 @@ class Gateway:
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
         self._loop("renewal", self.renewal.run)
+        self._loop("ledgers", self._watch_ledgers)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", zone=self.settings.zone, port=self.port, entries=self.house.journal.size)
 
@@ -310,6 +271,16 @@ class Gateway:
                 await self.tickets.purge()
                 purged = time.monotonic()
             await asyncio.sleep(self._timing.reaper)
+
+    async def _watch_ledgers(self) -> None:
+        """Say on our ledger what became of the others'."""
+        while True:
+            try:
+                await self.house.journal.record_forks()
+                await self.house.journal.record_heads(alone=True)
+            except TdzError as error:
+                _log.warning("not recorded yet", reason=error.reason, error=str(error))
+            await asyncio.sleep(_LOOK_S)
 
     async def _end_loops(self) -> None:
         await self._health.enter_graceful_shutdown()
@@ -388,9 +359,15 @@ def serve(directory: Path, ready: Callable[[int], None] | None = None) -> None:
         await gateway.start()
         if ready is not None:
             ready(gateway.port)
-        await stopping.wait()
+        stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait({stop, gateway.starting}, return_when=asyncio.FIRST_COMPLETED)
+        if gateway.starting.done() and gateway.starting.exception() is None:
+            await stop
+        stop.cancel()
         _log.info("stopping", zone=settings.zone)
         await gateway.stop()
+        if gateway.starting.done() and not gateway.starting.cancelled():
+            gateway.starting.result()  # it could not start after all
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())

@@ -9,7 +9,7 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from gateway.errors import InputError, PeerError, PeerUnavailableError, TdzError
+from gateway.errors import ForkError, InputError, PeerError, PeerUnavailableError, RolledBackError, TdzError
 from gateway.journal import Journal, PeerMirror
 from gateway.model import limits
 from gateway.server.access import caller
@@ -46,6 +46,8 @@ class MirrorPusher:
             failure = await self._push()
             wait = _RETRY_S if self.connected else min(2 * wait, _RETRY_MAX_S)
             self.connected = False
+            if isinstance(failure, ForkError):
+                self._journal.frozen_by(self._zone, failure.message)
             level = _log.debug if isinstance(failure, PeerUnavailableError) else _log.warning
             level("mirror stream ended", zone=self._zone, reason=failure.reason, error=failure.message)
             if not isinstance(failure, PeerUnavailableError):
@@ -92,10 +94,18 @@ class MirrorPusher:
     async def _session(self, stream: Any) -> None:
         state = (await self._answer(stream)).state
         size = state.size
+        try:
+            ours = await self._journal.check_held(self._zone, state.note)
+        except RolledBackError:
+            await self._show(stream, size)
+            raise
+        if state.note and not ours:
+            raise PeerError(
+                f"{self._zone} mirrors another ledger of this zone",
+                remedy="its administrator admits this zone's newest card: `tdz zone pair`",
+            )
         self.connected = True
-        fresh = (
-            self._journal.witnessed_size < self._journal.committed_size
-        )  # ask for a cosignature even at an equal size
+        fresh = True  # ask for a cosignature even at an equal size: it says that they still hold it
         while True:
             if not fresh:
                 await self._journal.newer(size)
@@ -118,8 +128,18 @@ class MirrorPusher:
             cosigned = (await self._answer(stream)).cosigned
             if cosigned.size != batch.size:
                 raise PeerError(f"the mirror in {self._zone} cosigned another size than was sent")
-            await self._journal.add_cosignature(batch.text, cosigned.line)
+            await self._journal.add_cosignature(batch.text, cosigned.line, zone=self._zone)
             size = batch.size
+
+    async def _show(self, stream: Any, size: int) -> None:
+        """Our ledger was rolled back or forked: show the mirror what we signed, so that it can judge."""
+        old = min(size, self._journal.size)
+        batch = await self._journal.since(old, 1)
+        begin = ledger_pb2.PushBegin(
+            note=batch.note, old_size=old, proof=batch.proof, own_root=await self._journal.root_at(old)
+        )
+        await stream.write(ledger_pb2.PushRequest(begin=begin))
+        await self._answer(stream)
 
     async def _answer(self, stream: Any) -> ledger_pb2.PushResponse:
         try:
@@ -158,7 +178,7 @@ class MirrorService(ledger_pb2_grpc.MirrorServiceServicer):
                 line = await mirror.take(begin.note, begin.old_size, list(begin.proof), sent.start, list(sent.entries))
             else:
                 if request.HasField("begin"):
-                    await mirror.begin(begin.note, begin.old_size, list(begin.proof))
+                    await mirror.begin(begin.note, begin.old_size, list(begin.proof), begin.own_root)
                 if request.HasField("entries"):
                     await mirror.receive(sent.start, list(sent.entries))
                 if not request.finish:
@@ -168,6 +188,27 @@ class MirrorService(ledger_pb2_grpc.MirrorServiceServicer):
             answer.cosigned.size = mirror.size
             answer.cosigned.line = line
             yield answer
+
+    async def GetHeld(self, request: ledger_pb2.GetHeldRequest, context: Any) -> ledger_pb2.GetHeldResponse:
+        """What is held of the caller's log."""
+        zone = caller(context).identity.zone
+        mirror = self._journal.mirror(zone)
+        frozen = mirror.frozen
+        _log.info("a paired zone asks what is held of its ledger", zone=zone, size=mirror.size, frozen=bool(frozen))
+        return ledger_pb2.GetHeldResponse(
+            note=mirror.note, pending=mirror.pending, frozen="" if frozen is None else frozen.reason
+        )
+
+    async def Fetch(self, request: ledger_pb2.FetchRequest, context: Any) -> AsyncIterator[ledger_pb2.FetchResponse]:
+        """The mirrored entries of the caller's log."""
+        mirror = self._journal.mirror(caller(context).identity.zone)
+        start, stop = request.start, mirror.size
+        if start < 0:
+            raise InputError("entries begin at 0")
+        while start < stop:
+            entries = await mirror.read(start, stop, _BATCH_BYTES)
+            yield ledger_pb2.FetchResponse(start=start, entries=entries)
+            start += len(entries)
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
@@ -186,4 +227,4 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
 
 
 def _answer(mirror: PeerMirror) -> ledger_pb2.PushResponse:
-    return ledger_pb2.PushResponse(state=ledger_pb2.MirrorState(size=mirror.size, have=mirror.have))
+    return ledger_pb2.PushResponse(state=ledger_pb2.MirrorState(size=mirror.size, have=mirror.have, note=mirror.note))

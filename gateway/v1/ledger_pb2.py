@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/ledger.proto\x12\ngateway.v1\"m\n\x0bPushRequest\x12$\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x15.gateway.v1.PushBegin\x12(\n\x07\x65ntries\x18\x02 \x01(\x0b\x32\x17.gateway.v1.PushEntries\x12\x0e\n\x06\x66inish\x18\x03 \x01(\x08\":\n\tPushBegin\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x10\n\x08old_size\x18\x02 \x01(\x03\x12\r\n\x05proof\x18\x03 \x03(\x0c\"-\n\x0bPushEntries\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"^\n\x0cPushResponse\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.gateway.v1.MirrorState\x12&\n\x08\x63osigned\x18\x02 \x01(\x0b\x32\x14.gateway.v1.Cosigned\")\n\x0bMirrorState\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04have\x18\x02 \x01(\x03\"&\n\x08\x43osigned\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\t\"\x10\n\x0eGetHeadRequest\"E\n\x0fGetHeadResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0c\n\x04vkey\x18\x02 \x01(\t\x12\x16\n\x0epublished_size\x18\x03 \x01(\x03\x32N\n\rMirrorService\x12=\n\x04Push\x12\x17.gateway.v1.PushRequest\x1a\x18.gateway.v1.PushResponse(\x01\x30\x01\x32S\n\rLedgerService\x12\x42\n\x07GetHead\x12\x1a.gateway.v1.GetHeadRequest\x1a\x1b.gateway.v1.GetHeadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/ledger.proto\x12\ngateway.v1\"m\n\x0bPushRequest\x12$\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x15.gateway.v1.PushBegin\x12(\n\x07\x65ntries\x18\x02 \x01(\x0b\x32\x17.gateway.v1.PushEntries\x12\x0e\n\x06\x66inish\x18\x03 \x01(\x08\"L\n\tPushBegin\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x10\n\x08old_size\x18\x02 \x01(\x03\x12\r\n\x05proof\x18\x03 \x03(\x0c\x12\x10\n\x08own_root\x18\x04 \x01(\x0c\"-\n\x0bPushEntries\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"^\n\x0cPushResponse\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.gateway.v1.MirrorState\x12&\n\x08\x63osigned\x18\x02 \x01(\x0b\x32\x14.gateway.v1.Cosigned\"7\n\x0bMirrorState\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04have\x18\x02 \x01(\x03\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"&\n\x08\x43osigned\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\t\"\x1e\n\x0eGetHeldRequest\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"@\n\x0fGetHeldResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0f\n\x07pending\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66rozen\x18\x03 \x01(\t\"\x1d\n\x0c\x46\x65tchRequest\x12\r\n\x05start\x18\x01 \x01(\x03\"/\n\rFetchResponse\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"\x10\n\x0eGetHeadRequest\"E\n\x0fGetHeadResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0c\n\x04vkey\x18\x02 \x01(\t\x12\x16\n\x0epublished_size\x18\x03 \x01(\x03\x32\xd2\x01\n\rMirrorService\x12=\n\x04Push\x12\x17.gateway.v1.PushRequest\x1a\x18.gateway.v1.PushResponse(\x01\x30\x01\x12\x42\n\x07GetHeld\x12\x1a.gateway.v1.GetHeldRequest\x1a\x1b.gateway.v1.GetHeldResponse\x12>\n\x05\x46\x65tch\x12\x18.gateway.v1.FetchRequest\x1a\x19.gateway.v1.FetchResponse0\x01\x32S\n\rLedgerService\x12\x42\n\x07GetHead\x12\x1a.gateway.v1.GetHeadRequest\x1a\x1b.gateway.v1.GetHeadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHREQUEST']._serialized_start=39
   _globals['_PUSHREQUEST']._serialized_end=148
   _globals['_PUSHBEGIN']._serialized_start=150
-  _globals['_PUSHBEGIN']._serialized_end=208
-  _globals['_PUSHENTRIES']._serialized_start=210
-  _globals['_PUSHENTRIES']._serialized_end=255
-  _globals['_PUSHRESPONSE']._serialized_start=257
-  _globals['_PUSHRESPONSE']._serialized_end=351
-  _globals['_MIRRORSTATE']._serialized_start=353
-  _globals['_MIRRORSTATE']._serialized_end=394
-  _globals['_COSIGNED']._serialized_start=396
-  _globals['_COSIGNED']._serialized_end=434
-  _globals['_GETHEADREQUEST']._serialized_start=436
-  _globals['_GETHEADREQUEST']._serialized_end=452
-  _globals['_GETHEADRESPONSE']._serialized_start=454
-  _globals['_GETHEADRESPONSE']._serialized_end=523
-  _globals['_MIRRORSERVICE']._serialized_start=525
-  _globals['_MIRRORSERVICE']._serialized_end=603
-  _globals['_LEDGERSERVICE']._serialized_start=605
-  _globals['_LEDGERSERVICE']._serialized_end=688
+  _globals['_PUSHBEGIN']._serialized_end=226
+  _globals['_PUSHENTRIES']._serialized_start=228
+  _globals['_PUSHENTRIES']._serialized_end=273
+  _globals['_PUSHRESPONSE']._serialized_start=275
+  _globals['_PUSHRESPONSE']._serialized_end=369
+  _globals['_MIRRORSTATE']._serialized_start=371
+  _globals['_MIRRORSTATE']._serialized_end=426
+  _globals['_COSIGNED']._serialized_start=428
+  _globals['_COSIGNED']._serialized_end=466
+  _globals['_GETHELDREQUEST']._serialized_start=468
+  _globals['_GETHELDREQUEST']._serialized_end=498
+  _globals['_GETHELDRESPONSE']._serialized_start=500
+  _globals['_GETHELDRESPONSE']._serialized_end=564
+  _globals['_FETCHREQUEST']._serialized_start=566
+  _globals['_FETCHREQUEST']._serialized_end=595
+  _globals['_FETCHRESPONSE']._serialized_start=597
+  _globals['_FETCHRESPONSE']._serialized_end=644
+  _globals['_GETHEADREQUEST']._serialized_start=646
+  _globals['_GETHEADREQUEST']._serialized_end=662
+  _globals['_GETHEADRESPONSE']._serialized_start=664
+  _globals['_GETHEADRESPONSE']._serialized_end=733
+  _globals['_MIRRORSERVICE']._serialized_start=736
+  _globals['_MIRRORSERVICE']._serialized_end=946
+  _globals['_LEDGERSERVICE']._serialized_start=948
+  _globals['_LEDGERSERVICE']._serialized_end=1031
 # @@protoc_insertion_point(module_scope)

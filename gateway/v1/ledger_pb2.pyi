@@ -17,14 +17,16 @@ class PushRequest(_message.Message):
     def __init__(self, begin: _Optional[_Union[PushBegin, _Mapping]] = ..., entries: _Optional[_Union[PushEntries, _Mapping]] = ..., finish: _Optional[bool] = ...) -> None: ...
 
 class PushBegin(_message.Message):
-    __slots__ = ("note", "old_size", "proof")
+    __slots__ = ("note", "old_size", "proof", "own_root")
     NOTE_FIELD_NUMBER: _ClassVar[int]
     OLD_SIZE_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
+    OWN_ROOT_FIELD_NUMBER: _ClassVar[int]
     note: bytes
     old_size: int
     proof: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, note: _Optional[bytes] = ..., old_size: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    own_root: bytes
+    def __init__(self, note: _Optional[bytes] = ..., old_size: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ..., own_root: _Optional[bytes] = ...) -> None: ...
 
 class PushEntries(_message.Message):
     __slots__ = ("start", "entries")
@@ -43,12 +45,14 @@ class PushResponse(_message.Message):
     def __init__(self, state: _Optional[_Union[MirrorState, _Mapping]] = ..., cosigned: _Optional[_Union[Cosigned, _Mapping]] = ...) -> None: ...
 
 class MirrorState(_message.Message):
-    __slots__ = ("size", "have")
+    __slots__ = ("size", "have", "note")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     HAVE_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     size: int
     have: int
-    def __init__(self, size: _Optional[int] = ..., have: _Optional[int] = ...) -> None: ...
+    note: bytes
+    def __init__(self, size: _Optional[int] = ..., have: _Optional[int] = ..., note: _Optional[bytes] = ...) -> None: ...
 
 class Cosigned(_message.Message):
     __slots__ = ("size", "line")
@@ -57,6 +61,36 @@ class Cosigned(_message.Message):
     size: int
     line: str
     def __init__(self, size: _Optional[int] = ..., line: _Optional[str] = ...) -> None: ...
+
+class GetHeldRequest(_message.Message):
+    __slots__ = ("note",)
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    note: bytes
+    def __init__(self, note: _Optional[bytes] = ...) -> None: ...
+
+class GetHeldResponse(_message.Message):
+    __slots__ = ("note", "pending", "frozen")
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
+    note: bytes
+    pending: bytes
+    frozen: str
+    def __init__(self, note: _Optional[bytes] = ..., pending: _Optional[bytes] = ..., frozen: _Optional[str] = ...) -> None: ...
+
+class FetchRequest(_message.Message):
+    __slots__ = ("start",)
+    START_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    def __init__(self, start: _Optional[int] = ...) -> None: ...
+
+class FetchResponse(_message.Message):
+    __slots__ = ("start", "entries")
+    START_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    entries: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, start: _Optional[int] = ..., entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class GetHeadRequest(_message.Message):
     __slots__ = ()

@@ -40,6 +40,16 @@ class MirrorServiceStub:
                 request_serializer=gateway_dot_v1_dot_ledger__pb2.PushRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_ledger__pb2.PushResponse.FromString,
                 _registered_method=True)
+        self.GetHeld = channel.unary_unary(
+                '/gateway.v1.MirrorService/GetHeld',
+                request_serializer=gateway_dot_v1_dot_ledger__pb2.GetHeldRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_ledger__pb2.GetHeldResponse.FromString,
+                _registered_method=True)
+        self.Fetch = channel.unary_stream(
+                '/gateway.v1.MirrorService/Fetch',
+                request_serializer=gateway_dot_v1_dot_ledger__pb2.FetchRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_ledger__pb2.FetchResponse.FromString,
+                _registered_method=True)
 
 
 class MirrorServiceServicer:
@@ -53,6 +63,21 @@ class MirrorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHeld(self, request, context):
+        """What this gateway holds of the caller's own log. Changes nothing, and is answered while this gateway itself still
+        asks, so that two gateways that start together never wait for each other. Callers: gateway.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Fetch(self, request, context):
+        """The entries of the caller's own log that are mirrored here, for one that lost its directory. Callers: gateway.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MirrorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +85,16 @@ def add_MirrorServiceServicer_to_server(servicer, server):
                     servicer.Push,
                     request_deserializer=gateway_dot_v1_dot_ledger__pb2.PushRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_ledger__pb2.PushResponse.SerializeToString,
+            ),
+            'GetHeld': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHeld,
+                    request_deserializer=gateway_dot_v1_dot_ledger__pb2.GetHeldRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_ledger__pb2.GetHeldResponse.SerializeToString,
+            ),
+            'Fetch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Fetch,
+                    request_deserializer=gateway_dot_v1_dot_ledger__pb2.FetchRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_ledger__pb2.FetchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +125,60 @@ class MirrorService:
             '/gateway.v1.MirrorService/Push',
             gateway_dot_v1_dot_ledger__pb2.PushRequest.SerializeToString,
             gateway_dot_v1_dot_ledger__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHeld(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.MirrorService/GetHeld',
+            gateway_dot_v1_dot_ledger__pb2.GetHeldRequest.SerializeToString,
+            gateway_dot_v1_dot_ledger__pb2.GetHeldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gateway.v1.MirrorService/Fetch',
+            gateway_dot_v1_dot_ledger__pb2.FetchRequest.SerializeToString,
+            gateway_dot_v1_dot_ledger__pb2.FetchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -15,6 +15,7 @@ from ledger.cli.fsck import add_fsck
 from ledger.cli.head import head
 from ledger.cli.monitor import add_monitor
 from ledger.cli.prove import add_prove
+from ledger.cli.recover import add_recover
 from ledger.cli.show import show
 from ledger.cli.verify import add_verify
 from ledger.errors import IncompleteError, LedgerError, TamperedError
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add_fsck(commands.add_parser("fsck", parents=[common], help="the operator's: private files and statements too"))
     add_export(commands.add_parser("export", parents=[common], help="a self-contained copy, verified"))
     add_monitor(commands.add_parser("monitor", parents=[common], help="follow a log, verify what is new, alert"))
+    add_recover(commands, common)
     return parser
 
 

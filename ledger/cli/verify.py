@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from ledger.cli.evidence import is_evidence, verify_evidence
 from ledger.cli.output import print_json
 from ledger.cli.trust import Given, add_trust, duration, given, read_input
 from ledger.entry import MAX_ENTRY_BYTES
@@ -55,6 +56,8 @@ def verify(arguments: argparse.Namespace) -> int:
     """Verify what is named and print the report."""
     keys = given(arguments)
     seen = read_input(arguments.seen, MAX_NOTE_BYTES) if arguments.seen else None
+    if is_evidence(arguments.what):
+        return verify_evidence(arguments.what, [str(each.vkey) for each in keys.trust.all_logs], as_json=arguments.json)
     if arguments.what.is_file():
         entry = read_input(arguments.entry, MAX_ENTRY_BYTES) if arguments.entry else None
         data = read_input(arguments.what, MAX_SET_BYTES)

@@ -166,9 +166,13 @@ class Small:
 
 
 @contextlib.asynccontextmanager
-async def small_corridor(directory: Path, timing: Timing = QUICK) -> AsyncIterator[Small]:
-    """Two gateways, started and paired, with a university and a laboratory."""
+async def small_corridor(
+    directory: Path, timing: Timing = QUICK, prepare: Callable[[Small], None] | None = None
+) -> AsyncIterator[Small]:
+    """Two gateways, started and paired, with a university and a laboratory; `prepare` runs before they start."""
     small = Small(await asyncio.to_thread(Corridor.make, directory), timing)
+    if prepare is not None:
+        prepare(small)
     async with small.stack:
         for zone in (CYBERJAYA, LINGANG):
             await small.start(zone)

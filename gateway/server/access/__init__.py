@@ -2,6 +2,7 @@
 
 from gateway.server.access.calls import OpenCalls
 from gateway.server.access.guard import Access, Caller, Registrar, caller
+from gateway.server.access.readiness import Readiness
 from gateway.server.access.roles import ANY, METHOD_ROLES, check_complete
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Access",
     "Caller",
     "OpenCalls",
+    "Readiness",
     "Registrar",
     "caller",
     "check_complete",

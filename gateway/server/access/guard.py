@@ -24,6 +24,7 @@ from gateway.errors import ConfigError, InputError, PermissionDeniedError, TdzEr
 from gateway.identity.verifier import VerifiedPeer, Verifier
 from gateway.model.participant import Identity, Role
 from gateway.server.access.calls import OpenCall, OpenCalls
+from gateway.server.access.readiness import Readiness
 from gateway.server.access.roles import METHOD_ROLES, check_complete
 from gateway.wire.status import abort, incident
 
@@ -75,11 +76,18 @@ class Access:
         verifier: proves identities.
         calls: keeps the open calls.
         table: which roles may call which method.
+        readiness: holds calls back while the gateway starts; None where it is ready.
     """
 
     def __init__(
-        self, verifier: Verifier, calls: OpenCalls, table: Mapping[str, frozenset[Role]] = METHOD_ROLES
+        self,
+        verifier: Verifier,
+        calls: OpenCalls,
+        table: Mapping[str, frozenset[Role]] = METHOD_ROLES,
+        *,
+        readiness: Readiness | None = None,
     ) -> None:
+        self._readiness = readiness
         self._verifier = verifier
         self._calls = calls
         self._table = table
@@ -152,6 +160,11 @@ class Access:
             )
         return self._calls.open(method, peer, pems[0], context)
 
+    async def ready(self, method: str) -> None:
+        """Wait until the gateway is ready for a method, or refuse it."""
+        if self._readiness is not None:
+            await self._readiness.require(method)
+
     def leave(self, call: OpenCall) -> None:
         """The call has ended."""
         self._calls.close(call)
@@ -172,7 +185,10 @@ class _Admission:
     async def __aenter__(self) -> None:
         try:
             self._call = self._access.admit(self._method, self._roles, self._context)
+            await self._access.ready(self._method)
         except TdzError as error:
+            if self._call is not None:
+                self._access.leave(self._call)
             _log.warning(
                 "call refused",
                 method=self._method,

@@ -88,7 +88,7 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "DeliverReceipt": _GATEWAY,
         "Abort": _GATEWAY,
     },
-    "gateway.v1.MirrorService": {"Push": _GATEWAY},
+    "gateway.v1.MirrorService": {"Push": _GATEWAY, "GetHeld": _GATEWAY, "Fetch": _GATEWAY},
     "arrow.flight.protocol.FlightService": {
         "Handshake": _PARTNER,
         "ListFlights": _PARTNER,
@@ -108,6 +108,21 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
 
 METHOD_ROLES: Final[Mapping[str, frozenset[Role]]] = MappingProxyType(
     {f"/{service}/{method}": roles for service, methods in _SERVICES.items() for method, roles in methods.items()}
+)
+
+# While a gateway starts it may not record yet. Services and methods that are answered all the same, at once:
+EARLY: Final = frozenset(
+    {"/gateway.v1.MirrorService", "/grpc.health.v1.Health", "/grpc.reflection.v1alpha.ServerReflection"}
+)
+# and those that wait a little, then are answered although it may not: who watches, and what closes.
+WATCHED: Final = frozenset(
+    {
+        "/gateway.v1.ZoneService/GetStatus",
+        "/gateway.v1.ZoneService/GetZoneCard",
+        "/gateway.v1.ZoneService/Unpair",
+        "/gateway.v1.LedgerService/GetHead",
+        "/gateway.v1.IdentityService/Revoke",
+    }
 )
 
 

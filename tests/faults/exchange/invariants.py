@@ -41,6 +41,8 @@ def _ledger_verifies(gate: Gate, other: Gate) -> None:
     assert not mirrored.findings, mirrored.findings
     real, copy = other.entries(), list(directory_entries(mirror))
     assert copy == real[: len(copy)], f"the mirror of {origin} is no prefix of it"
+    assert not (gate.layout.ledger / "evidence").exists(), "a fork was found"
+    assert not [entry for entry in gate.entries() if entry["kind"] == "fork.detected"]
 
 
 def _ids_are_unique(entries: Iterable[Found]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -26,6 +27,7 @@ from gateway.errors import PeerUnavailableError
 from gateway.flow.house import Timing
 from gateway.sdk import AsyncZone, connect_async
 from gateway.sdk.access import AsyncAccess
+from ledger.marker import marker_folder
 from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset
 
 DEADLINE_S = 40.0
@@ -192,6 +194,13 @@ class Gate:
 
         (found,) = await eventually(answered, "the fault is armed")
         return found
+
+    def forget(self) -> None:
+        """Forget what the machine remembers of the ledger, as a reboot does: the next start must ask the other zone."""
+        folder = marker_folder()
+        if folder is not None:
+            key = (self.layout.ledger / "vkey").read_text().strip()
+            (folder / hashlib.sha256(key.encode()).hexdigest()).unlink(missing_ok=True)
 
     def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         """What the state database says, read beside the gateway."""

@@ -55,14 +55,16 @@ async def partner(corridor: Stage, resource: str, told: Told, stopping: asyncio.
 
 async def disturb(dice: random.Random, gate: Gate) -> None:
     """One thing that happens to a gateway."""
-    what = dice.choice(["kill", "kill", "stop", "freeze"])
+    what = dice.choice(["kill", "kill", "reboot", "stop", "freeze"])
     _log.info("%s: %s", gate.zone.name, what)
     if what == "freeze":  # it is there, yet does not answer
         gate.send(signal.SIGSTOP)
         await asyncio.sleep(dice.uniform(0.2, 1.0))
         gate.send(signal.SIGCONT)
         return
-    await (gate.kill() if what == "kill" else gate.stop())
+    await (gate.stop() if what == "stop" else gate.kill())
+    if what == "reboot":
+        gate.forget()
     await asyncio.sleep(dice.uniform(0, 0.5))
     await gate.start()
 

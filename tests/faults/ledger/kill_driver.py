@@ -1,7 +1,7 @@
 """Runs the story once per operation in a child process that is killed there. Not a test.
 
-Usage: kill_driver.py log|mirror|operations PREPARED WORK. Prints the number of operations. Each child writes what it
-was told to ``WORK/<n>.told`` at once, so that it outlives the child.
+Usage: kill_driver.py log|mirror|operations|fork|recover PREPARED WORK. Prints the number of operations. Each child
+writes what it was told to ``WORK/<n>.told`` at once, so that it outlives the child.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from faulty_storage import FaultyStorage, Mode
 from operations_story import run_operations
-from story import Event, copy, run_log, run_mirror
+from story import Event, copy, run_fork, run_log, run_mirror, run_recover
 
 from ledger.writer import Appended
 
@@ -42,11 +42,26 @@ def _child(what: str, prepared: Path, work: Path, at: int | None) -> int:
     def done(step: str, seq: int, leaf: str) -> None:
         os.write(told, (json.dumps([step, seq, leaf]) + "\n").encode())
 
+    def signed(line: str) -> None:
+        os.write(told, (json.dumps([line]) + "\n").encode())
+
     storage = FaultyStorage(at, Mode.KILL)
     if what == "operations":
         asyncio.run(run_operations(target / "log", storage, _ended, done))
     elif what == "log":
         asyncio.run(run_log(target / "log", storage, _ended, acknowledge))
+    elif what == "fork":
+        asyncio.run(
+            run_fork(
+                target / "peer",
+                target / "other",
+                storage,
+                _ended,
+                signed,
+            )
+        )
+    elif what == "recover":
+        run_recover(target / "again", target / "peer", storage)
     else:
         asyncio.run(run_mirror(target / "peer", target / "log", storage, _ended, cosigned))
     return storage.operations

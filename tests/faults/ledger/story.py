@@ -12,12 +12,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.entry import Entry, new_id
-from ledger.errors import LedgerError
+from ledger.errors import ForkError, FrozenError, LedgerError
 from ledger.merkle import leaf_hash
 from ledger.mirror import Mirror
 from ledger.mirror_store import mirror_directory
 from ledger.note import CosignatureSigner, CosignatureVerifier, NoteSigner, Signature
-from ledger.storage import Storage
+from ledger.rebuild import read_source, rebuild
+from ledger.storage import DiskStorage, Storage
 from ledger.verify import verify_directory
 from ledger.writer import Appended, LogWriter
 
@@ -187,6 +188,85 @@ async def run_mirror(
     finally:
         await mirror.close()
         await writer.close()
+
+
+async def prepare_fork(directory: Path) -> None:
+    """A peer that mirrors one copy of the log, and another copy that went on otherwise."""
+    copy(directory / "log", directory / "other")
+    for name, count in (("log", 2), ("other", 4)):
+        writer = await LogWriter.open(directory / name, SIGNER)
+        for n in range(count):
+            await writer.append(id=new_id(), kind="decision", subject=name, body={"n": n})
+        if name == "log":
+            mirror = await open_mirror(directory / "peer")
+            await push(writer, mirror)
+            await mirror.close()
+        await writer.close()
+
+
+async def run_fork(
+    work: Path, other: Path, storage: Storage, fatal: Callable[[BaseException], None], cosigned: Callable[[str], None]
+) -> None:
+    """Show the mirror the other copy; tells what it was cosigned, which must be nothing."""
+    writer = await LogWriter.open(other, SIGNER)
+    try:
+        mirror = await open_mirror(work, storage, fatal)
+    except BaseException:
+        await writer.close()
+        raise
+    try:
+        cosigned(await push_at_once(writer, mirror))
+    except (ForkError, FrozenError):
+        pass  # as it must be
+    finally:
+        await mirror.close()
+        await writer.close()
+
+
+async def check_fork(work: Path, log: Path, other: Path) -> None:
+    """After a crash: whichever copy is shown, nothing of the other is ever cosigned, and the evidence is kept."""
+    mirror = await open_mirror(work)
+    size = mirror.size
+    writer = await LogWriter.open(other, SIGNER)
+    try:
+        for _ in range(2):
+            try:
+                await push_at_once(writer, mirror)
+            except (ForkError, FrozenError):
+                continue
+            raise AssertionError("the fork was cosigned")
+        assert mirror.size == size
+        assert mirror.frozen is not None
+        evidence = await mirror.evidence()
+        assert evidence is not None
+        assert evidence.origin == SIGNER.name
+    finally:
+        await writer.close()
+        await mirror.close()
+    assert verify_directory(mirror_directory(work, SIGNER.name), vkey=SIGNER.vkey).findings == []
+    assert verify_directory(log, vkey=SIGNER.vkey).findings == []
+
+
+def run_recover(target: Path, work: Path, storage: Storage) -> None:
+    """Make the lost log anew from the peer's mirror."""
+    rebuild(target, read_source(mirror_directory(work, SIGNER.name), SIGNER.vkey), reserve_bytes=4096, storage=storage)
+
+
+async def check_recover(target: Path, work: Path) -> None:
+    """After a crash: it is there whole, or not at all and is made by the next try; then it goes on."""
+    if not target.exists():
+        run_recover(target, work, DiskStorage())
+    mirrored = verify_directory(mirror_directory(work, SIGNER.name), vkey=SIGNER.vkey)
+    writer = await LogWriter.open(target, SIGNER)
+    try:
+        assert (writer.published.checkpoint.size, writer.published.checkpoint.root) == (mirrored.size, mirrored.root)
+        (first,) = await writer.read(1, 2, 1)
+        known = Entry.parse(first)
+        assert (await writer.append(id=known.id, kind=known.kind, subject=known.subject, body=known.body)).seq == 1
+        assert (await writer.append(id=new_id(), kind="decision", subject="x", body={})).seq == mirrored.size
+    finally:
+        await writer.close()
+    assert verify_directory(target, vkey=SIGNER.vkey).findings == []
 
 
 def copy(source: Path, target: Path) -> Path:

@@ -15,7 +15,23 @@ from typing import Any
 
 import pytest
 from faulty_storage import FaultyStorage, Mode
-from story import SIGNER, check_log, check_mirror, copy, events, open_mirror, prepare, push, run_log, run_mirror
+from story import (
+    SIGNER,
+    check_fork,
+    check_log,
+    check_mirror,
+    check_recover,
+    copy,
+    events,
+    open_mirror,
+    prepare,
+    prepare_fork,
+    push,
+    run_fork,
+    run_log,
+    run_mirror,
+    run_recover,
+)
 
 from ledger.entry import Entry, new_id
 from ledger.errors import LedgerError, MirrorFullError, StoppedError, StorageFullError
@@ -132,21 +148,92 @@ def test_mirroring_that_fails_at_any_operation_signs_nothing_untrue(prepared: Pa
         assert storage.failed
 
 
-@pytest.mark.parametrize("what", ["log", "mirror"])
-def test_kill_9_at_any_operation_loses_nothing_that_was_told(
-    prepared: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def forked(memory: Path, prepared: Path) -> Path:
+    copy(prepared, memory / "forked")
+    asyncio.run(prepare_fork(memory / "forked"))
+    return memory / "forked"
+
+
+@pytest.mark.parametrize("mode", FAILURES, ids=lambda mode: mode.value)
+def test_evidence_that_fails_at_any_operation_is_kept_by_the_next_push_and_nothing_is_cosigned(
+    forked: Path, tmp_path: Path, mode: Mode
 ) -> None:
+    count = copy(forked, tmp_path / "count")
+    counting = FaultyStorage(None, mode)
+    asyncio.run(run_fork(count / "peer", count / "other", counting, _ignore, _ignore))
+    assert counting.operations > 5
+    for at in range(counting.operations):
+        target = copy(forked, tmp_path / str(at))
+        cosigned: list[str] = []
+        storage = FaultyStorage(at, mode)
+
+        async def story(target: Path = target, storage: Any = storage, cosigned: Any = cosigned) -> None:
+            try:
+                await run_fork(target / "peer", target / "other", storage, _ignore, cosigned.append)
+            except (LedgerError, SyncError):
+                assert storage.failed
+            await check_fork(target / "peer", target / "log", target / "other")
+
+        asyncio.run(story())
+        assert storage.failed
+        assert cosigned == []
+
+
+@pytest.mark.parametrize("mode", FAILURES, ids=lambda mode: mode.value)
+def test_a_recovery_from_the_mirror_that_fails_at_any_operation_leaves_all_or_nothing(
+    prepared: Path, tmp_path: Path, mode: Mode
+) -> None:
+    counting = FaultyStorage(None, mode)
+    count = copy(prepared, tmp_path / "count")
+    run_recover(count / "again", count / "peer", counting)
+    assert counting.operations > 20
+    for at in range(counting.operations):
+        target = copy(prepared, tmp_path / str(at))
+        storage = FaultyStorage(at, mode)
+        with pytest.raises((SyncError, LedgerError)):
+            run_recover(target / "again", target / "peer", storage)
+        assert storage.failed
+        asyncio.run(check_recover(target / "again", target / "peer"))
+
+
+@pytest.mark.parametrize("what", ["fork", "recover"])
+def test_kill_9_at_any_operation_of_a_fork_or_a_recovery_leaves_what_the_next_start_finishes(
+    forked: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operations = _killed(what, forked, tmp_path)
+    assert operations > 5
+    for at in [*map(str, range(operations)), "all"]:
+        target = tmp_path / at
+        assert (tmp_path / f"{at}.told").read_text() == ""
+        if what == "fork":
+            asyncio.run(check_fork(target / "peer", target / "log", target / "other"))
+        else:
+            asyncio.run(check_recover(target / "again", target / "peer"))
+    with capsys.disabled():
+        print(f"\ncrash points killed, {what}: {operations}")
+
+
+def _killed(what: str, prepared: Path, work: Path) -> int:
+    """Run the driver; the number of operations at which it was killed."""
     driver = Path(__file__).parent / "kill_driver.py"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     done = subprocess.run(
-        [sys.executable, str(driver), what, str(prepared), str(tmp_path)],
+        [sys.executable, str(driver), what, str(prepared), str(work)],
         capture_output=True,
         text=True,
         check=False,
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    operations = int(done.stdout)
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize("what", ["log", "mirror"])
+def test_kill_9_at_any_operation_loses_nothing_that_was_told(
+    prepared: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operations = _killed(what, prepared, tmp_path)
     assert operations > 40
     for at in [*map(str, range(operations)), "all"]:
         told = [json.loads(line) for line in (tmp_path / f"{at}.told").read_text().splitlines()]

@@ -19,6 +19,7 @@ from ledger.errors import (
     BadSignatureError,
     ContradictionError,
     ForkError,
+    FrozenError,
     MirrorBehindError,
     MirrorFullError,
     OldSizeError,
@@ -174,8 +175,6 @@ async def test_a_push_in_one_message_is_judged_like_any_other(
     await helpers.append(writer, 2)
     note, proof = writer.published.note, await writer.consistency_proof(5, 7)
     entries = await writer.read(5, 7, 1 << 20)
-    with pytest.raises(ForkError):
-        await mirror.take(_note(zone.signer, 5, bytes(32)), 5, [], 5, [])
     for old, start, sent in ((4, 5, entries), (0, 5, entries)):
         with pytest.raises(OldSizeError):
             await mirror.take(note, old, proof, start, sent)
@@ -194,6 +193,8 @@ async def test_a_push_in_one_message_is_judged_like_any_other(
     await mirror.take(note, 5, proof, 0, everything)
     await mirror.take(note, 7, [], 7, [])
     assert mirror.size == 7
+    with pytest.raises(ForkError):
+        await mirror.take(_note(zone.signer, 7, bytes(32)), 7, [], 7, [])
 
 
 async def test_what_is_held_and_does_not_give_the_cosigned_root_refuses_the_start(
@@ -242,8 +243,9 @@ async def test_a_request_is_judged_as_tlog_witness_does(
         with pytest.raises(OldSizeError) as caught:
             await mirror.begin(head.note, old, proof)
         assert (caught.value.held_size, caught.value.held_note) == (5, held.note)
+    early = _note(zone.signer, 3, _root(await writer.read(0, 3, 1 << 20)))
     with pytest.raises(BadRequestError, match="above"):
-        await mirror.begin(_note(zone.signer, 3, bytes(32)), 5, [])
+        await mirror.begin(early, 5, [])
     for bad in ([], proof[:-1], [*proof, bytes(32)], [bytes(32)] * len(proof)):
         with pytest.raises(BadProofError):
             await mirror.begin(head.note, 5, bad)
@@ -266,11 +268,18 @@ async def test_two_roots_of_one_size_are_a_fork_and_never_cosigned(
     other = _note(zone.signer, 5, bytes(32))
     with pytest.raises(ForkError) as caught:
         await mirror.begin(other, 5, [])
-    assert (caught.value.held_note, caught.value.offered_note) == (held, other)
-    await helpers.append(writer)
-    await mirror.begin(writer.published.note, 5, await writer.consistency_proof(5, 6))
-    with pytest.raises(ForkError):  # a pending one counts too: the log signed both
-        await mirror.begin(_note(zone.signer, 6, bytes(32)), 5, [])
+    assert (caught.value.first_note, caught.value.second_note) == (held, other)
+    with pytest.raises(FrozenError):
+        await helpers.push(writer, mirror)
+
+
+async def test_two_roots_of_a_size_that_is_pending_are_a_fork_too(
+    writer: LogWriter, mirror: Mirror, zone: Any, helpers: Any
+) -> None:
+    await helpers.append(writer, 4)
+    await mirror.begin(writer.published.note, 0, [])
+    with pytest.raises(ForkError):  # the log signed both
+        await mirror.begin(_note(zone.signer, 5, bytes(32)), 0, [])
 
 
 async def test_a_rewritten_prefix_is_a_fork_and_its_proof_is_kept(
