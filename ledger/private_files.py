@@ -191,6 +191,8 @@ class PrivateFiles:
     ) -> None:
         """What was cosigned must be held: the files up to ``filed``, the table from there on."""
         history = KeyHistory.parse(keys) if keys else KeyHistory.of(vkey)
+        if vkey not in history.vkeys:
+            raise NoteError("its key is not one of its history")
         if history.origin != origin:
             raise NoteError(f"its key is {history.origin}'s")
         self.mirrored[origin] = history.current
