@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from ledger.committing import Fatal, end_process, stopped
 from ledger.errors import ForkError, FrozenError, LedgerError, MirrorBehindError, MirrorFullError
 from ledger.evidence import Evidence
 from ledger.freezer import Freezer, Frozen
-from ledger.mirror_store import MirrorStore, mirror_directory, unix_seconds
+from ledger.mirror_store import MirrorStore, mirror_directory
 from ledger.note import CosignatureSigner
 from ledger.storage import DiskStorage, Storage
 from ledger.tiles import read_entries
@@ -30,6 +31,11 @@ FILE_AFTER_S: Final = 1.0
 
 _T = TypeVar("_T")
 _log = logging.getLogger("ledger")
+
+
+def unix_seconds() -> int:
+    """Whole seconds since 1970."""
+    return int(time.time())
 
 
 class Mirror:

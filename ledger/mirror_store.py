@@ -8,7 +8,6 @@ messages goes to the files at once.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -191,11 +190,7 @@ class MirrorStore:
     # --- in several messages ----------------------------------------------------------------------------
 
     def begin(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> None:
-        """Judge a checkpoint as tlog-witness does, and persist it as pending.
-
-        Raises:
-            MirrorError: the request is refused; nothing changed.
-        """
+        """Judge a checkpoint as tlog-witness does, and persist it as pending; MirrorError where it is refused."""
         checkpoint = self._judged(note, old_size, proof, own_root)
         self.file()
         if checkpoint.size > self.size:
@@ -403,8 +398,3 @@ class MirrorStore:
             self._keys.follow(entries, self._edge.size)
             self._store(edge)
             self._bytes += sum(map(len, entries))
-
-
-def unix_seconds() -> int:
-    """Whole seconds since 1970."""
-    return int(time.time())

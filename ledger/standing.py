@@ -32,6 +32,24 @@ class Standing:
         self._doubt: tuple[int, float] | None = None
         self.contradiction: RolledBackError | None = None
 
+    def consult(
+        self, seen: bytes | None, keys: Iterable[Verifier], ours: Checkpoint, root: Callable[[int], bytes]
+    ) -> None:
+        """Whether what this machine's memory holds vouches for the log, or contradicts it.
+
+        Raises:
+            RolledBackError: it is a checkpoint of ours that is not in this log.
+        """
+        if seen is None:
+            return
+        try:
+            held = held_checkpoint(seen, keys)
+        except LedgerError:
+            return  # not ours: it says nothing
+        compare(held, ours, root, "this machine's memory")
+        if held == ours:
+            self.asked = True
+
     def cosigned(self, seconds: int) -> None:
         """A cosignature with this time was just received."""
         self._doubt = (seconds, time.monotonic())

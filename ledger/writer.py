@@ -18,7 +18,7 @@ from ledger.commit import RESERVE_PATH, Appended, Committer
 from ledger.committing import CommittingThread, Fatal, Item, Outcome, conflict, end_process, stopped, tell_waiters
 from ledger.create import DEFAULT_RESERVE_BYTES, create_log
 from ledger.entry import Draft, Entry
-from ledger.errors import EntryError, LedgerError, OperationalError, RolledBackError, TamperedError
+from ledger.errors import EntryError, OperationalError, RolledBackError, TamperedError
 from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
 from ledger.marker import Marker
@@ -142,7 +142,8 @@ class LogWriter(LogOperations):
                 self._storage, self._directory, f"{self._directory}/state/staging", f"{TEMPORARY}commit-"
             )
             found = recover(self._directory, lock, self._signers, files, self._storage)
-            self._consult(found)
+            seen, keys = self._marker and self._marker.read(), found.keyring.history.verifiers()
+            self._standing.consult(seen, keys, found.published.checkpoint, TileReader(self._directory).root)
             self._committer = self._make_committer(found, lock, files)
             self._cosignatures = CosignatureStore(self._directory, lambda: self._committer.keyring, self._storage)
             self._committer.seen_by_all = self._cosignatures.seen_by_all
@@ -166,20 +167,6 @@ class LogWriter(LogOperations):
             fail=self._fail_from_thread,
             fatal=self._fatal,
         )
-
-    def _consult(self, found: Recovered) -> None:
-        """Whether the marker vouches for the log, or contradicts it."""
-        seen = None if self._marker is None else self._marker.read()
-        if seen is None:
-            return
-        try:
-            held = held_checkpoint(seen, found.keyring.history.verifiers())
-        except LedgerError:
-            return  # not ours: it says nothing
-        ours = found.published.checkpoint
-        compare(held, ours, TileReader(self._directory).root, "this machine's memory")
-        if held == ours:
-            self._standing.asked = True
 
     def _make_committer(self, found: Recovered, lock: LockDatabase, files: FileWriter) -> Committer:
         try:
