@@ -16,12 +16,14 @@ from pathlib import Path
 
 from gateway.errors import IntegrityError, LedgerError, PeerUnavailableError
 from gateway.model.canonical import JsonValue
+from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError as LedgerFailure
 from ledger.errors import OperationalError
 from ledger.keys import load_key
 from ledger.mirror import Mirror
-from ledger.note import CosignatureSigner, NoteSigner
-from ledger.writer import Appended, LogWriter
+from ledger.note import CosignatureSigner, NoteSigner, Signature, VerifierKey
+from ledger.policy import TrustPolicy, combined_policy
+from ledger.writer import Appended, LogWriter, Published
 
 __all__ = ["Journal", "Recorded"]
 
@@ -131,6 +133,9 @@ class Journal:
         self._cosigner = cosigner
         self.writer = writer
         self._mirrors: dict[str, PeerMirror] = {}
+        self._cosigners: Mapping[str, str] = {}  # by zone, of the paired zones' mirrors
+        self._held: dict[tuple[str, bytes], int] = {}  # how far each of them said that it holds our entries
+        self._witnesses = ""
         self._cosigned = asyncio.Event()
 
     @classmethod
@@ -164,6 +169,12 @@ class Journal:
         """Entries covered by a checkpoint that satisfies the witness policy."""
         witnessed = self.writer.witnessed
         return 0 if witnessed is None else witnessed.checkpoint.size
+
+    @property
+    def held_size(self) -> int:
+        """Entries that every paired zone's mirror holds and has cosigned, whoever else must for a policy."""
+        held = [self._held.get(_signer(vkey), 0) for vkey in self._cosigners.values()]
+        return max(self.witnessed_size, min(held, default=0))
 
     def head(self) -> str:
         """The newest witnessed checkpoint's note, which may leave this machine; empty before the first."""
@@ -213,7 +224,7 @@ class Journal:
         """
         try:
             mirror = await Mirror.open(self._directory, peer_vkey=vkey, cosigner=self._cosigner)
-            await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
+            await self._set_policy(mirror_vkeys, self._witnesses)
         except LedgerFailure as error:
             raise LedgerError(f"the mirror of {zone} cannot be opened: {error}") from error
         self._mirrors[zone] = PeerMirror(mirror)
@@ -223,7 +234,40 @@ class Journal:
         mirror = self._mirrors.pop(zone, None)
         if mirror is not None:
             await mirror.close()
-        await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
+        await self._set_policy(mirror_vkeys, self._witnesses)
+
+    async def _set_policy(self, cosigners: Mapping[str, str], witnesses: str) -> None:
+        text = _policy(self.vkey, cosigners, witnesses)
+        if text != self.writer.policy.text:
+            await self.writer.set_policy(text)
+        self._cosigners, self._witnesses = dict(cosigners), witnesses
+
+    def expect_witnesses(self, text: str) -> TrustPolicy:
+        """Say before the first mirror is opened who else must cosign: no policy without them is ever in force.
+
+        Raises:
+            IntegrityError: it is no tlog-policy.
+        """
+        with _refusals("the policy of the witnesses"):
+            policy = TrustPolicy(_policy(self.vkey, {}, text))
+        self._witnesses = text
+        return policy
+
+    async def set_witnesses(self, text: str) -> TrustPolicy:
+        """Let further witnesses cosign our log, and say how many of them must.
+
+        Args:
+            text: a C2SP tlog-policy of the witnesses; empty for none. Every paired zone's mirror must cosign besides.
+
+        Returns:
+            The whole policy, in force from now on.
+
+        Raises:
+            IntegrityError: it is none, or has a name or a key that a mirror has; the one before stays in force.
+        """
+        with _refusals("the policy of the witnesses"):
+            await self._set_policy(self._cosigners, text)
+        return self.writer.policy
 
     def mirror(self, zone: str) -> PeerMirror:
         """The mirror of a paired zone's log.
@@ -271,13 +315,16 @@ class Journal:
             return await self.writer.read(start, stop, max_bytes)
 
     async def add_cosignature(self, note_text: str, line: str) -> None:
-        """Take a cosignature that a paired zone's mirror gave to a checkpoint of ours.
+        """Take a cosignature that a paired zone's mirror or another witness gave to a checkpoint of ours.
 
         Raises:
             IntegrityError: it is none of a known cosigner over a checkpoint of ours.
         """
         with _refusals("a cosignature does not hold"):
             await self.writer.add_cosignature(note_text, line)
+            signature = Signature.parse(line)
+            signer, size = (signature.name, signature.key_id), Checkpoint.parse(note_text).size
+        self._held[signer] = max(size, self._held.get(signer, 0))
         done, self._cosigned = self._cosigned, asyncio.Event()
         done.set()
 
@@ -289,13 +336,35 @@ class Journal:
         """
         try:
             async with asyncio.timeout(within):
-                while self.witnessed_size < size:
+                while self.held_size < size:
                     await self._cosigned.wait()
         except TimeoutError as error:
             raise PeerUnavailableError(
                 f"the peer did not cosign our ledger to entry {size} in {within:g} s",
                 remedy="check the link between the gateways, then try again",
             ) from error
+
+    async def stirred(self, within: float) -> None:
+        """Wait until a cosignature came, or so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self._cosigned.wait()
+        except TimeoutError:
+            return
+
+    @property
+    def offered_size(self) -> int:
+        """The size of the checkpoint that further witnesses should see next."""
+        return self.held_size if self._cosigners else self.size
+
+    async def offer(self, *, mirrored: bool = True) -> Published:
+        """The checkpoint that further witnesses should see next: the newest that every paired zone has cosigned.
+
+        Args:
+            mirrored: whether the paired zones' cosignatures matter; without, the newest published one.
+        """
+        with _refusals("the log cannot be read"):
+            return await self.writer.offer(list(self._cosigners.values()) if mirrored else [])
 
     async def close(self) -> None:
         """Finish what is queued and let the directory go."""
@@ -311,14 +380,12 @@ def _recorded(entry_id: str, appended: Appended) -> Recorded:
     return Recorded(entry_id=entry_id, seq=appended.seq, size=appended.seq + 1)
 
 
-def _policy(vkey: str, mirrors: Mapping[str, str]) -> str:
-    """The C2SP tlog-policy: every paired zone's mirror must cosign."""
-    lines = [f"log {vkey}"]
-    names = []
-    for zone, key in sorted(mirrors.items()):
-        names.append(f"{zone}-mirror")
-        lines.append(f"witness {names[-1]} {key}")
-    if len(names) > 1:
-        lines.append(f"group peers all {' '.join(names)}")
-    lines.append(f"quorum {'peers' if len(names) > 1 else names[0] if names else 'none'}")
-    return "\n".join(lines) + "\n"
+def _policy(vkey: str, cosigners: Mapping[str, str], witnesses: str) -> str:
+    """Every paired zone's mirror must cosign, and the witnesses as their own policy says."""
+    return combined_policy(vkey, {f"{zone}-mirror": key for zone, key in sorted(cosigners.items())}, witnesses)
+
+
+def _signer(vkey: str) -> tuple[str, bytes]:
+    """What names a key on a signature line."""
+    key = VerifierKey.parse(vkey)
+    return key.name, key.key_id

@@ -29,6 +29,7 @@ from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
 from ledger.merkle import leaf_hash
 from ledger.note import NoteSigner, open_note, verifier
+from ledger.policy import TrustPolicy
 from ledger.reads import LogReads
 from ledger.recover import Recovered, recover
 from ledger.staging import TEMPORARY
@@ -182,6 +183,11 @@ class LogWriter(LogReads):
         """The newest checkpoint that satisfies the policy: the one that leaves this machine."""
         return self._cosignatures.witnessed
 
+    @property
+    def policy(self) -> TrustPolicy:
+        """Who must cosign."""
+        return self._cosignatures.policy
+
     async def append(
         self,
         *,
@@ -263,6 +269,14 @@ class LogWriter(LogReads):
         self._behind.ask()
         return witnessed
 
+    async def offer(self, cosigners: Sequence[str]) -> Published:
+        """The published checkpoint that further witnesses should see next: the newest that these cosigners have signed.
+
+        Where they have signed none that is at hand it is the newest.
+        """
+        published = self._published.checkpoint
+        return await self._run(lambda: self._cosignatures.offer(cosigners, published))
+
     async def keep(self) -> None:
         """Write now what cosignatures are not on disk yet.
 
@@ -287,7 +301,9 @@ class LogWriter(LogReads):
         Raises:
             NoteError: not a policy, or one of other logs.
         """
-        return await self._run(lambda: self._cosignatures.set_policy(text, self._published.checkpoint.size))
+        witnessed = await self._run(lambda: self._cosignatures.set_policy(text, self._published.checkpoint.size))
+        self._behind.ask()
+        return witnessed
 
     async def check_held(self, note: bytes) -> None:
         """Compare what a peer or witness holds of ours; after a contradiction nothing is signed any more.

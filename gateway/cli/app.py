@@ -28,7 +28,10 @@ from gateway.cli import (
 from gateway.cli.demo import command
 
 _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
-    "zone": ("Make, pair, run and watch a zone's gateway.", ("gateway.cli.zone", "gateway.cli.zone_online")),
+    "zone": (
+        "Make, pair, run and watch a zone's gateway.",
+        ("gateway.cli.zone", "gateway.cli.zone_online", "gateway.cli.zone_witness"),
+    ),
     "identity": (
         "Keys and certificates: request, approve, renew, revoke.",
         ("gateway.cli.identity", "gateway.cli.identity_online"),

@@ -98,6 +98,23 @@ def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
                 ),
                 empty="paired with no zone: tdz zone pair CARD --fingerprint …",
             )
+            if found.witnesses:
+                show.table(
+                    ("witness", "url", "cosigned", "at", "needed", "answers", ""),
+                    (
+                        (
+                            w.name,
+                            w.url,
+                            str(w.size),
+                            show.moment(w.cosigned_at),
+                            "yes" if w.needed else "no",
+                            "[green]yes[/]" if w.reachable else "[red]no[/]",
+                            w.detail,
+                        )
+                        for w in found.witnesses
+                    ),
+                    empty="",
+                )
 
         emit(found.document(), human, as_json=as_json)
 

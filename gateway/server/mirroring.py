@@ -93,9 +93,7 @@ class MirrorPusher:
         state = (await self._answer(stream)).state
         size = state.size
         self.connected = True
-        fresh = (
-            self._journal.witnessed_size < self._journal.committed_size
-        )  # ask for a cosignature even at an equal size
+        fresh = self._journal.held_size < self._journal.committed_size  # ask for a cosignature even at an equal size
         while True:
             if not fresh:
                 await self._journal.newer(size)
