@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ledger.cli.head import head
 from ledger.cli.show import show
+from ledger.cli.timestamp import register as register_timestamp
 from ledger.cli.verify import verify
 from ledger.cli.witness import register as register_witness
 from ledger.errors import LedgerError, TamperedError
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a witness's verifier key or a file that holds it; may be given again; default: those of policy.tlog",
     )
     command.set_defaults(command=verify)
+    register_timestamp(commands)
     register_witness(commands)
     return parser
 

@@ -39,9 +39,12 @@ def _options(words: list[str]) -> set[str]:
     root: Any = get_command(app)
     context = root.make_context("tdz", [], resilient_parsing=True)
     _, command, _ = root.resolve_command(context, [words[0]])
-    if getattr(command, "commands", None):
-        inner = words[1] if len(words) > 1 and words[1] in command.commands else "for"
-        command = command.commands[inner]
+    for word in [*words[1:], "for"]:
+        inner = getattr(command, "commands", {})
+        if word not in inner:
+            command = inner.get("for", command)
+            break
+        command = inner[word]
     return {option for parameter in command.params for option in parameter.opts}
 
 
@@ -96,8 +99,9 @@ def test_commands_that_a_remedy_names_exist() -> None:
     assert wrong == []
 
 
-def test_the_auditors_page_names_each_command_of_tdz_ledger() -> None:
-    page = (ROOT / "docs" / "auditors.md").read_text("utf-8")
+def test_the_pages_on_the_ledger_name_each_command_of_tdz_ledger() -> None:
+    pages = [ROOT / "docs" / "auditors.md", *(ROOT / "docs" / "ledger").glob("*.md")]
+    page = "".join(each.read_text("utf-8") for each in pages)
     choices: Any = next(action for action in _parser()._actions if action.choices and not action.option_strings)
     assert [name for name in choices.choices if f"tdz-ledger {name} " not in page] == []
 
