@@ -134,6 +134,7 @@ class Journal:
         self.writer = writer
         self._mirrors: dict[str, PeerMirror] = {}
         self._cosigners: Mapping[str, str] = {}  # by zone, of the paired zones' mirrors
+        self._signers: list[tuple[str, bytes]] = []  # the same, as signature lines name them
         self._held: dict[tuple[str, bytes], int] = {}  # how far each of them said that it holds our entries
         self._witnesses = ""
         self._cosigned = asyncio.Event()
@@ -173,8 +174,7 @@ class Journal:
     @property
     def held_size(self) -> int:
         """Entries that every paired zone's mirror holds and has cosigned, whoever else must for a policy."""
-        held = [self._held.get(_signer(vkey), 0) for vkey in self._cosigners.values()]
-        return max(self.witnessed_size, min(held, default=0))
+        return max(self.witnessed_size, min((self._held.get(each, 0) for each in self._signers), default=0))
 
     def head(self) -> str:
         """The newest witnessed checkpoint's note, which may leave this machine; empty before the first."""
@@ -241,6 +241,7 @@ class Journal:
         if text != self.writer.policy.text:
             await self.writer.set_policy(text)
         self._cosigners, self._witnesses = dict(cosigners), witnesses
+        self._signers = [(key.name, key.key_id) for key in map(VerifierKey.parse, cosigners.values())]
 
     def expect_witnesses(self, text: str) -> TrustPolicy:
         """Say before the first mirror is opened who else must cosign: no policy without them is ever in force.
@@ -383,9 +384,3 @@ def _recorded(entry_id: str, appended: Appended) -> Recorded:
 def _policy(vkey: str, cosigners: Mapping[str, str], witnesses: str) -> str:
     """Every paired zone's mirror must cosign, and the witnesses as their own policy says."""
     return combined_policy(vkey, {f"{zone}-mirror": key for zone, key in sorted(cosigners.items())}, witnesses)
-
-
-def _signer(vkey: str) -> tuple[str, bytes]:
-    """What names a key on a signature line."""
-    key = VerifierKey.parse(vkey)
-    return key.name, key.key_id

@@ -163,8 +163,9 @@ class Witnesses:
                 _log.error("witnesses.tlog is not in force", error=str(error))
                 self._reload_failed = str(error)
             return
+        first = self._found is None
         await self._end()
-        first, self._found, self._reload_failed = self._found is None, found, ""
+        self._found, self._reload_failed = found, ""
         if urls:
             self._open(trust)
             self._follow(policy, urls)
@@ -260,6 +261,7 @@ class Witnesses:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._witnesses.clear()
+        self._found = None  # whoever runs this again takes them up anew
         if self._session is not None:
             await self._session.close()
             self._session = None

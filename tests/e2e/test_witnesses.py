@@ -280,6 +280,22 @@ async def test_a_wrong_policy_keeps_a_gateway_from_starting(zones: Small, text: 
         await zones.start(LINGANG)
 
 
+async def test_a_witness_over_https_is_asked_where_its_authority_is_trusted(zones: Small, tmp_path: Path) -> None:
+    process = zones.corridor.zone(LINGANG)
+    layout = process.layout  # the zone's own authority will do: its gateway's certificate is for 127.0.0.1
+    tls = ("--tls-cert", str(layout.gateway_certificate), "--tls-key", str(layout.gateway_key))
+    with running(tmp_path / "ministry", *tls) as ministry:
+        assert ministry.url.startswith("https://")
+        write(zones, line_of(ministry, "ministry") + "quorum ministry\n")
+        gateway = await started(zones)
+        ministry.command("add-log", gateway.house.journal.vkey)
+        await append(gateway)
+        assert "certificate" in (await standing(gateway, "ministry", "cannot be reached")).detail
+        layout.witness_ca.write_bytes(layout.ca.read_bytes())
+        note = await witnessed(gateway, await append(gateway))
+        assert "witness.example/w1" in signers(note)
+
+
 async def test_a_wrong_policy_does_not_replace_the_one_in_force(zones: Small) -> None:
     with plain_witness() as witness:
         write(zones, line_of(witness, "ministry") + "quorum ministry\n")
