@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
@@ -103,13 +104,13 @@ def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
                     ("witness", "url", "cosigned", "at", "needed", "answers", ""),
                     (
                         (
-                            w.name,
-                            w.url,
+                            escape(w.name),
+                            escape(w.url),
                             str(w.size),
                             show.moment(w.cosigned_at),
                             "yes" if w.needed else "no",
                             "[green]yes[/]" if w.reachable else "[red]no[/]",
-                            w.detail,
+                            escape(w.detail),
                         )
                         for w in found.witnesses
                     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from gateway.cli import show
 from gateway.cli.output import JsonOption, console, emit, failures
@@ -142,7 +143,10 @@ def _emit(text: str, *, as_json: bool) -> None:
     def human() -> None:
         show.table(
             ("witness", "key", "url", "needed"),
-            ((*map(str, (w["name"], w["key"], w["url"])), "yes" if w["needed"] else "no") for w in witnesses),
+            (
+                (*(escape(str(w[each])) for each in ("name", "key", "url")), "yes" if w["needed"] else "no")
+                for w in witnesses
+            ),
             empty="no witnesses besides the paired zones: tdz zone witness add DIR NAME --vkey KEY --url URL",
         )
         console.print(f"[dim]quorum[/] {document['quorum']}")

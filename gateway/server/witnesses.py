@@ -30,6 +30,7 @@ PATIENCE_S: Final = 5.0
 _DEADLINE_S: Final = 10.0
 _RETRY_S: Final = 0.5
 _RETRY_MAX_S: Final = 60.0
+_RETRY_NEEDED_S: Final = 10.0
 _POLICY_MAX: Final = 256 * limits.KIB
 
 
@@ -241,7 +242,7 @@ class Witnesses:
                 level = _log.error if isinstance(error, IntegrityError) else _log.warning
                 level("a witness does not cosign", witness=name, reason=error.reason, error=str(error))
             witness.reachable, witness.detail = not away, str(error)
-            witness.wait = min(2 * witness.wait, _RETRY_MAX_S)
+            witness.wait = min(2 * witness.wait, _RETRY_NEEDED_S if witness.needed else _RETRY_MAX_S)
         except Exception as error:
             _log.exception("asking a witness failed", witness=name)
             witness.detail, witness.wait = f"internal error: {type(error).__name__}", _RETRY_MAX_S

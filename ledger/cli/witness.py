@@ -23,6 +23,7 @@ from ledger.witness.store import KnownLog, WitnessStore, create_witness
 __all__ = ["register"]
 
 DEFAULT_LISTEN: Final = "127.0.0.1:7380"
+_log = logging.getLogger("ledger.witness")
 _Parser = Callable[..., argparse.ArgumentParser]
 
 
@@ -162,6 +163,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     host, port = _address(arguments.listen)
     tls = _tls(arguments.tls_cert, arguments.tls_key)
     _configure_logging(as_json=arguments.json)
+    if tls is None and host not in ("127.0.0.1", "::1", "localhost"):
+        _log.warning("%s is open to other machines without HTTPS: gateways ask over HTTPS only", host)
     store = WitnessStore(arguments.directory)
 
     async def run() -> int:
