@@ -37,11 +37,28 @@ class Checkpoint:
         Raises:
             NoteError: not three lines in their one form, or a size of 0 with another root than the empty one.
         """
+        checkpoint, extension = cls.split(text)
+        if extension:
+            raise NoteError("a checkpoint with extension lines")
+        if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+            raise NoteError("a checkpoint of size 0 with a root that is not the empty one")
+        return checkpoint
+
+    @classmethod
+    def split(cls, text: str) -> tuple[Checkpoint, str]:
+        """Parse the text of any log's note: the checkpoint, and its extension lines.
+
+        The root of a size of 0 is not judged here: tlog-witness has an answer of its own for it.
+
+        Raises:
+            NoteError: the first three lines are not in their one form, or an extension line is empty.
+        """
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1]:
             raise NoteError("a checkpoint has three lines: origin, size and root")
-        if len(lines) > 4:
-            raise NoteError("a checkpoint with extension lines")
+        # SPEC tlog-checkpoint: extension lines, if any, MUST be non-empty.
+        if not all(lines[3:-1]):
+            raise NoteError("a checkpoint with an empty extension line")
         origin, size, encoded = lines[:3]
         if not origin:
             raise NoteError("a checkpoint without an origin")
@@ -53,11 +70,9 @@ class Checkpoint:
         except (binascii.Error, ValueError) as error:
             raise NoteError("a checkpoint's root is not base64") from error
         checkpoint = cls(origin, int(size), root)
-        if len(root) != HASH_SIZE or checkpoint.text != text:
+        if len(root) != HASH_SIZE or not text.startswith(checkpoint.text):
             raise NoteError("a checkpoint's root is not 32 bytes of base64 in its one form")
-        if checkpoint.size == 0 and root != EMPTY_ROOT:
-            raise NoteError("a checkpoint of size 0 with a root that is not the empty one")
-        return checkpoint
+        return checkpoint, text[len(checkpoint.text) :]
 
 
 @dataclass(frozen=True, slots=True)

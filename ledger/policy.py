@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ledger.errors import NoteError
 from ledger.note import CosignatureVerifier, NoteVerifier, Verified
 
-__all__ = ["TrustPolicy", "default_policy"]
+__all__ = ["TrustPolicy", "combined_policy", "default_policy"]
 
 _MAX_POLICY_BYTES: Final = 256 * 1024
 _MAX_LINES: Final = 32
@@ -42,6 +42,8 @@ class TrustPolicy:
         self.text = text
         self.logs: list[NoteVerifier] = []
         self.witnesses: dict[str, CosignatureVerifier] = {}
+        self.urls: dict[str, str] = {}
+        """Where a witness is reached, by its name; only for those whose line says so."""
         self.quorum: str | None = None
         """The name that must have cosigned; "none" where nobody must."""
         self._groups: dict[str, _Group] = {}
@@ -69,6 +71,16 @@ class TrustPolicy:
             return bool(names)
         return self._has(self.quorum or "", names)
 
+    def needs(self, name: str) -> bool:
+        """Whether no quorum is reached without this witness."""
+        others = set(self.witnesses) - {name}
+        return self.quorum != "none" and not self._has(self.quorum or "", others)
+
+    @property
+    def groups(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """By name: how many members must have cosigned, and the members."""
+        return {name: (group.needed, group.members) for name, group in self._groups.items()}
+
     def _has(self, name: str, names: set[str]) -> bool:
         group = self._groups.get(name)
         if group is None:
@@ -82,13 +94,15 @@ class TrustPolicy:
                 if any(each.vkey.key == log.vkey.key for each in self.logs):
                     raise NoteError("the same log key twice")
                 self.logs.append(log)
-            case ["witness", name, vkey] | ["witness", name, vkey, _]:
+            case ["witness", name, vkey, *url] if len(url) < 2:
                 witness = CosignatureVerifier(vkey)
                 self._define(name)
                 # SPEC tlog-policy: duplicate witnesses are not allowed, whatever their names.
                 if any(each.vkey.key == witness.vkey.key for each in self.witnesses.values()):
                     raise NoteError("the same witness key twice")
                 self.witnesses[name] = witness
+                if url:
+                    self.urls[name] = url[0]
             case ["group", name, threshold, *members] if members:
                 self._define(name)
                 for member in members:
@@ -120,6 +134,43 @@ class TrustPolicy:
 def default_policy(vkey: str) -> str:
     """The policy of a log that nobody witnesses yet."""
     return f"log {vkey}\nquorum none\n"
+
+
+def combined_policy(vkey: str, mirrors: Mapping[str, str], witnesses: str = "") -> str:
+    """The policy of a log that all its mirrors must cosign, and witnesses as a policy of their own says.
+
+    Args:
+        vkey: the log's key.
+        mirrors: cosigner keys by name.
+        witnesses: a tlog-policy with the further witnesses, their groups and their quorum; empty for none.
+
+    Raises:
+        NoteError: it is no policy, one of other logs, or has a name or key of the mirrors.
+    """
+    lines = [f"log {vkey}", *(f"witness {name} {key}" for name, key in mirrors.items())]
+    quorum = []
+    if mirrors:
+        quorum.append(_all_of("mirrors", list(mirrors), lines))
+    if witnesses:
+        further = TrustPolicy(witnesses)
+        if further.logs and vkey not in {str(each.vkey) for each in further.logs}:
+            raise NoteError("the policy's log lines do not name this log's key")
+        words = [re.split(r"[ \t]+", line.strip(" \t")) for line in witnesses.split("\n")]
+        lines += [" ".join(each) for each in words if each[0] in ("witness", "group")]
+        if further.quorum not in (None, "none"):
+            quorum.append(str(further.quorum))
+    lines.append(f"quorum {_all_of('mirrors-and-witnesses', quorum, lines) if quorum else 'none'}")
+    text = "\n".join(lines) + "\n"
+    TrustPolicy(text)
+    return text
+
+
+def _all_of(name: str, members: list[str], lines: list[str]) -> str:
+    """The one member, or a new group that all of them make."""
+    if len(members) == 1:
+        return members[0]
+    lines.append(f"group {name} all {' '.join(members)}")
+    return name
 
 
 def _needed(threshold: str, members: int) -> int:

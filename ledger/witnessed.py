@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Final
 
 from ledger.checkpoint import MAX_SIZE, Checkpoint, Published
@@ -24,6 +25,14 @@ _GATHERED: Final = 64
 """Checkpoints whose cosignatures are kept in memory while the policy asks for more."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """A checkpoint of ours with its cosignatures so far, by key."""
+
+    checkpoint: Checkpoint
+    cosignatures: dict[str, Verified]
+
+
 class CosignatureStore:
     """The cosignatures of one log. One thread at a time.
 
@@ -41,7 +50,8 @@ class CosignatureStore:
         self._files = FileWriter(storage, directory, f"{directory}/state/staging", f"{TEMPORARY}cosigned-")
         self._files.sweep()
         self.thinner = Thinner(directory, keyring().origin, storage, self._files)
-        self._gathered: OrderedDict[int, dict[str, Verified]] = OrderedDict()
+        self._gathered: OrderedDict[int, _Gathered] = OrderedDict()
+        self._offered = -1  # a size whose cosignatures are not dropped: others are asked for it
         self._unkept: dict[int, bytes] = {}
         self._served = 0  # the size of checkpoint.witnessed on disk
         self._largest: dict[str, int] = {}  # the largest size that each witness cosigned, by key
@@ -71,13 +81,12 @@ class CosignatureStore:
             raise NoteError("the policy's log lines do not name this log's key")
         self._files.replace("policy.tlog", text.encode())
         self.policy = policy
-        # What still waits was judged by the policy before; whoever cosigned it is asked again.
         self._unkept.clear()
-        self._gathered.clear()
         self.witnessed = self._load()
         if self.witnessed is None and os.path.lexists(f"{self._directory}/checkpoint.witnessed"):
             self._files.remove("checkpoint.witnessed")
             self._served = 0
+        self._judge_again()
         return self.witnessed
 
     def add(self, text: str, line: str, published: Checkpoint) -> tuple[Verified, Published | None]:
@@ -109,11 +118,34 @@ class CosignatureStore:
             raise SignatureError(f"another root than ours at size {checkpoint.size} was cosigned")
         (cosignature,) = opened.verified
         self._largest[cosignature.vkey] = max(checkpoint.size, self._largest.get(cosignature.vkey, 0))
-        gathered = self._gather(checkpoint.size)
-        gathered[cosignature.vkey] = cosignature
-        if self.policy.satisfied(gathered.values()):
-            self._witness(checkpoint, gathered)
+        gathered = self._gather(checkpoint)
+        gathered.cosignatures[cosignature.vkey] = cosignature
+        self._witness(gathered)
         return cosignature, self.witnessed
+
+    def offer(self, cosigners: Collection[str], published: Checkpoint) -> Published:
+        """The checkpoint that further witnesses should see next; its cosignatures stay at hand until the next call.
+
+        Those who cosign at their own pace would each sign another size, and no size would ever have them all. So it
+        is the newest that the cosigners named here have signed.
+
+        Args:
+            cosigners: verifier keys.
+            published: our newest checkpoint; it is offered where no other will do.
+        """
+        self._gather(published)
+        wanted = set(cosigners)
+        found = [
+            each.checkpoint
+            for size, each in self._gathered.items()
+            if size <= published.size and wanted <= set(each.cosignatures)
+        ]
+        checkpoint = max(found, key=lambda each: each.size, default=published)
+        note = self._keyring().note(checkpoint, [])
+        if not note:  # from before a rotation whose old key is gone
+            checkpoint, note = published, self._keyring().note(published, [])
+        self._offered = checkpoint.size
+        return Published(checkpoint, note)
 
     def keep(self, published: int) -> bool:
         """Bring ``checkpoints/<size>`` and ``checkpoint.witnessed`` up to what was cosigned, durably.
@@ -134,19 +166,25 @@ class CosignatureStore:
                 del self._unkept[size]
         return bool(self._unkept)
 
-    def _gather(self, size: int) -> dict[str, Verified]:
+    def _gather(self, checkpoint: Checkpoint) -> _Gathered:
+        size = checkpoint.size
         if size not in self._gathered:
             if len(self._gathered) >= _GATHERED:
-                self._gathered.popitem(last=False)
+                del self._gathered[next(each for each in self._gathered if each != self._offered)]
             if size in self._unkept:  # left the memory before it was written
                 self.keep(MAX_SIZE)
             kept = self._read(f"checkpoints/{size}")
-            self._gathered[size] = {each.vkey: each for each in kept[1]} if kept else {}
+            cosignatures = {each.vkey: each for each in kept[1]} if kept else {}
+            self._gathered[size] = _Gathered(checkpoint, cosignatures)
         return self._gathered[size]
 
-    def _witness(self, checkpoint: Checkpoint, gathered: dict[str, Verified]) -> None:
-        # Signed again rather than remembered: Ed25519 gives the same bytes, and the text was checked above.
-        note = self._keyring().note(checkpoint, [each.line for each in gathered.values()])
+    def _witness(self, gathered: _Gathered) -> None:
+        """Keep a checkpoint whose cosignatures are enough."""
+        checkpoint, cosignatures = gathered.checkpoint, gathered.cosignatures
+        if not self.policy.satisfied(cosignatures.values()):
+            return
+        # Signed again rather than remembered: Ed25519 gives the same bytes, and the text was checked before.
+        note = self._keyring().note(checkpoint, [each.line for each in cosignatures.values()])
         if not note:
             return  # from before a rotation whose old key is gone; newer ones are on their way
         self._unkept[checkpoint.size] = note
@@ -171,6 +209,15 @@ class CosignatureStore:
         policy = TrustPolicy(text)
         self._files.replace("policy.tlog", text.encode())
         self.policy = policy
+
+    def _judge_again(self) -> None:
+        """What was gathered under the policy before, as far as this one knows the keys: nobody may cosign it again."""
+        known = {str(each.vkey) for each in self.policy.witnesses.values()}
+        for size, gathered in self._gathered.items():
+            for vkey in set(gathered.cosignatures) - known:
+                del gathered.cosignatures[vkey]
+            if self.witnessed is None or size > self.witnessed.checkpoint.size:
+                self._witness(gathered)
 
     def _load(self) -> Published | None:
         found = self._read("checkpoint.witnessed")

@@ -13,29 +13,27 @@ from typing import Final, TypeVar
 
 from ledger.behind import WriteBehind
 from ledger.canonical import JsonValue
-from ledger.checkpoint import Checkpoint, Growth, Published
+from ledger.checkpoint import Growth, Published
 from ledger.commit import RESERVE_PATH, Appended, Committer
 from ledger.committing import CommittingThread, Fatal, Item, Outcome, conflict, end_process, stopped, tell_waiters
 from ledger.create import DEFAULT_RESERVE_BYTES, create_log
 from ledger.entry import Draft, Entry
-from ledger.errors import EntryError, OperationalError, RolledBackError, TamperedError
+from ledger.errors import EntryError, OperationalError, TamperedError
 from ledger.files import FileWriter
 from ledger.lock import LockDatabase, Row
 from ledger.marker import Marker
 from ledger.merkle import leaf_hash
 from ledger.note import NoteSigner
-from ledger.operations import LogOperations, take_up_vault
+from ledger.operations import take_up_vault
 from ledger.recover import Recovered, recover
+from ledger.seen_by_others import KEEP_AFTER_SECONDS, CosignedWriter
 from ledger.staging import TEMPORARY
-from ledger.standing import Standing, compare, held_checkpoint
+from ledger.standing import Standing
 from ledger.storage import DiskStorage, Storage, lock_directory, refuse_remote_filesystem
 from ledger.tiles import TileReader
 from ledger.witnessed import CosignatureStore
 
 __all__ = ["Appended", "LogWriter", "Published"]
-
-KEEP_AFTER_SECONDS: Final = 0.25
-"""How long ``checkpoints/`` and ``checkpoint.witnessed`` may lag behind the cosignatures received."""
 
 OWN_KINDS: Final = frozenset({"log.opened", "log.sealed", "key.rotated", "clock.corrected", "erasure"})
 """Kinds on which the log itself depends: they are made by its own operations only."""
@@ -44,7 +42,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("ledger")
 
 
-class LogWriter(LogOperations):
+class LogWriter(CosignedWriter):
     """Appends to one log directory, which no other process may have open.
 
     An append is acknowledged when it is published: its tiles and a checkpoint over it are durable here; a caller
@@ -63,7 +61,7 @@ class LogWriter(LogOperations):
         self._storage = storage
         self._fatal = fatal
         self._standing = Standing(clock, asked=True)
-        self._marker: Marker | None = None
+        self._marker = None
         self._behind = WriteBehind(self._side, self._keep, KEEP_AFTER_SECONDS)
 
     @staticmethod
@@ -142,7 +140,7 @@ class LogWriter(LogOperations):
                 self._storage, self._directory, f"{self._directory}/state/staging", f"{TEMPORARY}commit-"
             )
             found = recover(self._directory, lock, self._signers, files, self._storage)
-            seen, keys = self._marker and self._marker.read(), found.keyring.history.verifiers()
+            seen, keys = self._marker.read() if self._marker else None, found.keyring.history.verifiers()
             self._standing.consult(seen, keys, found.published.checkpoint, TileReader(self._directory).root)
             self._committer = self._make_committer(found, lock, files)
             self._cosignatures = CosignatureStore(self._directory, lambda: self._committer.keyring, self._storage)
@@ -191,11 +189,6 @@ class LogWriter(LogOperations):
     def origin(self) -> str:
         """The log's origin."""
         return self._signers[0].name
-
-    @property
-    def witnessed(self) -> Published | None:
-        """The newest checkpoint that satisfies the policy: the one that leaves this machine."""
-        return self._cosignatures.witnessed
 
     async def append(
         self,
@@ -258,96 +251,6 @@ class LogWriter(LogOperations):
             return self._recorded(row) if row and row.seq < self._published.checkpoint.size else None
 
         return await self._run(look)
-
-    async def add_cosignature(self, note_text: str, line: str) -> Published | None:
-        """Take a cosignature that was just received on one of our checkpoints.
-
-        Durability: where the policy is now satisfied, ``checkpoint.witnessed`` and ``checkpoints/<size>`` follow
-        within ``KEEP_AFTER_SECONDS``; the cosigner gives again what a crash loses of them. A time more than 5 min
-        from our clock stops appends until the two agree again.
-
-        Args:
-            note_text: the text of the checkpoint's note.
-            line: the signature line.
-
-        Returns:
-            The newest witnessed checkpoint.
-
-        Raises:
-            NoteError, SignatureError: no cosignature of a known witness over a checkpoint of ours.
-        """
-        committed = self._committed.checkpoint
-        cosignature, witnessed = await self._run(lambda: self._cosignatures.add(note_text, line, committed))
-        if cosignature.time is not None:
-            self._standing.cosigned(cosignature.time)
-        self._behind.ask()
-        return witnessed
-
-    async def keep(self) -> None:
-        """Write now what cosignatures are not on disk yet.
-
-        Raises:
-            StoppedError: the writer has ended.
-        """
-        await self._run(self._keep)
-
-    def _keep(self) -> None:
-        try:
-            size = self._published.checkpoint.size
-            waits = self._cosignatures.keep(size)  # not before the checkpoint itself
-            if self._cosignatures.thinner.step(size, self._clock() / 1e9) or waits:
-                self._loop.call_soon_threadsafe(self._behind.ask)
-        except OSError as error:  # the next cosignature tries again
-            _log.warning("cosignatures are not kept yet: %s", error.strerror)
-        except BaseException as error:
-            self._fail_from_thread(error)
-            self._fatal(error)
-
-    async def set_policy(self, text: str) -> Published | None:
-        """Put another tlog-policy in force, durably; returns the newest checkpoint that satisfies it.
-
-        Raises:
-            NoteError: not a policy, or one of other logs.
-        """
-        return await self._run(lambda: self._cosignatures.set_policy(text, self._published.checkpoint.size))
-
-    @property
-    def asked(self) -> bool:
-        """Whether entries may be signed, as far as others must be asked before."""
-        return self._standing.asked
-
-    @property
-    def contradiction(self) -> RolledBackError | None:
-        """What somebody holds that is not in this log: then nothing is signed any more."""
-        return self._standing.contradiction
-
-    def vouch(self) -> None:
-        """Those who hold this log were asked, and nothing contradicts it: sign from now on."""
-        self._standing.asked = True
-        if self._marker is not None:
-            self._marker.write(self._committed.note)
-
-    async def check_held(self, note: bytes, who: str = "another") -> Checkpoint:
-        """Compare what a peer or witness holds of ours; after a contradiction nothing is signed any more.
-
-        Args:
-            who: holds it, for the error's text.
-
-        Raises:
-            RolledBackError: it carries our valid signature, and is larger than our log or has another root.
-            NoteError, SignatureError: it is no checkpoint of ours, and so says nothing.
-        """
-        held = held_checkpoint(note, self.keys.verifiers())
-        ours = self._committed.checkpoint
-        if held.size < ours.size:
-            await self.changed(held.size)  # its tiles may be being written
-        reader = TileReader(self._directory)
-        try:
-            await self._run(lambda: compare(held, ours, reader.root, who))
-        except RolledBackError as error:
-            self._standing.contradiction = error
-            raise
-        return held
 
     async def close(self) -> None:
         """Commit what waits, then end. Closing twice is fine."""

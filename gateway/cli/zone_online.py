@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
@@ -98,6 +99,23 @@ def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
                 ),
                 empty="paired with no zone: tdz zone pair CARD --fingerprint …",
             )
+            if found.witnesses:
+                show.table(
+                    ("witness", "url", "cosigned", "at", "needed", "answers", ""),
+                    (
+                        (
+                            escape(w.name),
+                            escape(w.url),
+                            str(w.size),
+                            show.moment(w.cosigned_at),
+                            "yes" if w.needed else "no",
+                            "[green]yes[/]" if w.reachable else "[red]no[/]",
+                            escape(w.detail),
+                        )
+                        for w in found.witnesses
+                    ),
+                    empty="",
+                )
 
         emit(found.document(), human, as_json=as_json)
 

@@ -6,7 +6,7 @@ error that names the file, the key and the remedy. Neither holds a secret; keys 
 here by path.
 """
 
-from gateway.config.address import Address, parse_host, parse_origin
+from gateway.config.address import Address, checked_url, parse_host, parse_origin
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.settings import (
@@ -32,6 +32,7 @@ __all__ = [
     "Profile",
     "ServerLimits",
     "ZoneLayout",
+    "checked_url",
     "default_profile",
     "load_profile",
     "load_settings",

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from gateway.errors import InputError
 
@@ -80,3 +81,28 @@ def _ipv6(text: str) -> str:
         return str(ipaddress.IPv6Address(text))
     except ValueError:
         return ""
+
+
+def checked_url(url: str) -> str:
+    """A witness's submission prefix without a last slash.
+
+    Raises:
+        InputError: it is no URL, or plain HTTP to another machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise InputError(f"{url[:200]!r} is no URL", remedy="write it as https://witness.example/") from error
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or parts.username:
+        raise InputError(f"{url[:200]!r} is no witness's URL", remedy="write it as https://witness.example/")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise InputError(f"{url[:200]!r} is not encrypted", remedy="use https; http is for this machine only")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

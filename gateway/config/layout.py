@@ -85,6 +85,16 @@ class ZoneLayout:
         return self.root / "ledger"
 
     @property
+    def witness_policy(self) -> Path:
+        """The C2SP tlog-policy of the ledger's witnesses; not there without any."""
+        return self.root / "witnesses.tlog"
+
+    @property
+    def witness_ca(self) -> Path:
+        """Certificates of the authorities that witnesses' servers have besides the system's (PEM)."""
+        return self.root / "witnesses.pem"
+
+    @property
     def state(self) -> Path:
         """The state database."""
         return self.root / "state" / "state.db"

@@ -24,9 +24,10 @@ from gateway.errors import (
     TdzError,
     UncosignedError,
 )
+from gateway.journal.cosigners import CosignedLog
 from gateway.journal.gate import GOES_ON, Bounds, Gate
 from gateway.journal.heads import KIND, Heads
-from gateway.journal.own_log import OwnLog, Recorded
+from gateway.journal.own_log import Recorded
 from gateway.journal.peer_mirror import PeerMirror, refusals
 from gateway.model.canonical import JsonValue
 from gateway.model.ids import uuid7
@@ -47,7 +48,7 @@ _log = structlog.get_logger()
 _RECOVER: Final = "stop the gateway, move its ledger away, and recover it: see the operator's guide, recovery"
 
 
-class Journal(OwnLog):
+class Journal(CosignedLog):
     """This zone's own log, and the mirrors of the paired zones' logs.
 
     Raises (from every method that writes): LedgerError when the entry could not be made durable.
@@ -56,14 +57,11 @@ class Journal(OwnLog):
     def __init__(
         self, directory: Path, writer: LogWriter, cosigner: CosignatureSigner, vkey: str, bounds: Bounds
     ) -> None:
-        super().__init__(writer)
+        super().__init__(writer, vkey, Gate(bounds))
         self._directory = directory
-        self.vkey = vkey
         self._cosigner = cosigner
         self._mirrors: dict[str, PeerMirror] = {}
-        self._cosigned = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.gate = Gate(bounds)
         self.heads = Heads(self._mirrors)
 
     @classmethod
@@ -178,7 +176,7 @@ class Journal(OwnLog):
         if not self._mirrors:
             return None
         try:
-            self.gate.require_room(self.committed_size, self.witnessed_size)
+            self.gate.require_room(self.committed_size, self.held_size)
         except UncosignedError as error:
             return error
         return None
@@ -215,7 +213,7 @@ class Journal(OwnLog):
         """
         try:
             mirror = await Mirror.open(self._directory, peer_vkey=vkey, cosigner=self._cosigner)
-            await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
+            await self._set_policy(mirror_vkeys, self._witnesses)
         except LedgerFailure as error:
             raise LedgerError(f"the mirror of {zone} cannot be opened: {error}") from error
         self._mirrors[zone] = PeerMirror(mirror, lambda: self._begin(self.record_forks(), f"fork-{zone}"))
@@ -223,7 +221,7 @@ class Journal(OwnLog):
 
     async def _mark(self, paired_at: float | None) -> None:
         """From when on what is not cosigned yet counts as old."""
-        first, size = self.witnessed_size, self.size
+        first, size = self.held_size, self.size
         if first < size:
             (entry,) = await self.entries(first, first + 1, 1)
             made = parse_time(Entry.parse(entry, seq=first).time) / 1e6
@@ -235,7 +233,7 @@ class Journal(OwnLog):
         if mirror is not None:
             await mirror.close()
         self.gate.forget(zone)
-        await self.writer.set_policy(_policy(self.vkey, mirror_vkeys))
+        await self._set_policy(mirror_vkeys, self._witnesses)
 
     async def record_forks(self) -> None:
         """Say of each log that is frozen here that it is; recorded once, whenever this is called again."""
@@ -317,42 +315,6 @@ class Journal(OwnLog):
                 remedy="check the link between the gateways, then try again",
             ) from error
 
-    async def add_cosignature(self, note_text: str, line: str, *, zone: str = "") -> None:
-        """Take a cosignature that a paired zone's mirror, or another witness, gave to a checkpoint of ours.
-
-        Args:
-            zone: whose mirror gave it; empty for another witness.
-
-        Raises:
-            IntegrityError: it is none of a known cosigner over a checkpoint of ours.
-        """
-        with refusals("a cosignature does not hold"):
-            await self.writer.add_cosignature(note_text, line)
-        if zone:
-            self.gate.cosigned(zone, int(note_text.split("\n")[1]))
-        self._wake()
-
-    def _wake(self) -> None:
-        """Let those that wait for a cosignature look again."""
-        done, self._cosigned = self._cosigned, asyncio.Event()
-        done.set()
-
-    async def wait_witnessed(self, size: int, within: float) -> None:
-        """Wait until the peer holds and cosigned our first `size` entries.
-
-        Raises:
-            PeerUnavailableError: it did not within so many seconds.
-        """
-        try:
-            async with asyncio.timeout(within):
-                while self.witnessed_size < size:
-                    await self._cosigned.wait()
-        except TimeoutError as error:
-            raise PeerUnavailableError(
-                f"the peer did not cosign our ledger to entry {size} in {within:g} s",
-                remedy="check the link between the gateways, then try again",
-            ) from error
-
     def _begin(self, work: Coroutine[Any, Any, object], name: str) -> None:
         """Record something beside what goes on; what fails is recorded at the next start or the next time."""
 
@@ -379,16 +341,3 @@ class Journal(OwnLog):
 
 def _recorded(entry_id: str, appended: Appended) -> Recorded:
     return Recorded(entry_id=entry_id, seq=appended.seq, size=appended.seq + 1)
-
-
-def _policy(vkey: str, mirrors: Mapping[str, str]) -> str:
-    """The C2SP tlog-policy: every paired zone's mirror must cosign."""
-    lines = [f"log {vkey}"]
-    names = []
-    for zone, key in sorted(mirrors.items()):
-        names.append(f"{zone}-mirror")
-        lines.append(f"witness {names[-1]} {key}")
-    if len(names) > 1:
-        lines.append(f"group peers all {' '.join(names)}")
-    lines.append(f"quorum {'peers' if len(names) > 1 else names[0] if names else 'none'}")
-    return "\n".join(lines) + "\n"

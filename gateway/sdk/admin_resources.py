@@ -45,6 +45,20 @@ class Peer(Resource):
 
 
 @dataclass(frozen=True, slots=True)
+class Witness(Resource):
+    """A witness of the zone's ledger; no quorum is reached without one that is `needed`."""
+
+    name: str
+    url: str
+    vkey: str
+    size: int
+    cosigned_at: int
+    needed: bool
+    reachable: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ZoneStatus(Resource):
     """What the gateway is, whom it is paired with and how far its ledger is."""
 
@@ -58,13 +72,15 @@ class ZoneStatus(Resource):
     witnessed_size: int
     certificate_not_after: int
     now: int
+    witnesses: tuple[Witness, ...] = ()
 
     @classmethod
     def of(cls, message: Any) -> Self:
         """Read the wire form."""
-        names = [name for name in cls.__dataclass_fields__ if name != "peers"]
+        names = [name for name in cls.__dataclass_fields__ if name not in ("peers", "witnesses")]
         peers = tuple(Peer.of(peer) for peer in message.peers)
-        return cls(peers=peers, **{name: getattr(message, name) for name in names})
+        witnesses = tuple(Witness.of(each) for each in message.witnesses)
+        return cls(peers=peers, witnesses=witnesses, **{name: getattr(message, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

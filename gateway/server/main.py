@@ -49,7 +49,7 @@ from gateway.server.runs import federation
 from gateway.server.services import register
 from gateway.server.startup import marker_folder, own_card, require_state
 from gateway.server.tls import ServerTls
-from gateway.server.zone_service import Reachability
+from gateway.server.witnesses import Witnesses
 from gateway.state import StateStore
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.landing import Landings
@@ -109,6 +109,8 @@ class Gateway:
             bounds=Bounds(settings.ledger.uncosigned_entries, settings.ledger.uncosigned_s),
         )
         stack.push_async_callback(journal.close)
+        self.witnessing = Witnesses(journal, layout, time.time)
+        self.witnessing.prepare()
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
@@ -235,6 +237,7 @@ class Gateway:
         self._loop("outbox", self.outbox.run)
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
+        self._loop("witnesses", self.witnessing.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -317,20 +320,6 @@ class Gateway:
                 _log.error("pairings are not in line yet", reason=error.reason, error=str(error))
             await asyncio.sleep(wait)
             wait = min(2 * wait, _RECONCILE_MAX_S)
-
-    # --- what a status asks (gateway.server.zone_service.StatusSource) ----------------------------------
-
-    async def reach(self, zone: str) -> Reachability:
-        """How a paired zone's gateway stands."""
-        return await self.corridor.reach(zone)
-
-    def ledger_sizes(self) -> tuple[int, int]:
-        """Entries published and witnessed."""
-        return self.house.journal.size, self.house.journal.witnessed_size
-
-    def certificate_not_after(self) -> int:
-        """Until when the gateway's certificate is valid, Unix seconds UTC."""
-        return self.tls.not_after
 
     async def stop(self) -> None:
         """Finish what can be finished soon, then end; what is open goes on after the next start."""

@@ -32,6 +32,7 @@ from gateway.server.renewal import Renewal
 from gateway.server.run_peer_service import RunPeerService
 from gateway.server.run_service import RunService
 from gateway.server.signer_service import SignerService
+from gateway.server.status import Status
 from gateway.server.zone_service import ZoneService
 from gateway.v1 import (
     catalog_pb2_grpc,
@@ -66,7 +67,7 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
             registry,
             Pairings(card, registry, time.time),
             Participants(settings.zone, registry, time.time),
-            gateway,
+            Status(gateway.corridor, house.journal, gateway.tls, gateway.witnessing),
             time.time,
         ),
         target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias
 
@@ -53,6 +53,9 @@ class StatusSource(Protocol):
 
     def ledger_sizes(self) -> tuple[int, int]:
         """Entries published, and entries covered by a checkpoint that others cosigned."""
+
+    def witnesses(self) -> Iterable[zone_pb2.Witness]:
+        """Who else cosigns the ledger, by name."""
 
     def certificate_not_after(self) -> int:
         """Until when the gateway's certificate is valid, Unix seconds UTC."""
@@ -127,6 +130,7 @@ class ZoneService(zone_pb2_grpc.ZoneServiceServicer):
             witnessed_size=witnessed,
             certificate_not_after=self._status.certificate_not_after(),
             now=int(self._clock()),
+            witnesses=self._status.witnesses(),
         )
 
     async def PutParticipant(self, request: zone_pb2.PutParticipantRequest, context: _Context) -> zone_pb2.Participant:

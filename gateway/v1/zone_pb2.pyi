@@ -102,8 +102,28 @@ class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Witness(_message.Message):
+    __slots__ = ("name", "url", "vkey", "size", "cosigned_at", "needed", "reachable", "detail")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    VKEY_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    COSIGNED_AT_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
+    REACHABLE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    url: str
+    vkey: str
+    size: int
+    cosigned_at: int
+    needed: bool
+    reachable: bool
+    detail: str
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., vkey: _Optional[str] = ..., size: _Optional[int] = ..., cosigned_at: _Optional[int] = ..., needed: _Optional[bool] = ..., reachable: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
+
 class ZoneStatus(_message.Message):
-    __slots__ = ("zone", "jurisdiction", "endpoint", "origin", "card_fingerprint", "peers", "ledger_size", "witnessed_size", "certificate_not_after", "now")
+    __slots__ = ("zone", "jurisdiction", "endpoint", "origin", "card_fingerprint", "peers", "ledger_size", "witnessed_size", "certificate_not_after", "now", "witnesses")
     ZONE_FIELD_NUMBER: _ClassVar[int]
     JURISDICTION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +134,7 @@ class ZoneStatus(_message.Message):
     WITNESSED_SIZE_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
+    WITNESSES_FIELD_NUMBER: _ClassVar[int]
     zone: str
     jurisdiction: str
     endpoint: str
@@ -124,7 +145,8 @@ class ZoneStatus(_message.Message):
     witnessed_size: int
     certificate_not_after: int
     now: int
-    def __init__(self, zone: _Optional[str] = ..., jurisdiction: _Optional[str] = ..., endpoint: _Optional[str] = ..., origin: _Optional[str] = ..., card_fingerprint: _Optional[str] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., ledger_size: _Optional[int] = ..., witnessed_size: _Optional[int] = ..., certificate_not_after: _Optional[int] = ..., now: _Optional[int] = ...) -> None: ...
+    witnesses: _containers.RepeatedCompositeFieldContainer[Witness]
+    def __init__(self, zone: _Optional[str] = ..., jurisdiction: _Optional[str] = ..., endpoint: _Optional[str] = ..., origin: _Optional[str] = ..., card_fingerprint: _Optional[str] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., ledger_size: _Optional[int] = ..., witnessed_size: _Optional[int] = ..., certificate_not_after: _Optional[int] = ..., now: _Optional[int] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ...) -> None: ...
 
 class Participant(_message.Message):
     __slots__ = ("uri", "exporter", "recipient", "updated_at")

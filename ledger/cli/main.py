@@ -17,7 +17,9 @@ from ledger.cli.monitor import add_monitor
 from ledger.cli.prove import add_prove
 from ledger.cli.recover import add_recover
 from ledger.cli.show import show
+from ledger.cli.timestamp import register as register_timestamp
 from ledger.cli.verify import add_verify
+from ledger.cli.witness import register as register_witness
 from ledger.errors import IncompleteError, LedgerError, TamperedError
 
 __all__ = ["main", "run"]
@@ -100,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     add_export(commands.add_parser("export", parents=[common], help="a self-contained copy, verified"))
     add_monitor(commands.add_parser("monitor", parents=[common], help="follow a log, verify what is new, alert"))
     add_recover(commands, common)
+    register_timestamp(commands)
+    register_witness(commands)
     return parser
 
 

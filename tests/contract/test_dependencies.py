@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
+import pytest
+
 from tests.contract.conftest import ROOT, product_files, relative, tree
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -25,21 +27,26 @@ PARTNER = (
     "gateway.cli.identity_online",
     "gateway.cli.zone_online",
 )
+# Modules of the ledger that need an extra; all others need the plain install alone.
+LEDGER_EXTRAS = {"ledger/witness/server.py": "witness", "ledger/timestamps.py": "timestamp"}
 # pydantic pins its core to the exact version, and its own documentation imports errors from there.
 PART_OF = {"pydantic_core": "pydantic"}
 # Imports nothing that is not named on its command line: what a machine without the rest would do.
 ALONE = """
 import importlib, sys
 
-class Missing:
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
     def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top in blocked:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
+        return None if name.partition(".")[0] in blocked else self.finder.find_spec(name, path, target)
 
 blocked = set(sys.argv[1].split(","))
-sys.meta_path.insert(0, Missing())
+sys.meta_path[:] = map(Without, sys.meta_path)
 for name in sys.argv[2].split(","):
     importlib.import_module(name)
 """
@@ -54,8 +61,8 @@ def direct(extra: str) -> set[str]:
     """What an extra names, with the extras that it contains and the plain install."""
     names = {canonical(each) for each in PROJECT["dependencies"]}
     for each in EXTRAS[extra] if extra else ():
-        inner = re.fullmatch(r"tdz-gateway\[(\w+)\]", each)
-        names |= direct(inner[1]) if inner else {canonical(each)}
+        inner = re.fullmatch(r"tdz-gateway\[([\w,]+)\]", each)
+        names |= set().union(*map(direct, inner[1].split(","))) if inner else {canonical(each)}
     return names
 
 
@@ -92,7 +99,7 @@ def third_party(path: Path) -> set[str]:
 def _declared(path: Path) -> set[str]:
     """What the extra of a file's room gives."""
     if path.is_relative_to(ROOT / "ledger"):
-        return direct("")
+        return direct(LEDGER_EXTRAS.get(relative(path), ""))
     if path.is_relative_to(ROOT / "gateway" / "cli" / "demo"):
         return direct("demo")
     if path.is_relative_to(ROOT / "gateway" / "compute"):
@@ -120,9 +127,17 @@ def _import_with(extra: str, modules: tuple[str, ...]) -> subprocess.CompletedPr
 
 
 def test_the_ledger_needs_nothing_but_cryptography() -> None:
-    modules = tuple(relative(path).removesuffix(".py").replace("/", ".") for path in (ROOT / "ledger").rglob("*.py"))
+    paths = [path for path in (ROOT / "ledger").rglob("*.py") if relative(path) != "ledger/witness/server.py"]
+    modules = tuple(relative(path).removesuffix(".py").replace("/", ".") for path in paths)
     names = tuple(name.removesuffix(".__init__") for name in modules if not name.endswith("__main__"))
     done = _import_with("", names)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("extra", "module"), [(extra, module) for module, extra in LEDGER_EXTRAS.items()])
+def test_an_extra_of_the_ledger_is_enough_for_its_module_without_the_gateway(extra: str, module: str) -> None:
+    assert not direct(extra) & (direct("sdk") - direct(""))
+    done = _import_with(extra, (module.removesuffix(".py").replace("/", "."), "ledger.cli.main"))
     assert done.returncode == 0, done.stderr
 
 

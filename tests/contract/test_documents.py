@@ -39,9 +39,12 @@ def _options(words: list[str]) -> set[str]:
     root: Any = get_command(app)
     context = root.make_context("tdz", [], resilient_parsing=True)
     _, command, _ = root.resolve_command(context, [words[0]])
-    if getattr(command, "commands", None):
-        inner = words[1] if len(words) > 1 and words[1] in command.commands else "for"
-        command = command.commands[inner]
+    for word in [*words[1:], "for"]:
+        inner = getattr(command, "commands", {})
+        if word not in inner:
+            command = inner.get("for", command)
+            break
+        command = inner[word]
     return {option for parameter in command.params for option in parameter.opts}
 
 

@@ -17,6 +17,7 @@ from gateway.flow.house import Timing
 from gateway.identity.authority import make_request
 from gateway.identity.card import read_card
 from gateway.identity.keys import key_fingerprint, write_private_key
+from gateway.journal import Journal
 from gateway.model.participant import Identity, Role
 from gateway.sdk import AsyncZone, connect_async
 from gateway.sdk.admin import AsyncAdmin
@@ -197,6 +198,15 @@ async def entries(gateway: Gateway, start: int = 0) -> list[Entry]:
     while start + len(found) < journal.size:
         found += [json.loads(e) for e in await journal.entries(start + len(found), journal.size, 1 << 20)]
     return found
+
+
+async def held(journal: Journal, size: int) -> None:
+    """Wait until the paired zones' mirrors hold so many entries of a log."""
+
+    async def cosigned() -> bool:
+        return journal.held_size >= size
+
+    await eventually(cosigned)
 
 
 async def recorded(gateway: Gateway, wanted: Callable[[Entry], Any], *, start: int = 0) -> Entry:

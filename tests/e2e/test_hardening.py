@@ -14,7 +14,7 @@ from gateway.errors import ConfigError, DeniedError
 from gateway.identity.verifier import load_certificate
 from tests.e2e.conftest import Scene
 from tests.e2e.material import CYBERJAYA, LINGANG, open_dataset
-from tests.e2e.small import Small
+from tests.e2e.small import Small, held
 
 pytestmark = pytest.mark.e2e
 
@@ -107,7 +107,7 @@ async def test_a_renewed_certificate_makes_new_connections_and_leaves_the_mirror
         assert journal.mirror(LINGANG) is mirror
         access = await (await corridor.um()).request(resource, purpose="research")  # needs both mirrors
         assert (await (await access.pull()).to_arrow()).num_rows > 0
-        await journal.wait_witnessed(journal.size, 10)
+        await held(journal, journal.size)
         assert (await gateway.corridor.reach(LINGANG)).detail == "our ledger is mirrored there"
 
 

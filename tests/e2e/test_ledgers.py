@@ -26,7 +26,7 @@ from tests.e2e.material import (
     open_dataset,
     patients,
 )
-from tests.e2e.small import directory_entries, entries, eventually, of_subject, recorded
+from tests.e2e.small import directory_entries, entries, eventually, held, of_subject, recorded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -128,7 +128,7 @@ async def test_both_directories_verify_and_the_witnessed_checkpoint_covers_the_r
     }
     for zone, entry in last.items():
         journal = shared.gateways[zone].house.journal
-        await journal.wait_witnessed(entry["seq"] + 1, 10)
+        await held(journal, entry["seq"] + 1)
         await journal.writer.keep()
         note = (ledger(shared, zone) / "checkpoint.witnessed").read_text()
         assert int(note.splitlines()[1]) > entry["seq"]
@@ -154,7 +154,7 @@ async def test_what_one_keeps_of_a_transfer_verifies_by_the_two_cards_alone(shar
     for zone, kind in wanted.items():
         gateway = shared.a if zone == CYBERJAYA else shared.b
         entry = await recorded(gateway, of_subject(f"transfers/{pull.transfer}", kind))
-        await gateway.house.journal.wait_witnessed(entry["seq"] + 1, 10)
+        await held(gateway.house.journal, entry["seq"] + 1)
         await gateway.house.journal.writer.keep()
         file = str(tmp_path / f"{zone}.proofs")
         assert main(["prove", "subject", f"transfers/{pull.transfer}", str(ledger(shared, zone)), "-o", file]) == 0

@@ -13,7 +13,7 @@ from gateway.server.access.roles import METHOD_ROLES
 from tests.e2e.material import CYBERJAYA, LINGANG, next_id, open_dataset
 from tests.e2e.recorder import Recorder, patterns, record, search
 from tests.e2e.runs import run_of
-from tests.e2e.small import eventually, recorded, small_corridor
+from tests.e2e.small import eventually, held, recorded, small_corridor
 
 pytestmark = pytest.mark.e2e
 
@@ -102,5 +102,5 @@ async def _mirrored(made):
     """Both ledgers are mirrored to their ends, so that all that crosses has crossed."""
     for gateway, other in ((made.a, LINGANG), (made.b, CYBERJAYA)):
         journal = gateway.house.journal
-        await journal.wait_witnessed(journal.committed_size, 20)
+        await held(journal, journal.committed_size)
         assert other

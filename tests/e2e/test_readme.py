@@ -168,3 +168,12 @@ def test_the_two_commands_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)", readme))
     assert {"demo", "test"} <= named <= targets
+
+
+def test_the_page_on_witnesses_is_true(tmp_path: Path) -> None:
+    typed = read(ROOT / "docs/ledger/witnesses.md", tmp_path)
+    zone, witness = _free_ports(2)
+    for each in typed:
+        each.command = each.command.replace("7443", str(zone)).replace("7380", str(witness))
+        each.output = [line.replace("7380", str(witness)) for line in each.output]
+    type_in(typed, tmp_path)

@@ -33,7 +33,7 @@ from gateway.server.identity_service import IdentityService
 from gateway.server.tls import ServerTls
 from gateway.server.zone_service import Reachability, ZoneService
 from gateway.state import StateStore
-from gateway.v1 import identity_pb2, identity_pb2_grpc, zone_pb2_grpc
+from gateway.v1 import identity_pb2, identity_pb2_grpc, zone_pb2, zone_pb2_grpc
 from gateway.wire.status import from_rpc
 
 HERE, PEER = "lingang", "cyberjaya"
@@ -87,6 +87,9 @@ class Status:
 
     def ledger_sizes(self) -> tuple[int, int]:
         return 7, 5
+
+    def witnesses(self) -> list[zone_pb2.Witness]:
+        return []
 
     def certificate_not_after(self) -> int:
         return 1
