@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ledger.cli.head import head
 from ledger.cli.show import show
+from ledger.cli.sql import add_index, add_sql
 from ledger.cli.verify import verify
 from ledger.errors import LedgerError, TamperedError
 
@@ -89,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a witness's verifier key or a file that holds it; may be given again; default: those of policy.tlog",
     )
     command.set_defaults(command=verify)
+
+    add_sql(commands, common)
+    add_index(commands, common)
     return parser
 
 

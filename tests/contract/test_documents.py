@@ -96,8 +96,9 @@ def test_commands_that_a_remedy_names_exist() -> None:
     assert wrong == []
 
 
-def test_the_auditors_page_names_each_command_of_tdz_ledger() -> None:
-    page = (ROOT / "docs" / "auditors.md").read_text("utf-8")
+def test_the_auditors_pages_name_each_command_of_tdz_ledger() -> None:
+    pages = [ROOT / "docs" / "auditors.md", *sorted((ROOT / "docs" / "ledger").glob("*.md"))]
+    page = "\n".join(each.read_text("utf-8") for each in pages)
     choices: Any = next(action for action in _parser()._actions if action.choices and not action.option_strings)
     assert [name for name in choices.choices if f"tdz-ledger {name} " not in page] == []
 
