@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ledger.cli.diff_peer import add_diff_peer
 from ledger.cli.head import head
 from ledger.cli.show import show
 from ledger.cli.sql import add_index, add_sql
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_sql(commands, common)
     add_index(commands, common)
+    add_diff_peer(commands, common)
     return parser
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from ledger.checkpoint import Checkpoint
 from ledger.entry import Entry, first_prev
@@ -20,7 +21,8 @@ __all__ = ["Place", "Progress", "proven_entries", "zone_of"]
 Progress = Callable[[int, int], None]
 """Called with entries done and entries in all."""
 
-_EVERY = 256
+_EVERY: Final = 256
+_VERIFY: Final = "tdz-ledger verify names what is wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,12 @@ def proven_entries(
     size = checkpoint.size
     for seq, data in enumerate(reader.entries(place.size, size, size), place.size):
         try:
-            entry = Entry.parse(data, seq=seq, prev=prev)
+            entry = Entry.parse(data, seq=seq)
         except EntryError as error:
-            raise TamperedError(f"entry {seq}: {error.message}", remedy="run tdz-ledger verify") from error
+            raise TamperedError(f"entry {seq}: {error.message}", remedy=_VERIFY) from error
+        if entry.prev != prev:
+            text = f"entry {seq} is chained to another entry than {seq - 1}: one of the two was changed"
+            raise TamperedError(text if seq else "entry 0 is not chained to the origin", remedy=_VERIFY)
         prev = leaf_hash(data)
         tree.append(prev)
         yield entry, prev
@@ -76,7 +81,7 @@ def proven_entries(
     if tree.root() != checkpoint.root:
         raise TamperedError(
             f"the entries of {checkpoint.origin} do not give the root that was signed for size {size}",
-            remedy="run tdz-ledger verify",
+            remedy=_VERIFY,
         )
     if ended is not None:
         ended(Place(size, tree.hashes, prev))

@@ -144,7 +144,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield directory
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/partners.md", "docs/auditors.md"])
+LEDGER_PAGES = [f"docs/ledger/{page.name}" for page in sorted((ROOT / "docs" / "ledger").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/partners.md", "docs/auditors.md", *LEDGER_PAGES])
 def test_a_page_for_the_demos_corridor_is_true(page: str, work: Path) -> None:
     typed = read(ROOT / page, work)
     assert typed
