@@ -35,6 +35,7 @@ from gateway.federation.deciding import Deciding
 from gateway.federation.files import RunFiles
 from gateway.federation.house import House
 from gateway.federation.parts import Parts
+from gateway.federation.platforms import devices_of
 from gateway.federation.trainer import Trainer
 from gateway.flow.locks import settled
 from gateway.identity.signing import SigningIdentity
@@ -238,13 +239,7 @@ class Outcomes:
 
     def _report(self, row: rows.RunRow, zone: str, history: Sequence[rows.RoundRow]) -> PlatformReport:
         """What one zone trained on, as its signed updates said."""
-        devices: dict[bytes, Device] = {}
-        milliseconds = 0
-        for each in history:
-            milliseconds += each.milliseconds
-            for part in each.document["zones"]:
-                if part["zone"] == zone:
-                    devices |= {canonical.encode(d): Device.model_validate(d) for d in part["devices"]}
+        milliseconds = sum(each.milliseconds for each in history)
         house = self._house
         site = house.site() if zone == house.zone else house.peer_site(zone)
         return PlatformReport(
@@ -254,7 +249,7 @@ class Outcomes:
                 site=zone,
                 country=site.jurisdiction,
                 hired="unknown",
-                devices=tuple(devices[key] for key in sorted(devices)) or (_UNSAID,),
+                devices=devices_of(zone, history) or (_UNSAID,),
                 device_hours=-(-milliseconds // _HOUR_MS),
                 exaops=0,
             ),

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.canonical import JsonValue
-from ledger.cli.output import open_log, printable
-from ledger.cli.progress import progress_line
+from ledger.cli.output import printable
+from ledger.cli.pair import add_peer, fill, two
 from ledger.compare.item import Item, Standing, Tally
 from ledger.compare.judge import Judge, agreements, transfers
 from ledger.compare.judge_runs import receipts, rounds, runs
-from ledger.compare.sides import Side, measure, mirrors_of
-from ledger.errors import OperationalError
 from ledger.facts.store import FactStore
 
-__all__ = ["add_diff_peer", "compared", "pair_of"]
+__all__ = ["add_diff_peer", "compared"]
 
 _LISTED: Final = 200
 _QUIET: Final = (Standing.SAME, Standing.OPEN, Standing.ENDED_ALONE)
@@ -35,47 +33,16 @@ def add_diff_peer(commands: Any, common: argparse.ArgumentParser) -> None:
     command.set_defaults(command=_diff_peer)
 
 
-def add_peer(command: argparse.ArgumentParser) -> None:
-    """The second ledger of a command that reads two."""
-    command.add_argument(
-        "peer", metavar="PEER_DIR", type=Path, nargs="?", help="the other zone's; default: DIR's mirror of it"
-    )
-    command.add_argument("--peer-vkey", metavar="KEY", help="the other log's verifier key, or a file that holds it")
-
-
-def pair_of(arguments: argparse.Namespace) -> tuple[Side, Side]:
-    """The two ledgers that a command names.
-
-    Raises:
-        OperationalError: there is no second one, or both are of one zone.
-    """
-    peer: Path | None = arguments.peer
-    if peer is None:
-        mirrors = mirrors_of(arguments.directory)
-        if len(mirrors) != 1:
-            text = f"{arguments.directory} holds the mirrors of {len(mirrors)} ledgers"
-            raise OperationalError(text, remedy="name the other zone's ledger, or one folder below mirror/")
-        (peer,) = mirrors
-    one, two = Side(open_log(arguments.directory, arguments.vkey)), Side(open_log(peer, arguments.peer_vkey))
-    if one.zone == two.zone:
-        raise OperationalError(f"both directories are ledgers of {one.zone}", remedy="name one of each zone")
-    measure(one, two)
-    return one, two
-
-
 def compared(judge: Judge) -> Iterator[Item]:
     """Everything that is compared, agreements first."""
     return chain(agreements(judge), transfers(judge), receipts(judge), runs(judge), rounds(judge))
 
 
 def _diff_peer(arguments: argparse.Namespace) -> int:
-    one, two = pair_of(arguments)
+    one, other = two(arguments)
     with FactStore() as store:
-        for side in (one, two):
-            with progress_line(f"reading {side.zone}") as progress:
-                store.load(side.log.reader, side.log.checkpoint, progress)
-        store.ready()
-        judge = Judge(store, one, two)
+        fill(store, [one, other])
+        judge = Judge(store, one, other)
         print_items = _print_json if arguments.json else _print_text
         return print_items(judge, arguments.all)
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ledger.cli.diff_peer import add_diff_peer
 from ledger.cli.head import head
+from ledger.cli.lineage import add_lineage
 from ledger.cli.show import show
 from ledger.cli.sql import add_index, add_sql
 from ledger.cli.verify import verify
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add_sql(commands, common)
     add_index(commands, common)
     add_diff_peer(commands, common)
+    add_lineage(commands, common)
     return parser
 
 

@@ -21,8 +21,8 @@ __all__ = ["FactStore"]
 
 _CACHE_KIB: Final = 32_768
 _ENTRIES_AT_ONCE: Final = 512
-_LEFT_OUT: Final = frozenset({"entries", "packs"})
-"""What nobody asks here: bodies are in the log, and packs stand with the decisions."""
+_LEFT_OUT: Final = frozenset({"entries"})
+"""What nobody asks here: bodies are in the log."""
 
 _INDEXES: Final = (
     "transfer_entries (id)",
@@ -36,7 +36,11 @@ _INDEXES: Final = (
     "releases (run)",
     "round_entries (run)",
     "decisions (subject)",
-    "findings (log, seq)",
+    "findings (subject)",
+    "packs (decision_id)",
+    "run_entries (model)",
+    "releases (resource)",
+    "model_inputs (input_digest)",
     "devices (run)",
     "model_inputs (resource)",
 )
