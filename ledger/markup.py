@@ -42,18 +42,18 @@ def joined(content: Content) -> Markup:
     return Markup(_render(content))
 
 
-def el(name: str, *content: Content, **attributes: str | int | float | bool | None) -> Markup:
+def el(tag: str, /, *content: Content, **attributes: str | int | float | bool | None) -> Markup:
     """An element.
 
     Args:
-        name: its tag.
+        tag: its name.
         content: texts are escaped, markup stays.
         attributes: ``class_`` is class, other underscores are hyphens; None and False leave one out, True names it.
 
     Raises:
         ValueError: a name that is none.
     """
-    parts = [name]
+    parts = [tag]
     for key, value in attributes.items():
         attribute = key.rstrip("_").replace("_", "-")
         if not _NAME.fullmatch(attribute) or attribute.lower().startswith("on"):
@@ -61,10 +61,10 @@ def el(name: str, *content: Content, **attributes: str | int | float | bool | No
         if value is None or value is False:
             continue
         parts.append(attribute if value is True else f'{attribute}="{_escape(str(value))}"')
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name} is no element")
+    if not _NAME.fullmatch(tag):
+        raise ValueError(f"{tag} is no element")
     opening = f"<{' '.join(parts)}>"
-    return Markup(opening if name in _VOID else f"{opening}{_render(content)}</{name}>")
+    return Markup(opening if tag in _VOID else f"{opening}{_render(content)}</{tag}>")
 
 
 def _render(content: Content) -> str:

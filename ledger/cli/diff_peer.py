@@ -18,7 +18,7 @@ from ledger.compare.judge import Judge, agreements, transfers
 from ledger.compare.judge_runs import receipts, rounds, runs
 from ledger.facts.store import FactStore
 
-__all__ = ["add_diff_peer", "compared"]
+__all__ = ["add_diff_peer", "compared", "older"]
 
 _LISTED: Final = 200
 _QUIET: Final = (Standing.SAME, Standing.OPEN, Standing.ENDED_ALONE)
@@ -49,10 +49,10 @@ def _diff_peer(arguments: argparse.Namespace) -> int:
 
 def _exit_code(judge: Judge, tally: Tally) -> int:
     code = tally.exit_code
-    return 3 if code == 0 and _older(judge) else code
+    return 3 if code == 0 and older(judge) else code
 
 
-def _older(judge: Judge) -> list[str]:
+def older(judge: Judge) -> list[str]:
     """Sides of which the other has seen more than the copy here has."""
     return [
         f"this copy of {side.zone} has {side.size} entries; the other zone has seen {side.seen}"
@@ -92,7 +92,7 @@ def _print_text(judge: Judge, everything: bool) -> int:
     for kind, counts in tally.counts.items():
         told = ", ".join(f"{count} {standing.value}" for standing, count in sorted(counts.items()))
         sys.stdout.write(f"{kind}s: {told}\n")
-    sys.stdout.write("".join(f"note: {line}\n" for line in _older(judge)))
+    sys.stdout.write("".join(f"note: {line}\n" for line in older(judge)))
     code = _exit_code(judge, tally)
     if first is not None and first.entry is not None:
         bad = tally.total(Standing.ONE_SIDE) + tally.total(Standing.DIFFERS)
@@ -119,7 +119,7 @@ def _print_json(judge: Judge, everything: bool) -> int:
             side.zone: {"last_entry_time": side.until, "mirrored": side.mirrored, "seen": side.seen, "size": side.size}
             for side in (judge.one, judge.two)
         },
-        "notices": [*_older(judge)],
+        "notices": [*older(judge)],
         "ok": code == 0,
     }
     sys.stdout.write(f"],\n{json.dumps(rest, ensure_ascii=False, sort_keys=True)[1:]}\n")

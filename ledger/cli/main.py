@@ -12,6 +12,7 @@ from typing import NoReturn
 from ledger.cli.diff_peer import add_diff_peer
 from ledger.cli.head import head
 from ledger.cli.lineage import add_lineage
+from ledger.cli.report import add_report
 from ledger.cli.show import show
 from ledger.cli.sql import add_index, add_sql
 from ledger.cli.verify import verify
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add_index(commands, common)
     add_diff_peer(commands, common)
     add_lineage(commands, common)
+    add_report(commands, common)
     return parser
 
 

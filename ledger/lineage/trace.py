@@ -235,10 +235,9 @@ class _Tracer:
         """
         for row in list(self._store.rows(query, (run, resource))):
             self._party(row["recipient"])
-            what = f"{row['what'].replace(',', ', ')}: no rows"
-            self.graph.join(
-                Edge(key, row["recipient"], what, (f"{counted(row['n'], 'release')}, {row['bytes'] or 0:,} bytes",))
-            )
+            what = row["what"].replace(",", ", ")
+            facts = (f"{what} in {counted(row['n'], 'release')}, {row['bytes'] or 0:,} bytes",)
+            self.graph.join(Edge(key, row["recipient"], "run output, no rows", facts))
 
     def _recipients(self, key: str, resource: str) -> None:
         zone = key.rpartition("@")[2]
