@@ -39,6 +39,7 @@ _TABLES: Final = {
             max(d.reason) AS reason, max(d.held_by) AS held_by, group_concat(DISTINCT d.log) AS logs
         FROM decisions d LEFT JOIN agreed a ON 'negotiations/' || a.negotiation = d.subject AND a.in_force
         GROUP BY d.subject
+        HAVING d.subject LIKE 'negotiations/%' OR d.subject LIKE 'runs/%' OR max(d.effect <> 'allow')
     """,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -12,15 +12,16 @@ from ledger.markup import Markup, el
 
 __all__ = ["STYLE", "Drawing", "draw"]
 
-_WIDTH: Final = 214
-_GAP_X: Final = 146
+_WIDTH: Final = 186
+_GAP_X: Final = 100
 _GAP_Y: Final = 22
 _LINE: Final = 15
 _MARGIN: Final = 14
-_NAME_CHARACTERS: Final = 27
-_FACT_CHARACTERS: Final = 36
-_FACTS: Final = 5
-_LABEL_CHARACTERS: Final = 24
+_NAME_CHARACTERS: Final = 23
+_FACT_CHARACTERS: Final = 28
+_FACTS: Final = 6
+_SAID_IN_THE_BOX: Final = {"owns": "owned by", "publishes": "published by"}
+_LABEL_CHARACTERS: Final = 17
 _APART: Final = 16
 _SWEEPS: Final = 6
 _MOST_LAYERS: Final = 24
@@ -107,18 +108,26 @@ def draw(graph: Graph) -> Drawing:
 
 
 def _placed(graph: Graph) -> tuple[dict[str, _Placed], list[_Line]]:
-    """Nodes and edges for drawing; who owns something and who receives something is drawn twice, left and right."""
+    """Nodes and edges for drawing; who owns something is said in its box, who receives something has one."""
     placed: dict[str, _Placed] = {}
     lines = []
     for edge in graph.edges.values():
+        if edge.what in _SAID_IN_THE_BOX:
+            continue
         target = graph.nodes[edge.target]
         key = f"{edge.target} receives" if target.kind == "party" else edge.target
         placed.setdefault(edge.source, _Placed(graph.nodes[edge.source]))
         placed.setdefault(key, _Placed(target))
         lines.append(_Line(edge, [edge.source, key]))
+    alone = {edge.source for edge in graph.edges.values() if edge.what in _SAID_IN_THE_BOX}
     for name, node in graph.nodes.items():
-        if name not in placed and f"{name} receives" not in placed:
+        if name not in placed and f"{name} receives" not in placed and name not in alone:
             placed[name] = _Placed(node)
+    for edge in graph.edges.values():
+        box = placed.get(edge.target)
+        if edge.what in _SAID_IN_THE_BOX and box is not None and box.node is not None:
+            facts = (f"{_SAID_IN_THE_BOX[edge.what]} {graph.nodes[edge.source].name}", *box.node.facts)
+            box.node = replace(box.node, facts=facts)
     return placed, lines
 
 

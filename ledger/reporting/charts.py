@@ -14,15 +14,15 @@ from ledger.markup import Content, Markup, el
 
 __all__ = ["Part", "bars", "bin_width", "size_text"]
 
-_WIDTH: Final = 860
-_HEIGHT: Final = 230
+_WIDTH: Final = 560
+_HEIGHT: Final = 220
 _LEFT: Final = 62
 _BOTTOM: Final = 34
 _TOP: Final = 12
 _MOST_BINS: Final = 130
 _FEWEST_BINS: Final = 12
 _TICKS: Final = 4
-_BAR: Final = 46
+_BAR: Final = 40
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,10 @@ from ledger.reporting.charts import Part, bars, bin_width, size_text
 __all__ = ["Verdict", "page"]
 
 _MOST_PARTS: Final = 1500
+_OWN_KEYS: Final = (
+    "The keys that this rests on came with the copies themselves. To rest it on the zones' cards instead, name the "
+    "keys of the cards: --vkey for the first ledger, --peer-vkey for the other."
+)
 
 
 @dataclass(slots=True)
@@ -166,6 +170,7 @@ def _status(verdict: Verdict) -> Markup:
         compared,
         sections.table("What is not the same on both ledgers.", heads, listed) if listed else None,
         [el("p", text) for text in verdict.notices],
+        el("p", _OWN_KEYS, class_="small") if any(each.keys_from_directory for each in verdict.reports) else None,
         id="status",
         aria_labelledby="status-heading",
         class_=f"status{kind}",

@@ -84,6 +84,10 @@ def _more(listed: Listed, thing: str) -> Content:
     )
 
 
+def _is_model(resource: str | None) -> bool:
+    return (resource or "").startswith("models/")
+
+
 _STATES = {"completed": "good", "aborted": "bad", "refused": "bad", "open": "warn"}
 
 
@@ -102,10 +106,11 @@ def crossed(account: Account) -> Markup:
             [party(each["provider"]), " → ", party(each["consumer"])],
             each["resource"] or "unknown",
             each["purpose"] or "",
-            _number(f"{each['rows']:,}" if each["rows"] is not None else ""),
+            # A model's rows are the chunks of its files: nothing that a reader would look for.
+            _number(f"{each['rows']:,}" if each["rows"] is not None and not _is_model(each["resource"]) else ""),
             _number(size_text(each["bytes"]) if each["bytes"] is not None else ""),
             el("ul", [el("li", rule) for rule in rules]) if rules else "",
-            [el("code", (each["agreement"] or "")[-12:], title=each["agreement"] or "")],
+            [el("code", (each["agreement"] or "")[-8:], title=each["agreement"] or "")],
             [state, told, el("br"), el("span", "on both ledgers" if both else "on one ledger", class_="soft small")],
             who=(each["provider"] or "", each["consumer"] or ""),
             what=(each["resource"] or "",),
@@ -198,7 +203,13 @@ def _model_row(graph: Graph, node: Node) -> Markup:
     devices = {fact for key in (*up, node.key) for fact in graph.nodes[key].facts if fact.startswith("on ")}
     got = [edge for edge in graph.out_of(node.key) if graph.nodes[edge.target].kind == "party"]
     received = [
-        el("li", party(edge.target), el("span", f" {edge.what}; {'; '.join(edge.facts)}", class_="soft small"))
+        el(
+            "li",
+            badge("not received", "warn") if edge.refused else None,
+            " ",
+            party(edge.target),
+            el("span", f" {'; '.join((edge.what, *edge.facts))}", class_="soft small"),
+        )
         for edge in sorted(got, key=lambda edge: edge.refused)
     ]
     trained = [f"{each.name}{f' in {each.zone}' if each.zone else ''}" for each in data]
@@ -293,7 +304,7 @@ def runs(account: Account) -> Markup:
         )
         return row(
             when(each["time"]),
-            [el("code", each["run"][-12:], title=each["run"]), el("br"), party(each["participant"])],
+            [el("code", each["run"][-8:], title=each["run"]), el("br"), party(each["participant"])],
             f"{each['app']}, {each['strategy']}, {each['rounds'] or 0} rounds",
             el("ul", data),
             el("ul", out) if out else "nothing",
@@ -325,7 +336,7 @@ def agreements(account: Account) -> Markup:
             ", ".join(str(name) for name in _loaded(each["mechanisms"])) or "none",
             when(each["expires_at"]),
             badge(*kind),
-            el("code", each["id"][-12:], title=each["id"]),
+            el("code", each["id"][-8:], title=each["id"]),
             who=(each["provider"] or "", each["consumer"] or ""),
             what=(each["resource"] or "",),
             at=each["time"] or "",
