@@ -45,13 +45,15 @@ class Part:
 
 
 def bin_width(first: str, last: str) -> int:
-    """How many characters of a time make a bin: minutes, hours, days or months, by the length of the period."""
+    """How many characters of a time make a bin: minutes, hours, days, months or years, by the period's length."""
     if not first or not last:
         return 10
     span = _moment(last) - _moment(first)
     if span <= timedelta(minutes=90):
         return 16
-    return 13 if span <= timedelta(days=4) else 10 if span <= timedelta(days=_MOST_BINS - 5) else 7
+    if span <= timedelta(days=_MOST_BINS - 5):
+        return 13 if span <= timedelta(days=4) else 10
+    return 7 if span <= timedelta(days=3650) else 4
 
 
 def bars(parts: Iterable[Part], names: list[str], title: str, *, bytes_: bool, width: int, identifier: str) -> Markup:
@@ -70,7 +72,7 @@ def bars(parts: Iterable[Part], names: list[str], title: str, *, bytes_: bool, w
         bins[part.at].append(part)
     if not bins:
         return el("p", "Nothing in this period.", class_="empty")
-    times = _axis(min(bins), max(bins), width)
+    times = _axis(sorted(bins), width)
     most = max(sum(part.value for part in found) for found in bins.values())
     top, step = _scale(most, bytes_)
     slot = (_WIDTH - _LEFT - 10) / len(times)
@@ -148,17 +150,21 @@ def _scale(most: int, bytes_: bool) -> tuple[float, float]:
     return step * max(1, math.ceil(most / step)), step
 
 
-def _axis(first: str, last: str, width: int) -> list[str]:
-    """Every bin from the first to the last, and some more where there are few."""
-    times = [first]
-    while times[-1] < last and len(times) < _MOST_BINS * 4:
+def _axis(known: list[str], width: int) -> list[str]:
+    """Every bin from the first to the last, and some more where there are few; only the known ones of too many."""
+    times = [known[0]]
+    while times[-1] < known[-1]:
+        if len(times) > _MOST_BINS * 2:
+            return known
         times.append(_next(times[-1], width))
-    while len(times) < _FEWEST_BINS and width != 7:
+    while len(times) < _FEWEST_BINS and width > 7:
         times.append(_next(times[-1], width))
     return times
 
 
 def _next(time: str, width: int) -> str:
+    if width == 4:
+        return f"{int(time) + 1:04d}"
     if width == 7:
         year, month = int(time[:4]), int(time[5:7])
         return f"{year + month // 12:04d}-{month % 12 + 1:02d}"

@@ -4,7 +4,7 @@
   if (!form) return;
   form.hidden = false;
   const field = (name) => form.elements.namedItem(name).value;
-  const items = Array.from(document.querySelectorAll("[data-at]"));
+  const items = Array.from(document.querySelectorAll("[data-who], [data-what], [data-at]"));
   const charts = Array.from(document.querySelectorAll("svg.chart"));
   const tall = new Map();
   for (const chart of charts) for (const part of chart.querySelectorAll("rect[data-bin]")) tall.set(part, Number(part.getAttribute("height")));
@@ -15,7 +15,8 @@
     for (const item of items) {
       const data = item.dataset;
       const row = item.tagName !== "rect";
-      const passes = (!who || ` ${data.who} `.includes(` ${who} `)) && (!what || ` ${data.what} `.includes(` ${what} `)) &&
+      const has = (held, wanted) => !wanted || held === undefined || ` ${held} `.includes(` ${wanted} `);
+      const passes = has(data.who, who) && has(data.what, what) &&
         (!data.at || inPeriod(data.at, from, to)) && (!text || !row || item.textContent.toLowerCase().includes(text));
       item.toggleAttribute("hidden", !passes);
       if (row) { rows += 1; shown += passes ? 1 : 0; }
@@ -29,7 +30,7 @@
         part.setAttribute("y", top.toFixed(1));
       }
     }
-    document.getElementById("shown").textContent = shown === rows ? "" : `${shown} of ${rows} rows and drawings shown`;
+    document.getElementById("shown").textContent = shown === rows ? "" : `${shown} of ${rows} rows and drawings shown; the figures above are of everything`;
   };
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -41,14 +41,16 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Markup]) -> Markup:
     return el("div", body, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 
-def row(*cells: Content, who: Iterable[str] = (), what: Iterable[str] = (), at: str = "") -> Markup:
-    """A row that the page's filters know."""
+def row(
+    *cells: Content, who: Iterable[str] | None = None, what: Iterable[str] | None = None, at: str | None = None
+) -> Markup:
+    """A row; the page's filters look for what it names, and leave it alone where it names nothing."""
     return el(
         "tr",
         [cell if isinstance(cell, Markup) and str(cell).startswith("<td") else el("td", cell) for cell in cells],
-        data_who=" ".join(each for each in who if each),
-        data_what=" ".join(each for each in what if each),
-        data_at=at[:19],
+        data_who=None if who is None else " ".join(each for each in who if each),
+        data_what=None if what is None else " ".join(each for each in what if each),
+        data_at=None if at is None else at[:19],
     )
 
 
