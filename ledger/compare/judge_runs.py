@@ -10,11 +10,13 @@ from ledger.checkpoint import Checkpoint
 from ledger.compare.item import Item, Standing
 from ledger.compare.judge import Judge, differing, low_and_high
 from ledger.errors import LedgerError
-from ledger.merkle import tree_root
+from ledger.merkle import HASH_SIZE, CompactRange
 from ledger.note import Note
+from ledger.tiles import TILE_WIDTH
 
 __all__ = ["receipts", "rounds", "runs"]
 
+_MOST_WRONG: Final = 10_000
 _RECEIPTS: Final = """
     SELECT transfer || ' of ' || issuer AS id, issuer, log, min(seq) AS first, max(seq) AS last,
         min(time) AS first_time, max(time) AS last_time, max(payload_digest) AS digest,
@@ -45,11 +47,34 @@ _ROUNDS: Final = """
 
 def receipts(judge: Judge) -> Iterator[Item]:
     """Every receipt of both ledgers, and whether the checkpoint that it names is the signer's."""
+    other_histories = _other_histories(judge)
     for identifier, found in judge.pairs(_RECEIPTS):
-        yield _receipt(judge, identifier, found)
+        yield _receipt(judge, identifier, found, other_histories)
 
 
-def _receipt(judge: Judge, identifier: str, found: dict[str, sqlite3.Row]) -> Item:
+def _other_histories(judge: Judge) -> set[tuple[str, int, str]]:
+    """Checkpoints in receipts, by signer, size and root, that are not the signer's log as it is here.
+
+    One pass over the leaves gives the root at every size that is named.
+    """
+    wrong: set[tuple[str, int, str]] = set()
+    for zone, side in judge.sides.items():
+        tree, size = CompactRange(), side.size
+        query = "SELECT DISTINCT log_size, log_root FROM receipts WHERE issuer = ? AND log_size <= ? ORDER BY log_size"
+        for row in judge.store.rows(query, (zone, size)):
+            while tree.size < row["log_size"]:
+                index, first = divmod(tree.size, TILE_WIDTH)
+                leaves = side.log.reader.tile(0, index, min(TILE_WIDTH, size - index * TILE_WIDTH))
+                for place in range(first, min(len(leaves) // HASH_SIZE, row["log_size"] - index * TILE_WIDTH)):
+                    tree.append(leaves[place * HASH_SIZE : (place + 1) * HASH_SIZE])
+            if tree.root().hex() != row["log_root"] and len(wrong) < _MOST_WRONG:
+                wrong.add((zone, row["log_size"], row["log_root"]))
+    return wrong
+
+
+def _receipt(
+    judge: Judge, identifier: str, found: dict[str, sqlite3.Row], other_histories: set[tuple[str, int, str]]
+) -> Item:
     def said(standing: Standing, text: str = "", **by: Any) -> Item:
         return judge.item("receipt", identifier, found, standing, text, **by)
 
@@ -59,8 +84,7 @@ def _receipt(judge: Judge, identifier: str, found: dict[str, sqlite3.Row]) -> It
     if issuer not in judge.sides:
         return said(Standing.DIFFERS, f"it is signed by {issuer}, which is neither zone")
     for row in found.values():
-        text = _checkpoint_fault(judge, issuer, row["checkpoint"])
-        if text:
+        if text := _checkpoint_fault(judge, issuer, row["checkpoint"], other_histories):
             return said(Standing.DIFFERS, text)
     if len(found) == 2:
         return said(Standing.SAME)
@@ -70,7 +94,7 @@ def _receipt(judge: Judge, identifier: str, found: dict[str, sqlite3.Row]) -> It
     return said(Standing.UNFINISHED, f"{judge.other(zone)} has not recorded it yet", claim=zone)
 
 
-def _checkpoint_fault(judge: Judge, issuer: str, note: str) -> str:
+def _checkpoint_fault(judge: Judge, issuer: str, note: str, other_histories: set[tuple[str, int, str]]) -> str:
     """What is wrong with the checkpoint in a receipt; a receipt holds its signer to its own log."""
     side = judge.sides[issuer]
     try:
@@ -80,10 +104,7 @@ def _checkpoint_fault(judge: Judge, issuer: str, note: str) -> str:
     if checkpoint.origin != side.log.checkpoint.origin:
         return f"it names a checkpoint of {checkpoint.origin}, not of {side.log.checkpoint.origin}"
     side.seen = max(side.seen, checkpoint.size)
-    if checkpoint.size > side.size:
-        return ""
-    # The nodes of today's size: a mirror has no partial tiles of older ones.
-    if tree_root(side.log.reader.nodes(side.size), checkpoint.size) != checkpoint.root:
+    if (issuer, checkpoint.size, checkpoint.root.hex()) in other_histories:
         return f"it names another history of {issuer} up to size {checkpoint.size} than this ledger has"
     return ""
 

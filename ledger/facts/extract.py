@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-from ledger.canonical import JsonValue
+from ledger.canonical import MAX_INTEGER, JsonValue
+from ledger.checkpoint import Checkpoint
 from ledger.entry import Entry
+from ledger.errors import LedgerError
 from ledger.facts.opened import Object, Signed, boolean, compact, items, mapping, moment, number, signed, text
 from ledger.facts.rows import Row, row
 from ledger.facts.runs import device_columns, run_rows
@@ -229,7 +231,18 @@ def _one_receipt(log: str, entry: Entry, envelope: JsonValue) -> Iterator[Row]:
         started_at=moment(body.get("started_at")),
         ended_at=moment(body.get("ended_at")),
         payload_digest=receipt.digest,
+        **_named(text(body.get("checkpoint"))),
     )
+
+
+def _named(note: str) -> Object:
+    """The size and root that a checkpoint names, where it is one."""
+    try:
+        checkpoint = Checkpoint.parse(note.partition("\n\n")[0] + "\n")
+    except LedgerError:
+        return {}
+    size = checkpoint.size
+    return {"log_size": size, "log_root": checkpoint.root.hex()} if size <= MAX_INTEGER else {}
 
 
 # --- registers ------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ __all__ = ["merge"]
 
 _TABLES: Final = {
     "agreed": """
-        SELECT id, max(negotiation) AS negotiation, max(provider) AS provider, max(provider_zone) AS provider_zone,
+        SELECT id, 'negotiations/' || max(negotiation) AS asked,
+            max(provider) AS provider, max(provider_zone) AS provider_zone,
             max(consumer) AS consumer, max(consumer_zone) AS consumer_zone, max(resource) AS resource,
             max(version) AS version, max(purpose) AS purpose, max(mechanisms) AS mechanisms,
             max(obligations) AS obligations, max(expires_at) AS expires_at, max(onward) AS onward,
@@ -37,10 +38,16 @@ _TABLES: Final = {
                 WHEN max(d.effect = 'review' OR d.outcome = 'review') THEN 'review' ELSE 'allow' END AS effect,
             group_concat(DISTINCT CASE WHEN d.effect <> 'allow' THEN d.zone END) AS by_zones,
             max(d.reason) AS reason, max(d.held_by) AS held_by, group_concat(DISTINCT d.log) AS logs
-        FROM decisions d LEFT JOIN agreed a ON 'negotiations/' || a.negotiation = d.subject AND a.in_force
+        FROM decisions d LEFT JOIN agreed a ON a.asked = d.subject AND a.in_force
         GROUP BY d.subject
         HAVING d.subject LIKE 'negotiations/%' OR d.subject LIKE 'runs/%' OR max(d.effect <> 'allow')
     """,
+}
+
+_INDEXED: Final = {
+    "agreed": ("id", "asked", "resource"),
+    "crossings": ("resource", "begun_at"),
+    "requests": ("resource", "time"),
 }
 
 
@@ -48,5 +55,5 @@ def merge(store: FactStore) -> None:
     """Make the tables ``agreed``, ``crossings`` and ``requests``."""
     for name, query in _TABLES.items():
         store.execute(f"CREATE TABLE {name} AS {query}")
-    for columns in ("agreed (id)", "agreed (negotiation)", "crossings (resource)", "crossings (begun_at)"):
-        store.execute(f"CREATE INDEX merged_{columns.replace(' (', '_').rstrip(')')} ON {columns}")
+        for column in _INDEXED[name]:
+            store.execute(f"CREATE INDEX {name}_{column} ON {name} ({column})")

@@ -174,6 +174,8 @@ TABLES: Final[dict[str, Table]] = {
             ended_at time when it ended
             payload_digest text SHA-256 of the signed bytes
             checkpoint text the signer's newest witnessed checkpoint, a signed note
+            log_size int the size that this checkpoint names
+            log_root text the root that it names, in hex
             """,
         ),
         _table(
