@@ -13,7 +13,7 @@ from ledger.cli.diff_peer import add_diff_peer
 from ledger.cli.head import head
 from ledger.cli.lineage import add_lineage
 from ledger.cli.report import add_report
-from ledger.cli.show import show
+from ledger.cli.show import add_filters, show
 from ledger.cli.sql import add_index, add_sql
 from ledger.cli.verify import verify
 from ledger.errors import LedgerError, TamperedError
@@ -79,8 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=head)
 
     command = commands.add_parser("show", parents=[common], help="one entry by number, or all of a subject")
-    command.add_argument("what", metavar="SEQ|SUBJECT", help="an entry's number, or a subject or its first parts")
+    command.add_argument("what", metavar="SEQ|SUBJECT", help="an entry's number, a subject or its first parts, or all")
     _directory(command)
+    add_filters(command)
     command.set_defaults(command=show)
 
     command = commands.add_parser("verify", parents=[common], help="every entry, chain, tile and signature")
