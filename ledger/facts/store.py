@@ -19,7 +19,7 @@ from ledger.tiles import TileReader
 
 __all__ = ["FactStore"]
 
-_CACHE_KIB: Final = 32_768
+_CACHE_KIB: Final = 8_192
 _ENTRIES_AT_ONCE: Final = 512
 _LEFT_OUT: Final = frozenset({"entries"})
 """What nobody asks here: bodies are in the log."""

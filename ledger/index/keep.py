@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,7 +88,7 @@ def _serve(path: Path, memory_mib: int) -> Iterator[Any]:
 
 
 def _bring_up_to_date(file: Path, log: Log, progress: Progress | None, say: Say) -> None:
-    reader, checkpoint = log
+    checkpoint = log[1]
     built = _built(file)
     if built is None:
         if file.exists():
@@ -102,17 +103,43 @@ def _bring_up_to_date(file: Path, log: Log, progress: Progress | None, say: Say)
         _replace(file, log, progress)
         return
     try:
-        database = connect(str(file), read_only=False)
-        try:
-            fill(database, reader, checkpoint, begin=built.place, progress=progress)
-        finally:
-            database.close()
-    except engine().Error as error:
-        raise OperationalError(f"{file} cannot be extended: another process reads it", remedy="try again") from error
+        _extend(file, log, built, progress)
     except TamperedError:
         # Either the index or the log is not what it says; the log alone tells.
         say(f"{file} does not belong to this log; it is built anew")
         _replace(file, log, progress)
+
+
+def _extend(file: Path, log: Log, built: Built, progress: Progress | None) -> None:
+    reader, checkpoint = log
+    try:
+        database = connect(str(file), read_only=False)
+    except engine().Error:
+        # Another process reads it. It keeps what it has; a copy grows and takes the name.
+        fresh = file.with_name(f"{file.name}.new")
+        try:
+            shutil.copyfile(file, fresh)
+            os.chmod(fresh, 0o600)
+            database = connect(str(fresh), read_only=False)
+            _filled(database, reader, checkpoint, built, progress)
+            os.replace(fresh, file)
+        except engine().Error as error:
+            raise OperationalError(f"{file} cannot be extended: {_first_line(error)}") from error
+        finally:
+            fresh.unlink(missing_ok=True)
+            Path(f"{fresh}.wal").unlink(missing_ok=True)
+        return
+    try:
+        _filled(database, reader, checkpoint, built, progress)
+    except engine().Error as error:
+        raise OperationalError(f"{file} cannot be extended: {_first_line(error)}") from error
+
+
+def _filled(database: Any, reader: TileReader, checkpoint: Checkpoint, built: Built, progress: Progress | None) -> None:
+    try:
+        fill(database, reader, checkpoint, begin=built.place, progress=progress)
+    finally:
+        database.close()
 
 
 def _built(file: Path) -> Built | None:

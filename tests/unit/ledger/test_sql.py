@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,27 @@ async def test_an_operators_index_is_kept_extended_and_never_trusted_when_it_is_
     assert main(["index", "rebuild", str(directory)]) == 0
     assert f"from {after['n']} entries" in capsys.readouterr().out
     assert ask(query, directory) == [after]
+
+
+async def test_an_index_grows_while_another_process_reads_it(story: Twin, ask: Any) -> None:
+    query, kept = "SELECT count(*) AS n FROM entries", ["index.duckdb", "index.duckdb.lock"]
+    directory = story.zones[CYBERJAYA].directory
+    (before,) = ask(query, directory)
+    code = (
+        "import sys; from ledger.index.engine import connect\n"
+        f"database = connect({str(directory / 'state' / 'index.duckdb')!r}, read_only=True)\n"
+        "print('open', flush=True); sys.stdin.read()\n"
+        "print(database.execute('SELECT count(*) FROM entries').fetchone()[0])\n"
+    )
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
+        await story.refuse(new_id())
+        assert ask(query, directory) == [{"n": before["n"] + 2}]
+        assert reader.communicate()[0] == f"{before['n']}\n"
+    assert ask(query, directory) == [{"n": before["n"] + 2}]
+    assert sorted(path.name for path in (directory / "state").glob("index*")) == kept
 
 
 def _alter(index: Path, statement: str) -> None:
