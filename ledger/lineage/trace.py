@@ -10,7 +10,7 @@ from ledger.errors import OperationalError
 from ledger.facts.store import FactStore
 from ledger.lineage.graph import Edge, Graph, Node, counted, party_name
 
-__all__ = ["resources", "trace"]
+__all__ = ["known", "resources", "trace"]
 
 _MAX_DEPTH: Final = 12
 _STATED: Final = "trained on, says its provenance"
@@ -21,6 +21,10 @@ _ORIGINS: Final = """
         UNION ALL SELECT provider_zone, provider, version, NULL FROM agreed WHERE resource = ?
         UNION ALL SELECT log, '', version, NULL FROM run_entries WHERE model = ? AND event = 'completed'
     ) GROUP BY zone ORDER BY zone
+"""
+_SPOKEN_OF: Final = """
+    SELECT EXISTS (SELECT 1 FROM requests WHERE resource = ?) OR EXISTS (SELECT 1 FROM model_inputs WHERE resource = ?)
+        OR EXISTS (SELECT 1 FROM run_entries WHERE model = ?)
 """
 _OF_RUN: Final = """
     SELECT max(participant) AS participant, max(purpose) AS purpose, max(app) AS app, max(strategy) AS strategy,
@@ -44,7 +48,13 @@ def resources(store: FactStore, kind: str, limit: int) -> list[str]:
             UNION SELECT model FROM run_entries UNION SELECT resource FROM model_inputs
         ) WHERE resource LIKE ? ORDER BY resource LIMIT ?
     """
-    return [row["resource"] for row in store.rows(query, (f"{kind}/%", limit))]
+    return [row["resource"] for row in store.rows(query, (f"{kind}/_%", limit))]
+
+
+def known(store: FactStore, resource: str) -> Graph | None:
+    """The lineage of one dataset or model; None where no entry speaks of it."""
+    tracer = _Tracer(store, Graph(resource))
+    return tracer.graph if tracer.begin(resource) else None
 
 
 def trace(store: FactStore, resource: str) -> Graph:
@@ -57,12 +67,12 @@ def trace(store: FactStore, resource: str) -> Graph:
     Raises:
         OperationalError: no entry speaks of it.
     """
-    tracer = _Tracer(store, Graph(resource))
-    if not tracer.begin(resource):
+    graph = known(store, resource)
+    if graph is None:
         raise OperationalError(
             f"no entry speaks of {resource}", remedy="name it as datasets/ID or models/ID, as report lists them"
         )
-    return tracer.graph
+    return graph
 
 
 class _Tracer:
@@ -91,12 +101,10 @@ class _Tracer:
                 self._party(row["owner"])
                 self.graph.join(Edge(row["owner"], key, "owns" if kind == "dataset" else "publishes"))
             keys.append(key)
-        if not rows:
-            asked = self._store.one("SELECT count(*) FROM requests WHERE resource = ?", (resource,))[0]
-            if asked:
-                key = f"{resource}@"
-                self.graph.add(Node(key, kind, resource, "", tuple(self._making(resource))))
-                keys.append(key)
+        if not rows and self._store.one(_SPOKEN_OF, (resource,) * 3)[0]:
+            key = f"{resource}@"
+            self.graph.add(Node(key, kind, resource, "", tuple(self._making(resource))))
+            keys.append(key)
         return keys
 
     def _making(self, resource: str) -> Iterator[str]:

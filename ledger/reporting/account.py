@@ -10,7 +10,7 @@ from typing import Any, Final
 from ledger.canonical import JsonValue
 from ledger.facts.store import FactStore
 from ledger.lineage.graph import Graph
-from ledger.lineage.trace import resources, trace
+from ledger.lineage.trace import known, resources
 from ledger.reporting.scope import Scope
 
 __all__ = ["Account", "Listed", "give_account"]
@@ -85,8 +85,8 @@ def give_account(store: FactStore, scope: Scope, *, limit: int) -> Account:
     )
     if scope.participant or scope.since or scope.until:
         models = [each for each in models if _touched(store, scope, each)]
-    drawn = [trace(store, each) for each in models[:MAX_LINEAGES]]
-    datasets = [trace(store, each) for each in names if each.startswith("datasets/") and _known(store, each)]
+    drawn = [graph for each in models[:MAX_LINEAGES] if (graph := known(store, each))]
+    datasets = [graph for each in names if each.startswith("datasets/") and (graph := known(store, each))]
     period = store.one("SELECT min(time) AS first, max(time) AS last FROM decisions")
     return Account(
         scope=scope,
@@ -279,9 +279,3 @@ def _touched(store: FactStore, scope: Scope, model: str) -> bool:
         [*values, *asked_values],
     )
     return bool(row[0])
-
-
-def _known(store: FactStore, resource: str) -> bool:
-    query = """SELECT EXISTS (SELECT 1 FROM agreed WHERE resource = ?) OR EXISTS (SELECT 1 FROM requests
-        WHERE resource = ?) OR EXISTS (SELECT 1 FROM run_datasets WHERE resource = ?)"""
-    return bool(store.one(query, (resource,) * 3)[0])
