@@ -8,10 +8,11 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, bindparam, select
 
 from gateway.catalog.register import Published
-from gateway.decisions.inputs import KeptDecision, Persons, action_of, own_persons, transfer_input
+from gateway.decisions.inputs import KeptDecision, Persons, Subject, action_of, own_persons, transfer_input
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.exchange import rows
 from gateway.exchange.house import House
+from gateway.exchange.lineage import lineage
 from gateway.exchange.peer import Answer, Granted
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.views import view_id
@@ -54,6 +55,7 @@ class _Asked(NamedTuple):
 
     published: Published
     persons: Persons
+    subject: Subject
 
 
 class Provider:
@@ -180,6 +182,7 @@ class Provider:
                     "request": request.summary(),
                     "peer_decision": parse_envelope(request.decision).to_json(),
                     "offer": parse_envelope(offer).to_json() if offer else None,
+                    **({} if asked is None else lineage(asked.published, asked.subject)),
                 },
                 effect="provider.decided",
                 arguments={"negotiation": row, "agreement": agreement_row},
@@ -218,7 +221,7 @@ class Provider:
             mechanisms=mechanisms,
             persons=Persons(exported.non_sensitive + own.non_sensitive, exported.sensitive + own.sensitive),
         )
-        return _Asked(published, own), await house.decide(
+        return _Asked(published, own, subject), await house.decide(
             document,
             *findings.terms_findings(terms, request.purpose, action_of(subject)),
             obligations=[each.obligation() for each in terms.obligations],

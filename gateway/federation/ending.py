@@ -18,6 +18,7 @@ from gateway.errors import (
 from gateway.federation import rows
 from gateway.federation.files import OUTCOME, RunFiles
 from gateway.federation.house import House
+from gateway.federation.platforms import recorded_platforms
 from gateway.federation.publishing import Outcome
 from gateway.flow.steps import Step
 from gateway.model.run import RunEvent, RunState, end_reason
@@ -92,6 +93,7 @@ class Ending:
                     "model": outcome.resource,
                     "version": outcome.version,
                     "artifact": outcome.artifact,
+                    "platforms": await recorded_platforms(house, row),
                 },
                 effect="run.moved",
                 arguments={

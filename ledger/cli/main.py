@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from ledger.cli import disclose, operate
+from ledger.cli.diff_peer import add_diff_peer
 from ledger.cli.export import add_export
 from ledger.cli.fsck import add_fsck
 from ledger.cli.head import head
+from ledger.cli.lineage import add_lineage
 from ledger.cli.monitor import add_monitor
 from ledger.cli.prove import add_prove
 from ledger.cli.recover import add_recover
-from ledger.cli.show import show
+from ledger.cli.report import add_report
+from ledger.cli.show import add_filters, show
+from ledger.cli.sql import add_index, add_sql
 from ledger.cli.timestamp import register as register_timestamp
 from ledger.cli.verify import add_verify
 from ledger.cli.witness import register as register_witness
@@ -88,8 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=head)
 
     command = commands.add_parser("show", parents=[common], help="one entry by number, or all of a subject")
-    command.add_argument("what", metavar="SEQ|SUBJECT", help="an entry's number, or a subject or its first parts")
+    command.add_argument("what", metavar="SEQ|SUBJECT", help="an entry's number, a subject or its first parts, or all")
     _directory(command)
+    add_filters(command)
     command.set_defaults(command=show)
 
     add_prove(
@@ -104,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     add_recover(commands, common)
     register_timestamp(commands)
     register_witness(commands)
+    add_sql(commands, common)
+    add_index(commands, common)
+    add_diff_peer(commands, common)
+    add_lineage(commands, common)
+    add_report(commands, common)
     return parser
 
 

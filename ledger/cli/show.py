@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from typing import Final, NoReturn
 
 from ledger.canonical import JsonValue
 from ledger.cli.output import OpenedLog, open_log, print_json, printable
@@ -13,7 +14,16 @@ from ledger.entry import Entry
 from ledger.errors import EntryError, OperationalError, ProofError, TamperedError
 from ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
 
-__all__ = ["show"]
+__all__ = ["add_filters", "show"]
+
+_EVERY: Final = "all"
+
+
+def add_filters(command: argparse.ArgumentParser) -> None:
+    """The options that narrow a list of entries."""
+    command.add_argument("--kind", metavar="KIND", default="", help="only this kind, as transfer or transfer.completed")
+    command.add_argument("--from", metavar="DAY", dest="since", default="", help="from this day on, YYYY-MM-DD")
+    command.add_argument("--to", metavar="DAY", dest="until", default="", help="up to this day, YYYY-MM-DD")
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -27,16 +37,22 @@ def show(arguments: argparse.Namespace) -> int:
         else:
             sys.stdout.write(json.dumps(_document(entry), indent=2, sort_keys=True) + "\n")
         return 0
-    found = _of_subject(log, what)
+    found, count = _of_subject(log, what, arguments), 0
     if arguments.json:
-        print_json([_document(each) for each in found])
+        for count, each in enumerate(found, 1):
+            text = json.dumps(_document(each), ensure_ascii=False, indent=2, sort_keys=True)
+            sys.stdout.write(f"{'[' if count == 1 else ','}\n{text}")
+        sys.stdout.write("\n]\n" if count else "[]\n")
         return 0
-    count = 0
     for count, each in enumerate(found, 1):  # noqa: B007 (counts)
         sys.stdout.write(printable((f"{each.seq:>8}", each.time, f"{each.kind:<20}", each.subject)) + "\n")
-    if not count:
-        raise OperationalError(f"no entry has the subject {what}", remedy="as transfers/<id>, or give a number")
-    return 0
+    return 0 if count else _nothing(arguments)
+
+
+def _nothing(arguments: argparse.Namespace) -> NoReturn:
+    narrowed = " within --kind, --from and --to" if arguments.kind or arguments.since or arguments.until else ""
+    text = f"no entry has the subject {arguments.what}{narrowed}"
+    raise OperationalError(text, remedy="as transfers/<id>, or give a number")
 
 
 def _entry(log: OpenedLog, seq: int) -> Entry:
@@ -52,15 +68,21 @@ def _entry(log: OpenedLog, seq: int) -> Entry:
         raise TamperedError(f"entry {seq}: {error.message}", remedy="run tdz-ledger verify") from error
 
 
-def _of_subject(log: OpenedLog, subject: str) -> Iterator[Entry]:
+def _of_subject(log: OpenedLog, subject: str, arguments: argparse.Namespace) -> Iterator[Entry]:
+    """The entries of a subject, or of every one; narrowed by kind and days."""
     size = log.checkpoint.size
+    kind: str = arguments.kind
     below = subject.rstrip("/") + "/"
     for seq, data in enumerate(log.reader.entries(0, size, size)):
         try:
             entry = Entry.parse(data, seq=seq)
         except EntryError as error:
             raise TamperedError(f"entry {seq}: {error.message}", remedy="run tdz-ledger verify") from error
-        if entry.subject == subject or entry.subject.startswith(below):
+        if subject != _EVERY and entry.subject != subject and not entry.subject.startswith(below):
+            continue
+        if kind and entry.kind != kind and not entry.kind.startswith(f"{kind}."):
+            continue
+        if arguments.since <= entry.time and (not arguments.until or entry.time[:10] <= arguments.until):
             yield entry
 
 

@@ -98,6 +98,8 @@ def third_party(path: Path) -> set[str]:
 
 def _declared(path: Path) -> set[str]:
     """What the extra of a file's room gives."""
+    if path.is_relative_to(ROOT / "ledger" / "index"):
+        return direct("sql")
     if path.is_relative_to(ROOT / "ledger"):
         return direct(LEDGER_EXTRAS.get(relative(path), ""))
     if path.is_relative_to(ROOT / "gateway" / "cli" / "demo"):

@@ -74,6 +74,13 @@ async def test_a_signed_model_with_provenance_crosses_and_is_the_same_on_the_oth
             assert (done["body"]["version"], done["body"]["rows"]) == (shown.version, pull.chunks)
         agreed = await recorded(own.b, lambda entry: entry["kind"] == "agreement")
         assert agreed["body"]["outcome"] == "in_force"
+        # The provider's decision says what the model is made from; the other zone's mirror has it too.
+        decided = await recorded(own.b, lambda entry: entry["kind"] == "decision")
+        made = decided["body"]["lineage"]
+        assert (made["artifact"], made["provenance"]) == (shown.artifact, "verified")
+        assert (made["data"], made["data_count"]) == ([{"digest": TRAINED_ON["digest"]}], 1)
+        assert [(each["site"], each["country"]) for each in made["runs"]] == [("lingang", "CN")]
+        assert made["runs"][0]["devices"][0]["sku"] == "EPYC"
 
 
 async def test_a_model_without_provenance_waits_for_a_person_in_both_zones(small, tmp_path):

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 import gateway.sdk as tdz
 from gateway.cli.demo import material, training
 from gateway.cli.demo.corridor import Corridor, _free_ports
+from tests.e2e.small import directory_entries
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(console|python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -120,6 +122,14 @@ def type_in(typed: list[Typed], work: Path) -> None:
             )
 
 
+def await_the_other_end(ledger: Path) -> None:
+    """The zone that took part hears of a run's end a moment later than the one that started it."""
+    until = time.monotonic() + DEADLINE_S
+    while not any(entry["kind"] == "run.completed" for entry in directory_entries(ledger)):
+        assert time.monotonic() < until, "the run's end is not recorded in both zones"
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory with `corridor/` in it, as `tdz demo --resume corridor` serves it."""
@@ -141,6 +151,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         with tdz.connect(corridor.zone("cyberjaya").profile(material.HOSPITAL)) as hospital:
             hospital.publish(here, material.scans_manifest(here.num_rows))
             training.train(hospital)
+        await_the_other_end(directory / "corridor" / "lingang" / "ledger")
         yield directory
 
 

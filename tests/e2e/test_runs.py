@@ -92,6 +92,12 @@ async def test_a_run_trains_on_both_zones_and_both_ledgers_say_the_same(shared):
     assert of_run(a, run.id, "run.started")[0]["agreement"] == in_force["agreement"]
     (done_a,), (done_b,) = of_run(a, run.id, "run.completed"), of_run(b, run.id, "run.completed")
     assert done_a["digest"] == done_b["digest"] == last.outcome
+    # On what it was trained: the coordinator knows it of both zones, the participant of its own.
+    assert [each["zone"] for each in done_a["platforms"]] == ["cyberjaya", "lingang"]
+    assert [each["zone"] for each in done_b["platforms"]] == ["lingang"]
+    for each in (*done_a["platforms"], *done_b["platforms"]):
+        assert each["country"] == {"cyberjaya": "MY", "lingang": "CN"}[each["zone"]]
+        assert [set(device) for device in each["devices"]] == [{"sku", "vendor", "vendor_country", "eccn", "count"}]
 
     for gateway in (shared.a, shared.b):
         assert not verify_directory(gateway.settings.layout.ledger).findings

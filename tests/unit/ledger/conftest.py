@@ -15,6 +15,7 @@ from ledger.entry import new_id
 from ledger.mirror import Mirror
 from ledger.note import CosignatureSigner, NoteSigner
 from ledger.writer import Appended, LogWriter
+from tests.unit.ledger.twin import CYBERJAYA, LINGANG, Twin
 
 ORIGIN = "tdz/lingang/2026-00ff"
 PEER = "tdz/cyberjaya/2026-00aa"
@@ -130,3 +131,11 @@ class Helpers:
 
     append = staticmethod(append)
     push = staticmethod(push)
+
+
+@pytest.fixture
+async def twin(zone: Zone, peer: Zone, tmp_path: Path) -> AsyncIterator[Twin]:
+    """Both zones' ledgers, with entries as gateways write them."""
+    opened = await Twin({LINGANG: zone, CYBERJAYA: peer}, tmp_path, push).open()
+    yield opened
+    await opened.close()

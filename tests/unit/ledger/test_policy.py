@@ -87,6 +87,7 @@ def test_a_persons_own_groups_and_comments_stay() -> None:
         ("w4", KEYS[4].vkey, "https://w.example/ x"),
         ("w4", KEYS[4].vkey, "https://w.example/\nquorum none"),
     ],
+    ids=range(11),
 )
 def test_what_would_be_another_policy_is_refused(name: str, vkey: str, url: str) -> None:
     with pytest.raises(NoteError):

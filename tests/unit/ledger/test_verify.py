@@ -230,6 +230,12 @@ def test_the_commands_print_text_json_and_exit_codes(copy: Path, zone: Any, caps
     assert len(json.loads(capsys.readouterr().out)) == 599
     assert main(["show", "log", str(copy)]) == 0
     assert "log.opened" in capsys.readouterr().out
+    for narrowed, count in ((["--kind", "log"], 1), (["--kind", "decision"], 599), (["--from", "2000-01-01"], 600)):
+        assert main(["show", "all", str(copy), "--json", *narrowed]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == count
+    for narrowed in (["--kind", "dec"], ["--to", "2000-01-01"], ["--from", "2999-01-01"]):
+        assert main(["show", "all", str(copy), *narrowed]) == 2
+        assert "within --kind" in capsys.readouterr().err
     for arguments in (["show", "600"], ["show", "nothing/there"], ["head"], ["verify"]):
         where = [str(copy)] if arguments[0] == "show" else [str(copy / "tile")]
         assert main([*arguments, *where]) == 2

@@ -1,0 +1,90 @@
+"""Reading a body without trusting its shape: what is not as expected is absent, never an error.
+
+Entries of kinds and members that this version does not know still verify; a table simply has less to say of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from ledger import canonical
+from ledger.canonical import MAX_INTEGER, JsonValue
+from ledger.entry import format_time
+
+__all__ = ["Signed", "boolean", "compact", "items", "mapping", "moment", "number", "signed", "text"]
+
+Object = dict[str, JsonValue]
+
+_LAST_SECOND: Final = 253_402_300_799  # 9999-12-31
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A DSSE envelope's statement; who signed it is the verifier's to judge."""
+
+    issuer: str
+    body: Object
+    digest: str
+    signatures: int
+
+
+def mapping(value: JsonValue) -> Object:
+    """An object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: JsonValue) -> list[Object]:
+    """The objects of a list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def text(value: JsonValue) -> str:
+    """A text, or an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def number(value: JsonValue) -> int | None:
+    """An integer, or nothing."""
+    return value if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER else None
+
+
+def boolean(value: JsonValue) -> bool | None:
+    """True, False or nothing."""
+    return value if isinstance(value, bool) else None
+
+
+def moment(value: JsonValue) -> str | None:
+    """Seconds since 1970 as a time of entries, or nothing."""
+    if type(value) is not int or not 0 < value <= _LAST_SECOND:
+        return None
+    return format_time(value * 1_000_000)
+
+
+def compact(value: JsonValue) -> str:
+    """A value as JSON text."""
+    return canonical.encode(value).decode()
+
+
+def signed(value: JsonValue) -> Signed | None:
+    """The statement in a DSSE envelope, or nothing where it is none.
+
+    The signed bytes are hashed as they are: equal digests mean that both zones hold the same statement.
+    """
+    envelope = mapping(value)
+    try:
+        payload = base64.b64decode(text(envelope.get("payload")), validate=True)
+        statement = mapping(canonical.decode(payload))  # gateways sign canonical JSON and nothing else
+    except (binascii.Error, ValueError):
+        return None
+    if not statement:
+        return None
+    return Signed(
+        issuer=text(mapping(statement.get("issuer")).get("zone")),
+        body=mapping(statement.get("body")),
+        digest=hashlib.sha256(payload).hexdigest(),
+        signatures=len(items(envelope.get("signatures"))),
+    )
