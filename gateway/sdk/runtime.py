@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 _START_DEADLINE_S: Final = 10.0
 _STOP_DEADLINE_S: Final = 10.0
+_HEED_S: Final = 0.5
 
 
 class Runtime:
@@ -75,7 +76,12 @@ class Runtime:
             )
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result()
+            while True:
+                try:
+                    return future.result(_HEED_S)  # a signal that comes just before a wait does not cut it short
+                except TimeoutError:
+                    if future.done():
+                        return future.result()  # it has come now, or the error is its own
         except BaseException:
             if future.cancel():
                 concurrent.futures.wait([future], timeout=_STOP_DEADLINE_S)

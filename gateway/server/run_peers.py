@@ -13,7 +13,7 @@ from gateway.errors import PeerError, TdzError
 from gateway.federation.peer import Answered, Part, Proposal, Said
 from gateway.model import limits
 from gateway.v1 import run_peer_pb2, run_peer_pb2_grpc
-from gateway.wire.channel import call
+from gateway.wire.channel import call, end_of
 from gateway.wire.status import from_rpc
 
 T = TypeVar("T")
@@ -70,8 +70,8 @@ class RunCalls:
             async for data in part.data:
                 yield run_peer_pb2.ParametersPiece(data=data)
 
-        answer = await self._call(self._run_data.SendParameters(pieces(), timeout=deadline_s))
-        return int(answer.ledger_size)
+        pending = self._run_data.SendParameters(pieces(), timeout=deadline_s)
+        return int((await self._call(_written(pending, end_of(pending)))).ledger_size)
 
     @asynccontextmanager
     async def fetch_update(self, run: str, round_: int, ledger_size: int, deadline_s: float) -> AsyncIterator[Part]:
@@ -113,3 +113,11 @@ class RunCalls:
             raise self._passing(self._zone, error) from error
         except asyncio.CancelledError:
             raise self._closed(self._zone) from None
+
+
+async def _written(pending: Awaitable[T], ended: asyncio.Future[grpc.aio.AioRpcError]) -> T:
+    """The answer to a call that is written to; where it fails, as its server ended it, not the write that met that."""
+    try:
+        return await pending
+    except grpc.aio.AioRpcError as error:
+        raise await ended from error

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,15 @@ def test_a_plain_install_says_what_to_install(tmp_path: Path, missing: str, extr
     ]
 
 
+@pytest.fixture
+def heeded_interrupt() -> Iterator[None]:
+    """Ctrl-C reaches what a test starts, also where the tests run in a background that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupt")
 def test_an_interrupted_pull_ends_with_incomplete_and_leaves_nothing(small_zone: SmallZone, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gateway.cli.main", "pull", "agreements/stall", "-o", str(tmp_path / "f.parquet")]
     with subprocess.Popen(
