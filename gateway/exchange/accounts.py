@@ -97,7 +97,9 @@ class Accounts:
         house = self._house
         async with self._reading:
             size = await published(house.journal)
-            own = await entries_about(house.journal.entries, size, set(told.subjects), since=told.since)
+            own = await entries_about(
+                house.journal.entries, size, set(told.subjects), since=told.since, until=told.until
+            )
             peer_size, theirs = await self._mirrored(told)
         steps = in_time(
             [
@@ -119,7 +121,8 @@ class Accounts:
         except PeerUnavailableError:
             return -1, []
         size = mirror.size
-        return size, await entries_about(mirror.read, size, set(told.subjects), since=told.since)
+        subjects = set(told.subjects)
+        return size, await entries_about(mirror.read, size, subjects, since=told.since, until=told.until)
 
     # --- what belongs together ----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from gateway.model.transfer import TransferState
 from ledger.entry import Entry
 from ledger.facts.opened import items, mapping, number, signed, text
 
+_LATE_S: Final = 86_400
 _EFFECTS: Final = {"allow": "allowed", "review": "held until a person has looked at it", "deny": "refused"}
 _AGREEMENTS: Final = {
     "countersigned": "countersigned the agreement",
@@ -92,6 +93,16 @@ class Told:
         """When it began, Unix seconds."""
         known = (self.negotiation, self.agreement, *self.transfers)
         return min(row.created_at for row in known if row is not None)
+
+    @property
+    def until(self) -> int | None:
+        """When nothing more was to come of it, with a day for what the other zone heard late; None where more may."""
+        if len(self.transfers) == 1 and not (row := self.transfers[0]).open:
+            ended = row.state == TransferState.TERMINATED or row.peer_receipt
+            return row.updated_at + _LATE_S if ended else None
+        if self.negotiation is not None and self.negotiation.state == NegotiationState.TERMINATED:
+            return self.negotiation.updated_at + _LATE_S
+        return None
 
     def standing(self, now: int) -> Standing:
         """Where it stands by this zone's rows.

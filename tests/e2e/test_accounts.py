@@ -7,9 +7,12 @@ import json
 import pytest
 
 from gateway.errors import ConflictError, DeniedError, NotFoundError, PeerUnavailableError, ReviewError
+from gateway.journal.about import Noted, proven
+from gateway.model.ids import uuid7
 from gateway.model.participant import Role
 from gateway.sdk import connect_async
 from ledger.cli.main import main
+from ledger.entry import Entry
 from ledger.proof_set import ProofSet
 from tests.e2e.material import CYBERJAYA, LINGANG, measurements, next_id, open_dataset
 from tests.e2e.small import of_subject, recorded
@@ -60,11 +63,19 @@ async def test_no_byte_of_a_receipt_can_be_changed(shared, tmp_path, capsys):
     _, transfer = await pulled(shared, um, await shared.offered())
     whole = (await um.transfer_receipt(transfer)).proofs
     file, trust = tmp_path / "changed.receipt", cards(shared, CYBERJAYA, LINGANG)
-    for at in range(0, len(whole), len(whole) // 60):
+    codes = {0: 0, 1: 0, 2: 0, 3: 0}
+    for at in range(0, len(whole), max(1, len(whole) // 150)):
         changed = bytearray(whole)
         changed[at] ^= 1
         file.write_bytes(changed)
-        assert main(["verify", str(file), *trust]) == 1, f"byte {at}"
+        code = main(["verify", str(file), *trust])
+        codes[code] += 1
+        line = whole[whole.rfind(b"\\n", 0, at) + 2 : whole.find(b"\\n", at)]
+        # A line of a signature by a key that nobody named says nothing: then it is not cosigned.
+        assert code == 1 or (code == 3 and f" tdz/{LINGANG}/mirror ".encode() in line), f"byte {at}: {code} {line!r}"
+    assert codes[1] > 130
+    file.write_bytes(whole)
+    assert main(["verify", str(file), *trust]) == 0
     # Nor can a proof be taken from another transfer's receipt.
     _, other = await pulled(shared, um, await shared.offered())
     first, second = (ProofSet.parse(each) for each in (whole, (await um.transfer_receipt(other)).proofs))
@@ -194,8 +205,7 @@ async def test_only_a_completed_transfer_has_a_receipt(shared):
     assert told.state == "FINALIZED"
 
 
-async def test_without_the_other_zone_no_receipt_is_handed_out_that_it_has_not_cosigned(small, monkeypatch):
-    monkeypatch.setattr("gateway.model.limits.MIRROR_WAIT_S", 0.5)
+async def test_without_the_other_zone_nothing_is_proven_that_it_has_not_cosigned(small):
     async with small() as own:
         um = await own.um()
         _, transfer = await pulled(own, um, await own.offered())
@@ -206,15 +216,9 @@ async def test_without_the_other_zone_no_receipt_is_handed_out_that_it_has_not_c
             p.index for p in ProofSet.parse(before.proofs).proofs
         ]
         journal = own.a.house.journal
-        since = await journal.entries(journal.size - 1, journal.size, 1)
-        from gateway.journal.about import Noted, proven
-        from gateway.model.ids import uuid7
-        from ledger.entry import Entry
-
         alone = await journal.record("approval", f"transfers/{transfer}", {}, entry_id=uuid7(), closing=True)
         await journal.writer.changed(alone.seq)
         (data,) = await journal.entries(alone.seq, alone.seq + 1, 1)
         noted = Noted(Entry.parse(data, seq=alone.seq), data)
-        assert since
         with pytest.raises(PeerUnavailableError, match="not everything"):
             await proven(journal, f"transfers/{transfer}", [noted], within=0.2)
