@@ -182,10 +182,10 @@ def _agreement(zone: str, entry: Entry, _heard_of: str) -> str:
 
 def _begun(zone: str, entry: Entry, _heard_of: str) -> str:
     word = "began" if entry.kind == "transfer.started" else "took up"
-    return (
-        f"{zone} {word} the transfer at chunk {number(entry.body.get('first_chunk')) or 0} "
-        f"of {number(entry.body.get('chunks')) or 0}"
-    )
+    first, chunks = number(entry.body.get("first_chunk")) or 0, number(entry.body.get("chunks")) or 0
+    if first >= chunks:
+        return f"{zone} {word} the transfer: all {chunks} chunks have crossed before"
+    return f"{zone} {word} the transfer at chunk {first} of {chunks}"
 
 
 def _completed(zone: str, entry: Entry, _heard_of: str) -> str:
