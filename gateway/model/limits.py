@@ -63,6 +63,11 @@ TICKETS_BURST: Final = 200  # tickets presented by one participant: each opens a
 TICKETS_PER_S: Final = 20
 PEER_CALLS_BURST: Final = 2_000  # Negotiate, Confirm, IssueTicket and Read, by one paired zone
 PEER_CALLS_PER_S: Final = 200
+ACCOUNTS_BURST: Final = 60  # receipts to keep and timelines, by one caller: each reads a part of the logs
+ACCOUNTS_PER_S: Final = 2
+RECEIPT_MAX: Final = 4 * MIB
+TIMELINE_STEPS_MAX: Final = 200
+TIMELINE_TRANSFERS_MAX: Final = 20  # the newest of an agreement
 PACE_CALLERS_MAX: Final = 10_000  # buckets kept in memory, of each kind
 
 # statements (DSSE)

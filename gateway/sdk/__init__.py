@@ -22,6 +22,7 @@ from gateway.errors import (
     TdzError,
 )
 from gateway.sdk.access import AsyncAccess
+from gateway.sdk.accounts import Receipt, Timeline, TimelineStep
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import (
     AccessRequest,
@@ -63,6 +64,7 @@ __all__ = [
     "Progress",
     "Published",
     "Pull",
+    "Receipt",
     "ReviewError",
     "Run",
     "RunDataset",
@@ -70,6 +72,8 @@ __all__ = [
     "RunRound",
     "RunStatus",
     "TdzError",
+    "Timeline",
+    "TimelineStep",
     "Transfer",
     "Zone",
     "ZoneMetrics",

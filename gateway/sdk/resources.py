@@ -244,7 +244,7 @@ _PARTS: dict[str, type[Resource]] = {"columns": Column, "files": ModelFile, "fin
 
 
 def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, str | int):
+    if isinstance(value, str | int | bytes):
         return value
     part = _PARTS.get(name)
     return tuple(value) if part is None else tuple(part.of(item) for item in value)

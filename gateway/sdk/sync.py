@@ -191,6 +191,8 @@ class Zone(Face[AsyncZone]):
     agreements = blocking(AsyncZone.agreements)
     transfer = blocking(AsyncZone.transfer)
     transfers = blocking(AsyncZone.transfers)
+    transfer_receipt = blocking(AsyncZone.transfer_receipt)
+    explain = blocking(AsyncZone.explain)
     watch = blocking(AsyncZone.watch)
     pull = wrapping(AsyncZone.pull, Pull)
     run = wrapping(AsyncZone.run, Run)

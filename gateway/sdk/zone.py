@@ -14,6 +14,7 @@ from gateway.errors import DeniedError, NotFoundError, PeerUnavailableError, Rev
 from gateway.model import limits
 from gateway.model.dataset import Publication
 from gateway.sdk.access import AsyncAccess, show_agreement
+from gateway.sdk.accounts import Receipt, Timeline, fetch_receipt, fetch_timeline
 from gateway.sdk.models import publish_model
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import AccessRequest, Agreement, Dataset, Model, Progress, Published, Transfer
@@ -240,6 +241,14 @@ class AsyncZone:
         """One transfer, by `transfers/{id}` or its id."""
         message = exchange_pb2.GetTransferRequest(id=transfer.removeprefix("transfers/"))
         return Transfer.of(await self.session.call(self.session.exchange.GetTransfer, message))
+
+    async def transfer_receipt(self, transfer: str) -> Receipt:
+        """A file to keep of a completed transfer, which anybody can verify offline; see `fetch_receipt`."""
+        return await fetch_receipt(self.session, transfer)
+
+    async def explain(self, what: str) -> Timeline:
+        """How a request, an agreement or a transfer went, by both ledgers; see `fetch_timeline`."""
+        return await fetch_timeline(self.session, what)
 
     async def watch(self, transfer: str, seen: Callable[[Transfer], bool]) -> Transfer:
         """Follow a transfer until it has ended or `seen` is satisfied.

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 
 from gateway.errors import InputError, NotFoundError
 from gateway.exchange import rows
+from gateway.exchange.accounts import Account, Accounts, unknown
 from gateway.exchange.consumer import Ask, Consumer
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.pulls import Pulls
@@ -34,6 +35,7 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         self._house = house
         self._consumer = consumer
         self._pulls = pulls
+        self._accounts = Accounts(house)
 
     # --- requests ---------------------------------------------------------------------------------------
 
@@ -159,6 +161,33 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
                 await arrival.moved(_WATCH_S)
                 await arrival.ended(_LOOK_EVERY_S)
 
+    # --- afterwards -------------------------------------------------------------------------------------
+
+    async def GetTransferReceipt(
+        self, request: exchange_pb2.GetTransferReceiptRequest, context: Any
+    ) -> exchange_pb2.TransferReceipt:
+        """A file that proves a completed transfer."""
+        who = caller(context).identity
+        row = await rows.known_transfer(self._house.state, request.id)
+        if row is None or _hidden(who, row.participant, row.side):
+            raise unknown(request.id)
+        self._accounts.pace.take(who.uri)
+        made = await self._accounts.receipt(row)
+        return exchange_pb2.TransferReceipt(
+            id=row.id, proofs=made.data, entries=made.entries, origin=made.origin, size=made.size
+        )
+
+    async def ExplainTransfer(
+        self, request: exchange_pb2.ExplainTransferRequest, context: Any
+    ) -> exchange_pb2.Timeline:
+        """How something went, from both ledgers."""
+        who = caller(context).identity
+        told = await self._accounts.find(request.id)
+        if _hidden(who, told.participant, told.side):
+            raise unknown(request.id)
+        self._accounts.pace.take(who.uri)
+        return _timeline(request.id, await self._accounts.explain(told))
+
     async def _transfer(self, who: Identity, identifier: str) -> exchange_pb2.Transfer:
         row = await rows.get_transfer(self._house.state, identifier)
         _check_visible(who, row.participant, row.side, "transfer")
@@ -212,8 +241,12 @@ def _ask(request: exchange_pb2.RequestAccessRequest) -> Ask:
     return Ask(request.resource, request.purpose, refs, request.request_id)
 
 
+def _hidden(who: Identity, participant: str, side: str) -> bool:
+    return who.role is Role.PARTNER and (participant != who.uri or side != "consumer")
+
+
 def _check_visible(who: Identity, participant: str, side: str, name: str) -> None:
-    if who.role is Role.PARTNER and (participant != who.uri or side != "consumer"):
+    if _hidden(who, participant, side):
         raise NotFoundError(f"no such {name} of yours", remedy=f"see `tdz {name} list`")
 
 
@@ -243,6 +276,40 @@ def _request(row: rows.NegotiationRow) -> exchange_pb2.AccessRequest:
         request_id=row.request_id,
         created_at=row.created_at,
         reason=document.get("reason", ""),
+    )
+
+
+def _timeline(identifier: str, account: Account) -> exchange_pb2.Timeline:
+    told, standing = account.told, account.standing
+    return exchange_pb2.Timeline(
+        id=identifier,
+        resource=told.resource,
+        participant=told.participant,
+        state=standing.state,
+        reason=standing.reason,
+        steps=[
+            exchange_pb2.TimelineStep(
+                time=step.time,
+                zone=step.zone,
+                ledger_seq=step.seq,
+                kind=step.kind,
+                subject=step.subject,
+                said=step.said,
+                effect=step.effect,
+                findings=[_finding(finding) for finding in step.findings],
+                waiting_for=step.waiting_for,
+                deadline=step.deadline,
+            )
+            for step in account.steps
+        ],
+        cut=account.cut,
+        waiting_for=standing.waiting_for,
+        deadline=standing.deadline,
+        next=standing.next,
+        own_zone=account.own_zone,
+        own_size=account.own_size,
+        peer_zone=told.peer_zone,
+        peer_size=account.peer_size,
     )
 
 

@@ -234,3 +234,85 @@ class WatchTransferRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class GetTransferReceiptRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class TransferReceipt(_message.Message):
+    __slots__ = ("id", "proofs", "entries", "origin", "size")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROOFS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    proofs: bytes
+    entries: int
+    origin: str
+    size: int
+    def __init__(self, id: _Optional[str] = ..., proofs: _Optional[bytes] = ..., entries: _Optional[int] = ..., origin: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class ExplainTransferRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class TimelineStep(_message.Message):
+    __slots__ = ("time", "zone", "ledger_seq", "kind", "subject", "said", "effect", "findings", "waiting_for", "deadline")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_SEQ_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    SAID_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    time: str
+    zone: str
+    ledger_seq: int
+    kind: str
+    subject: str
+    said: str
+    effect: str
+    findings: _containers.RepeatedCompositeFieldContainer[_common_pb2.Finding]
+    waiting_for: str
+    deadline: int
+    def __init__(self, time: _Optional[str] = ..., zone: _Optional[str] = ..., ledger_seq: _Optional[int] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., said: _Optional[str] = ..., effect: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[_common_pb2.Finding, _Mapping]]] = ..., waiting_for: _Optional[str] = ..., deadline: _Optional[int] = ...) -> None: ...
+
+class Timeline(_message.Message):
+    __slots__ = ("id", "resource", "participant", "state", "reason", "steps", "cut", "waiting_for", "deadline", "next", "own_zone", "own_size", "peer_zone", "peer_size")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    CUT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    OWN_ZONE_FIELD_NUMBER: _ClassVar[int]
+    OWN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PEER_ZONE_FIELD_NUMBER: _ClassVar[int]
+    PEER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    resource: str
+    participant: str
+    state: str
+    reason: str
+    steps: _containers.RepeatedCompositeFieldContainer[TimelineStep]
+    cut: bool
+    waiting_for: str
+    deadline: int
+    next: str
+    own_zone: str
+    own_size: int
+    peer_zone: str
+    peer_size: int
+    def __init__(self, id: _Optional[str] = ..., resource: _Optional[str] = ..., participant: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[TimelineStep, _Mapping]]] = ..., cut: _Optional[bool] = ..., waiting_for: _Optional[str] = ..., deadline: _Optional[int] = ..., next: _Optional[str] = ..., own_zone: _Optional[str] = ..., own_size: _Optional[int] = ..., peer_zone: _Optional[str] = ..., peer_size: _Optional[int] = ...) -> None: ...

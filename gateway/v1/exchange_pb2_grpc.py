@@ -80,6 +80,16 @@ class ExchangeServiceStub:
                 request_serializer=gateway_dot_v1_dot_exchange__pb2.WatchTransferRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_exchange__pb2.Transfer.FromString,
                 _registered_method=True)
+        self.GetTransferReceipt = channel.unary_unary(
+                '/gateway.v1.ExchangeService/GetTransferReceipt',
+                request_serializer=gateway_dot_v1_dot_exchange__pb2.GetTransferReceiptRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_exchange__pb2.TransferReceipt.FromString,
+                _registered_method=True)
+        self.ExplainTransfer = channel.unary_unary(
+                '/gateway.v1.ExchangeService/ExplainTransfer',
+                request_serializer=gateway_dot_v1_dot_exchange__pb2.ExplainTransferRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_exchange__pb2.Timeline.FromString,
+                _registered_method=True)
 
 
 class ExchangeServiceServicer:
@@ -150,6 +160,22 @@ class ExchangeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTransferReceipt(self, request, context):
+        """A file to keep of a completed transfer: agreement and both receipts, proven under the newest witnessed checkpoint.
+        Callers: partner (its own transfers), admin, auditor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainTransfer(self, request, context):
+        """How a request, an agreement or a transfer went, from this zone's ledger and what is mirrored of the other's.
+        Callers: partner (its own), admin, auditor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -197,6 +223,16 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     servicer.WatchTransfer,
                     request_deserializer=gateway_dot_v1_dot_exchange__pb2.WatchTransferRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_exchange__pb2.Transfer.SerializeToString,
+            ),
+            'GetTransferReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTransferReceipt,
+                    request_deserializer=gateway_dot_v1_dot_exchange__pb2.GetTransferReceiptRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_exchange__pb2.TransferReceipt.SerializeToString,
+            ),
+            'ExplainTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTransfer,
+                    request_deserializer=gateway_dot_v1_dot_exchange__pb2.ExplainTransferRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_exchange__pb2.Timeline.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -443,6 +479,60 @@ class ExchangeService:
             '/gateway.v1.ExchangeService/WatchTransfer',
             gateway_dot_v1_dot_exchange__pb2.WatchTransferRequest.SerializeToString,
             gateway_dot_v1_dot_exchange__pb2.Transfer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTransferReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.ExchangeService/GetTransferReceipt',
+            gateway_dot_v1_dot_exchange__pb2.GetTransferReceiptRequest.SerializeToString,
+            gateway_dot_v1_dot_exchange__pb2.TransferReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.ExchangeService/ExplainTransfer',
+            gateway_dot_v1_dot_exchange__pb2.ExplainTransferRequest.SerializeToString,
+            gateway_dot_v1_dot_exchange__pb2.Timeline.FromString,
             options,
             channel_credentials,
             insecure,

@@ -297,3 +297,30 @@ def test_what_is_wrong_with_a_model_is_one_line(scene, weights, tmp_path):
     }
     for said, expected in zip(two_at_a_time(scene, wrong, as_="lab"), wrong.values(), strict=True):
         assert_one_line(said, 2, *expected)
+
+
+# --- afterwards ---------------------------------------------------------------------------------------------
+
+
+def test_a_receipt_is_written_and_a_transfer_is_told(scene, tmp_path):
+    agreement = scene.agreement()
+    pulled = scene.run("pull", agreement, "-o", tmp_path / "open.parquet", "--json", as_="um")
+    transfer, file = pulled.document["transfer"], tmp_path / "kept.receipt"
+    written = scene.run("transfer", "receipt", transfer, "-o", file, "--json", as_="um")
+    assert (written.code, written.err) == (0, "")
+    assert set(written.document) == {"file", "id", "entries", "origin", "size", "bytes"}
+    assert (written.document["file"], written.document["bytes"]) == (str(file), file.stat().st_size)
+    told, readable = two_at_a_time(
+        scene, [("transfer", "explain", transfer, "--json"), ("transfer", "explain", agreement)], as_="um"
+    )
+    assert (told.code, set(told.document)) == (0, fields(exchange_pb2.Timeline))
+    assert set(told.document["steps"][0]) == fields(exchange_pb2.TimelineStep)
+    assert (readable.code, readable.err) == (0, "")
+    assert re.search(rf"\n  next +tdz transfer receipt {transfer} -o {transfer}\.receipt\n", readable.out)
+    assert readable.out.count("'s ledger, entry ") == len(told.document["steps"]) == 9
+
+    target = tmp_path / "another.receipt"
+    hidden = [("transfer", "receipt", transfer, "-o", target), ("transfer", "explain", transfer)]
+    for said in two_at_a_time(scene, hidden, as_="uitm"):
+        assert_one_line(said, 2, "TDZ-NOT-FOUND", "tdz transfer list")
+    assert not target.exists()

@@ -61,6 +61,8 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "GetTransfer": _PEOPLE,
         "ListTransfers": _PEOPLE,
         "WatchTransfer": _PEOPLE,
+        "GetTransferReceipt": _PEOPLE,
+        "ExplainTransfer": _PEOPLE,
     },
     "gateway.v1.RunService": {
         "StartRun": _PARTNER,
