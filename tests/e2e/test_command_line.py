@@ -97,6 +97,7 @@ def test_a_run_is_started_followed_listed_and_shown(scene, tables, tmp_path):
     assert_one_line(scene.run("run", "cancel", document["id"], as_="um"), 2, "TDZ-CONFLICT", "RELEASED")
 
 
+@pytest.mark.usefixtures("heeded_interrupt")
 def test_a_run_goes_on_when_its_command_is_interrupted_and_ends_when_it_is_cancelled(scene, tables, tmp_path):
     file = run_file(tmp_path / "LONG.yaml", tables, rounds=1000)
     process = scene.start("run", "start", file, as_="um")

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -253,14 +252,6 @@ def test_a_plain_install_says_what_to_install(tmp_path: Path, missing: str, extr
     assert done.stderr.strip().splitlines() == [
         f"error: tdz needs {missing}, which is not installed → pip install 'tdz-gateway[{extra}]'"
     ]
-
-
-@pytest.fixture
-def heeded_interrupt() -> Iterator[None]:
-    """Ctrl-C reaches what a test starts, also where the tests run in a background that ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeded_interrupt")
