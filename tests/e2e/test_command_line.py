@@ -82,6 +82,8 @@ def test_a_run_is_started_followed_listed_and_shown(scene, tables, tmp_path):
     assert {"accuracy", "loss", "seconds"} <= set(document["history"][-1]["zones"][0]["metrics"])
     assert len(json.loads(document["agreement"])["signatures"]) == 2
 
+    followed = scene.run("run", "show", document["id"], "--follow", "--json", as_="lab")  # it hears a moment later
+    assert (followed.code, followed.document["state"]) == (0, "RELEASED")
     listed = scene.run("run", "list", "--state", "released", "--json", as_="lab")
     assert (listed.code, set(listed.document)) == (0, {"runs"})
     (found,) = [each for each in listed.document["runs"] if each["id"] == document["id"]]
