@@ -50,18 +50,17 @@ class Freezer:
         self._files.sweep()
         self._db: sqlite3.Connection = open_database(self._ledger / "state" / "witness.db", OperationalError)
         self._db.execute(SCHEMA)
-        self._known: Frozen | None = None
+        self.frozen: Frozen | None = None
+        self.look()
         if self.frozen is None:
             self._adopt()
 
-    @property
-    def frozen(self) -> Frozen | None:
-        """Why the origin is frozen: by a fork, or by the operator's word, which may come at any time."""
-        if self._known is None:
+    def look(self) -> None:
+        """Look again: the operator's word may come at any time, from another process."""
+        if self.frozen is None:
             query = "SELECT reason, evidence, entry_id FROM frozen WHERE origin = ?"
             row = self._db.execute(query, (self._origin,)).fetchone()
-            self._known = None if row is None else Frozen(*row)
-        return self._known
+            self.frozen = None if row is None else Frozen(*row)
 
     def _adopt(self) -> None:
         """Evidence without its row: a crash came between the two."""
@@ -100,6 +99,7 @@ class Freezer:
 
     def freeze(self, reason: str, evidence: str = "") -> None:
         """Take nothing more of this origin, for ever; its first reason stands."""
+        self.look()
         if self.frozen is not None:
             return
         frozen = Frozen(reason, evidence, new_id())
@@ -109,7 +109,7 @@ class Freezer:
             (self._origin, frozen.reason, frozen.evidence, frozen.entry_id),
         )
         self._storage.commit(self._db)
-        self._known = frozen
+        self.frozen = frozen
 
     def evidence(self) -> Evidence | None:
         """The evidence behind the freezing; None where there is none, or it is not what was kept."""

@@ -278,6 +278,7 @@ class Mirror:
         """A step that takes something of the peer; what proves a fork is kept before anybody hears of it."""
 
         def step() -> _T:
+            self._freezer.look()
             self._freezer.require_open()
             try:
                 return work()
