@@ -14,8 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.errors import PeerError
+from gateway.errors import IntegrityError, PeerError
 from gateway.model import canonical, limits
+from gateway.model.artifact import ModelDescription
 from gateway.model.dataset import DatasetManifest
 from gateway.model.decision import Decision
 from gateway.model.described import AnyDescription, resource_of
@@ -94,6 +95,11 @@ class ResourceCard(Statement):
             raise PydanticCustomError("card", "the description is not the one that the manifest names")
         if hashlib.sha256(self.schema_bytes()).hexdigest() != self.manifest.schema_digest:
             raise PydanticCustomError("card", "the schema is not the one that the manifest names")
+        if isinstance(self.description, ModelDescription):
+            try:
+                self.description.require_manifest(self.manifest)
+            except IntegrityError as error:
+                raise PydanticCustomError("card", "{problem}", {"problem": error.message}) from error
         return self
 
     def schema_bytes(self) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.errors import IntegrityError, ManifestError
+from gateway.errors import IntegrityError, ManifestError, PeerError
 from gateway.model import limits
 from gateway.model.artifact import (
     FileEntry,
@@ -17,7 +19,9 @@ from gateway.model.artifact import (
     names_problem,
 )
 from gateway.model.dataset import DatasetManifest
+from gateway.model.statements import ResourceCard
 from gateway.model.submission import ModelAnnouncement, ModelSeal, load_model_publication
+from gateway.storage.model_chunks import model_schema_message
 from tests.unit.artifacts.conftest import Publisher, parted
 
 MANIFEST = """\
@@ -103,6 +107,37 @@ def test_a_manifest_of_something_else_is_told_apart(publisher: Publisher, change
     description.require_manifest(DatasetManifest(**given))
     with pytest.raises(IntegrityError, match="not that of the model"):
         description.require_manifest(DatasetManifest(**{**given, **changed}))
+
+
+@pytest.mark.parametrize("changed", [{}, {"rows": 2}, {"chunks": 2}, {"encoding": "lz4"}])
+def test_another_zones_card_of_a_model_has_the_manifest_of_its_files(
+    publisher: Publisher, changed: dict[str, Any]
+) -> None:
+    description, schema = publisher.submit([entry()]).describe(), model_schema_message()
+    given = {"id": "m", "kind": "model", "chunks": 1, "rows": 1, "bytes": 200, "encoding": "none", "root": "0" * 64}
+    given |= {
+        "schema": hashlib.sha256(schema).hexdigest(),
+        "descriptive": hashlib.sha256(description.encode()).hexdigest(),
+    }
+    manifest = DatasetManifest(**{**given, **changed})
+    exporter = {"id": "lab", "legal_name": "Lab", "kind": "university", "sector": "education", "ciio": "no"}
+    exporter |= dict.fromkeys(("ftz_registered", "lingang_activity", "dpo_required"), "no") | {"dpo_ref": ""}
+    card = {
+        "resource": "models/m",
+        "owner": "tdz://lingang/partner/lab",
+        "version": manifest.version,
+        "manifest": json.loads(manifest.encode()),
+        "description": description.document(),
+        "schema_message": base64.b64encode(schema).decode(),
+        "published_at": 1,
+        "exporter": exporter,
+        "terms": {"offered_to": {"zones": ["cyberjaya"]}, "purposes": ["research"], "actions": ["transfer_model"]},
+    }
+    if not changed:
+        assert ResourceCard.parse(card).version == manifest.version
+        return
+    with pytest.raises(PeerError, match="not that of the model"):
+        ResourceCard.parse(card)
 
 
 def mutate(document: dict[str, Any], path: str, value: object) -> None:
