@@ -21,7 +21,8 @@ import pytest
 
 import gateway.sdk as tdz
 from gateway.cli.demo import material, training
-from gateway.cli.demo.corridor import Corridor, _free_ports
+from gateway.cli.demo.corridor import Corridor
+from gateway.cli.demo.ports import LoopbackPorts
 from tests.e2e.small import directory_entries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,7 +171,8 @@ def test_a_page_for_the_demos_corridor_is_true(page: str, work: Path) -> None:
 
 def test_the_operators_page_makes_two_zones_that_work(tmp_path: Path) -> None:
     typed = read(ROOT / "docs/operators.md", tmp_path)
-    first, second = _free_ports(2)
+    ports = LoopbackPorts(2)  # kept to the end
+    first, second = ports.numbers
     for each in typed:
         each.command = each.command.replace("7443", str(first)).replace("7444", str(second))
         each.output = [line.replace("7443", str(first)).replace("7444", str(second)) for line in each.output]
@@ -186,7 +188,8 @@ def test_the_two_commands_of_the_readme_exist() -> None:
 
 def test_the_page_on_witnesses_is_true(tmp_path: Path) -> None:
     typed = read(ROOT / "docs/ledger/witnesses.md", tmp_path)
-    zone, witness = _free_ports(2)
+    ports = LoopbackPorts(2)  # kept to the end
+    zone, witness = ports.numbers
     for each in typed:
         each.command = each.command.replace("7443", str(zone)).replace("7380", str(witness))
         each.output = [line.replace("7380", str(witness)) for line in each.output]

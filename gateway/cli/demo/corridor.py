@@ -13,8 +13,6 @@ Each gateway is a process of its own (`tdz zone serve`); leaving the context end
 from __future__ import annotations
 
 import contextlib
-import random
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
+from gateway.cli.demo.ports import LoopbackPorts
 from gateway.cli.zone_init import init_zone
 from gateway.config import Address, GatewaySettings, Profile, ZoneLayout, load_settings, write_file, write_profile
 from gateway.errors import ConfigError, ConflictError, NotFoundError, PeerUnavailableError, TdzError
@@ -38,10 +37,6 @@ ADMIN: Final = "operator"
 _START_DEADLINE_S: Final = 30.0
 _STOP_DEADLINE_S: Final = 10.0
 _LOOK_S: Final = 1.0
-# Below those that systems give to outgoing connections (Linux 32768, others 49152 and up): while a gateway is down,
-# no connection of anybody takes its port.
-_PORTS: Final = range(10_000, 32_768)
-_DRAWN: Final = 1_000  # so many are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +236,12 @@ class Corridor:
     Args:
         directory: holds one directory for each zone.
         zones: the zones, as made.
+        ports: keeps others from drawing the zones' ports, as long as the corridor lives.
     """
 
-    def __init__(self, directory: Path, zones: Sequence[ZoneProcess]) -> None:
+    def __init__(self, directory: Path, zones: Sequence[ZoneProcess], ports: LoopbackPorts | None = None) -> None:
         self.directory = directory
+        self._ports = ports
         self.zones = tuple(zones)
 
     @classmethod
@@ -254,9 +251,9 @@ class Corridor:
         Raises:
             ConfigError: a zone's directory is there already, or cannot be made.
         """
-        ports = _free_ports(len(specs))
+        ports = LoopbackPorts(len(specs))
         zones = []
-        for spec, port in zip(specs, ports, strict=True):
+        for spec, port in zip(specs, ports.numbers, strict=True):
             address = Address("127.0.0.1", port)
             init_zone(
                 directory / spec.name,
@@ -268,7 +265,7 @@ class Corridor:
                 admins=(ADMIN,),
             )
             zones.append(ZoneProcess(directory / spec.name))
-        return cls(directory, zones)
+        return cls(directory, zones, ports)
 
     @classmethod
     def open(cls, directory: Path, names: Sequence[str] = tuple(spec.name for spec in ZONES)) -> Corridor:
@@ -333,23 +330,3 @@ class Corridor:
                     card = read_card(other.layout.card.read_bytes())
                     with zone.admin() as admin:
                         admin.pair(card.data, card.fingerprint)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now, all different; drawn, so that two who look at the same time find others.
-
-    Raises:
-        ConfigError: hardly any is free.
-    """
-    found: list[int] = []
-    with contextlib.ExitStack() as stack:
-        for port in random.SystemRandom().sample(_PORTS, _DRAWN):
-            if len(found) == count:
-                break
-            holder = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            with contextlib.suppress(OSError):
-                holder.bind(("127.0.0.1", port))
-                found.append(port)
-    if len(found) < count:
-        raise ConfigError(f"{count} ports of the loopback interface are not free", remedy="end what listens there")
-    return found

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ledger.verify import verify_directory
-from tests.faults.exchange.stage import Found, Gate, Stage, directory_entries
+from tests.e2e.small import directory_entries
+from tests.faults.exchange.stage import Found, Gate, Stage
 
 # One letter an entry: started, resumed, completed, aborted. A provider's late receipt prevails over its abort.
 _CONSUMER = re.compile(r"SR*(CR*|A)")

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +29,7 @@ from gateway.sdk import AsyncZone, connect_async
 from gateway.sdk.access import AsyncAccess
 from ledger.marker import marker_folder
 from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset
+from tests.e2e.small import directory_entries
 
 DEADLINE_S = 40.0
 TIMING = Timing(retry=0.05, reaper=0.1, answer=20.0, lease=30, confirm=30)
@@ -208,8 +209,19 @@ class Gate:
             return database.execute(query, arguments).fetchall()
 
     def entries(self) -> list[Found]:
-        """The ledger's entries as its directory shows them."""
-        return list(directory_entries(self.layout.ledger))
+        """The ledger's entries as its directory shows them; all that are committed, where the gateway runs."""
+        wanted = self._committed() if self.running else 0
+        until = time.monotonic() + DEADLINE_S
+        while len(found := list(directory_entries(self.layout.ledger))) < wanted:  # an effect may precede the files
+            assert time.monotonic() < until, f"{wanted} entries are committed, {len(found)} are published"
+            time.sleep(0.005)
+        return found
+
+    def _committed(self) -> int:
+        lock = self.layout.ledger / "state" / "lock.db"
+        with contextlib.closing(sqlite3.connect(f"file:{lock}?mode=ro", uri=True, timeout=10)) as database:
+            ((note,),) = database.execute("SELECT note FROM lock")
+        return int(bytes(note).split(b"\n")[1])
 
     def _forget(self) -> None:
         if self._pidfd >= 0:
@@ -305,21 +317,3 @@ async def stage(directory: Path, timing: Timing = TIMING) -> AsyncIterator[Stage
         made.um = await stack.enter_async_context(await connect_async(made.a.zone.profile("um")))
         made.lab = await stack.enter_async_context(await connect_async(made.b.zone.profile("lab")))
         yield made
-
-
-def directory_entries(ledger: Path) -> Iterator[Found]:
-    """A ledger's entries from its public files: the widest bundle of each number, in order."""
-    widest: dict[str, tuple[int, Path]] = {}
-    root = ledger / "tile" / "entries"
-    for path in root.rglob("*"):
-        if path.is_file():
-            number, _, width = str(path.relative_to(root)).partition(".p/")
-            found = int(width or 256)
-            if number not in widest or found > widest[number][0]:
-                widest[number] = found, path
-    for number in sorted(widest):
-        data, at = widest[number][1].read_bytes(), 0
-        while at < len(data):
-            length = int.from_bytes(data[at : at + 2], "big")
-            yield json.loads(data[at + 2 : at + 2 + length])
-            at += 2 + length
