@@ -87,6 +87,15 @@ DECISION_OUTPUT_MAX: Final = 1 * MIB
 FINDINGS_MAX: Final = 64
 OBLIGATIONS_MAX: Final = 32
 
+# policy bundles
+BUNDLE_MAX: Final = 4 * MIB  # the signed .tar.gz
+BUNDLE_UNPACKED_MAX: Final = 16 * MIB
+BUNDLE_FILE_MAX: Final = 1 * MIB
+BUNDLE_FILES_MAX: Final = 2_000
+BUNDLE_ROOTS_MAX: Final = 64
+BUNDLE_PROPOSALS_MAX: Final = 32  # bundles that wait for a further administrator
+POLICY_KEYS_MAX: Final = 64  # keys that a zone trusts to sign bundles
+
 # federated runs
 RUN_SPEC_MAX: Final = 24 * KIB  # with datasets and decisions its agreement fits a statement
 RUN_DATASETS_MAX: Final = 16
