@@ -36,7 +36,10 @@ _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Keys and certificates: request, approve, renew, revoke.",
         ("gateway.cli.identity", "gateway.cli.identity_online"),
     ),
-    "policy": ("Policy: example inputs, and what a zone's policy says to them.", ("gateway.cli.policy",)),
+    "policy": (
+        "Policy: example inputs, and what a zone's policy says to them.",
+        ("gateway.cli.policy", "gateway.cli.policy_bundles"),
+    ),
 }
 _ORDER: Final = (
     "demo",

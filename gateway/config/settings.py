@@ -59,7 +59,8 @@ class GatewaySettings:
         listen: where the server listens; port 0 lets the system choose.
         endpoint: where partners and peers reach it; stands on the zone card.
         names: DNS names and IP addresses in the gateway's certificate.
-        policy: a directory with the zone's policy bundle; None means the shipped baseline.
+        policy: a directory with the policy to start with; None means the shipped one. What was activated prevails.
+        policy_administrators: so many different administrators must ask for an activation of policy.
         limits: bounds.
         ledger: how the ledger is kept.
     """
@@ -72,6 +73,7 @@ class GatewaySettings:
     endpoint: Address
     names: tuple[str, ...]
     policy: Path | None = None
+    policy_administrators: int = limits.POLICY_ADMINISTRATORS
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
 
@@ -127,6 +129,7 @@ def load_settings(directory: Path) -> GatewaySettings:
         endpoint=endpoint,
         names=gateway.texts("names", default=(endpoint.host,)),
         policy=directory / directory_text if directory_text else None,
+        policy_administrators=policy.integer("administrators", 1, 10, default=limits.POLICY_ADMINISTRATORS),
         limits=ServerLimits(
             concurrent_rpcs=bounds.integer("concurrent_rpcs", 1, 100_000, default=limits.CONCURRENT_RPCS),
             data_bytes=bounds.integer("data_bytes", 0, (1 << 53) - 1, default=0),
@@ -163,8 +166,11 @@ def write_settings(settings: GatewaySettings) -> None:
         f"endpoint = {_quoted(str(settings.endpoint))}",
         f"names = [{', '.join(_quoted(name) for name in settings.names)}]",
     ]
-    if settings.policy is not None:
-        lines += ["", "[policy]", f"directory = {_quoted(str(settings.policy))}"]
+    chosen = [f"directory = {_quoted(str(settings.policy))}"] if settings.policy is not None else []
+    if settings.policy_administrators != limits.POLICY_ADMINISTRATORS:
+        chosen.append(f"administrators = {settings.policy_administrators}")
+    if chosen:
+        lines += ["", "[policy]", *chosen]
     if settings.limits != ServerLimits():
         lines += [
             "",

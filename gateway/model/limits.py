@@ -94,6 +94,7 @@ BUNDLE_FILE_MAX: Final = 1 * MIB
 BUNDLE_FILES_MAX: Final = 2_000
 BUNDLE_ROOTS_MAX: Final = 64
 BUNDLE_PROPOSALS_MAX: Final = 32  # bundles that wait for a further administrator
+POLICY_ADMINISTRATORS: Final = 2  # who must ask for an activation, unless the zone's settings say otherwise
 POLICY_KEYS_MAX: Final = 64  # keys that a zone trusts to sign bundles
 
 # federated runs

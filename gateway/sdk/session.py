@@ -21,6 +21,7 @@ from gateway.v1 import (
     exchange_pb2_grpc,
     identity_pb2_grpc,
     mechanism_pb2_grpc,
+    policy_pb2_grpc,
     run_pb2_grpc,
     signer_pb2_grpc,
     zone_pb2,
@@ -49,6 +50,7 @@ class Session:
         self.exchange: Any = cast("Any", exchange_pb2_grpc.ExchangeServiceStub)(self.control)
         self.runs: Any = cast("Any", run_pb2_grpc.RunServiceStub)(self.control)
         self.mechanisms: Any = cast("Any", mechanism_pb2_grpc.MechanismServiceStub)(self.control)
+        self.policies: Any = cast("Any", policy_pb2_grpc.PolicyServiceStub)(self.control)
         self.signers: Any = cast("Any", signer_pb2_grpc.SignerServiceStub)(self.control)
         self.identities: Any = cast("Any", identity_pb2_grpc.IdentityServiceStub)(self.control)
         self.zone: Any = cast("Any", zone_pb2_grpc.ZoneServiceStub)(self.control)

@@ -18,9 +18,9 @@ from grpc_health.v1 import health_pb2
 from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
+from gateway.decisions.bundles.store import PolicyStore
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
-from gateway.decisions.policy_set import PolicySet
 from gateway.errors import ConfigError, TdzError
 from gateway.exchange.consumer import Consumer
 from gateway.exchange.house import EFFECTS, House
@@ -32,7 +32,10 @@ from gateway.exchange.receipts import Receipts
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
+from gateway.flow.activation import EFFECTS as POLICY_EFFECTS
+from gateway.flow.activation import Activations
 from gateway.flow.house import Timing
+from gateway.flow.policy_history import policy_at_start
 from gateway.identity.card import SignedCard
 from gateway.identity.keys import load_statement_key
 from gateway.identity.participants import Participants
@@ -113,7 +116,10 @@ class Gateway:
         self.witnessing.prepare()
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
-        decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
+        policies = PolicyStore(layout.policy)
+        policies.prepare()
+        at_start = await policy_at_start(state, policies, settings.policy, settings.zone)
+        decisions = DecisionPoint(at_start, settings.zone)
         await decisions.start()
         stack.push_async_callback(decisions.close)
         data = layout.chunks.parent
@@ -140,10 +146,23 @@ class Gateway:
             versions=versions,
             landings=landings,
             jurisdiction=settings.jurisdiction,
-            effects={**EFFECTS, **RUN_EFFECTS},
+            effects={**EFFECTS, **RUN_EFFECTS, **POLICY_EFFECTS},
             timing=self._timing,
         )
         stack.push_async_callback(self.house.steps.close)
+        self.activations = Activations(
+            zone=settings.zone,
+            decisions=decisions,
+            store=policies,
+            trust=layout.policy_trust,
+            state=state,
+            registry=self.registry,
+            journal=journal,
+            steps=self.house.steps,
+            needed=settings.policy_administrators,
+            clock=lambda: self.house.clock(),
+        )
+        stack.push_async_callback(self.activations.close)
         self._flows()
         self.corridor = Corridor(self.house, self._identity)
         self.house.connect(self.corridor)
@@ -168,6 +187,7 @@ class Gateway:
         await self.registry.steps.recover()
         await self.corridor.reconcile()
         await self.house.steps.recover()
+        await self.activations.take_up()
         await self.serving.take_up()
         await self._take_up()
         self._readiness.set()

@@ -28,6 +28,7 @@ from gateway.server.mechanism_service import MechanismService
 from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
 from gateway.server.peer_service import PeerFlows, PeerService
+from gateway.server.policy_service import PolicyService
 from gateway.server.renewal import Renewal
 from gateway.server.run_peer_service import RunPeerService
 from gateway.server.run_service import RunService
@@ -40,6 +41,7 @@ from gateway.v1 import (
     identity_pb2_grpc,
     ledger_pb2_grpc,
     mechanism_pb2_grpc,
+    policy_pb2_grpc,
     run_pb2_grpc,
     run_peer_pb2_grpc,
     signer_pb2_grpc,
@@ -73,6 +75,7 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
         target,
     )
     mechanism_pb2_grpc.add_MechanismServiceServicer_to_server(MechanismService(house), target)
+    policy_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(gateway.activations), target)
     signer_pb2_grpc.add_SignerServiceServicer_to_server(SignerService(house, gateway.signers), target)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(house, gateway.offers), target)
     exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(

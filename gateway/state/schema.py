@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 metadata = MetaData()
 
@@ -79,6 +79,36 @@ mechanisms = Table(
     Column("document", Text, nullable=False),  # one `mechanisms[]` member of the policy input
     Column("added_at", BigInteger, nullable=False),
     Column("withdrawn_at", BigInteger, nullable=False, default=0),
+)
+
+policy_approvals = Table(
+    "policy_approvals",
+    metadata,
+    Column("bundle", String(64), primary_key=True),  # SHA-256 of the signed bundle
+    Column("approver", String(300), primary_key=True),  # the administrator's URI; stays in this zone
+    Column("fingerprint", String(64), nullable=False),  # of the certificate
+    Column("document", Text, nullable=False),  # what the bundle says of itself, as people are told
+    Column("approved_at", BigInteger, nullable=False),
+)
+
+policy_activations = Table(
+    "policy_activations",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),  # of its ledger entry; the last one is in force
+    Column("entry_id", String(36), nullable=False, unique=True),
+    Column("policy", String(64), nullable=False),  # the whole policy's digest; empty where its record is lost
+    Column("part", String(100), nullable=False),  # baseline, zone, packs/<id>
+    Column("bundle", String(64), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),  # as in policy_approvals
+    Column("activated_at", BigInteger, nullable=False),
+)
+
+policy_cursor = Table(
+    "policy_cursor",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),  # so many entries of the own ledger were looked at
 )
 
 decision_inputs = Table(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,9 @@ class Small:
                 await admin.pair(card.data, card.fingerprint)
 
     @contextlib.asynccontextmanager
-    async def admin(self, zone: str) -> AsyncIterator[AsyncAdmin]:
-        """A connection as the zone's administrator."""
-        connected = AsyncAdmin(Session.open(self.corridor.zone(zone).profile(ADMIN)))
+    async def admin(self, zone: str, who: str = ADMIN) -> AsyncIterator[AsyncAdmin]:
+        """A connection as an administrator of the zone."""
+        connected = AsyncAdmin(Session.open(self.corridor.zone(zone).profile(who)))
         try:
             yield connected
         finally:
@@ -168,10 +168,13 @@ class Small:
 
 @contextlib.asynccontextmanager
 async def small_corridor(
-    directory: Path, timing: Timing = QUICK, prepare: Callable[[Small], None] | None = None
+    directory: Path,
+    timing: Timing = QUICK,
+    prepare: Callable[[Small], None] | None = None,
+    admins: Sequence[str] = (ADMIN,),
 ) -> AsyncIterator[Small]:
     """Two gateways, started and paired, with a university and a laboratory; `prepare` runs before they start."""
-    small = Small(await asyncio.to_thread(Corridor.make, directory), timing)
+    small = Small(await asyncio.to_thread(lambda: Corridor.make(directory, admins=admins)), timing)
     if prepare is not None:
         prepare(small)
     async with small.stack:

@@ -245,8 +245,8 @@ class Corridor:
         self.zones = tuple(zones)
 
     @classmethod
-    def make(cls, directory: Path, specs: Sequence[ZoneSpec] = ZONES) -> Corridor:
-        """Make zones on free ports of the loopback interface; nothing is started.
+    def make(cls, directory: Path, specs: Sequence[ZoneSpec] = ZONES, *, admins: Sequence[str] = (ADMIN,)) -> Corridor:
+        """Make zones on free ports of the loopback interface, each with these administrators; nothing is started.
 
         Raises:
             ConfigError: a zone's directory is there already, or cannot be made.
@@ -262,7 +262,7 @@ class Corridor:
                 listen=address,
                 endpoint=address,
                 names=("127.0.0.1", "localhost"),
-                admins=(ADMIN,),
+                admins=admins,
             )
             zones.append(ZoneProcess(directory / spec.name))
         return cls(directory, zones, ports)

@@ -38,6 +38,10 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "ListMechanisms": _OVERSIGHT,
         "WithdrawMechanism": _ADMIN,
     },
+    "gateway.v1.PolicyService": {
+        "ProposePolicy": _ADMIN,
+        "GetPolicyStatus": _OVERSIGHT,
+    },
     "gateway.v1.SignerService": {
         "AddSigner": _ADMIN,
         "ListSigners": _PEOPLE,
