@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from gateway.decisions import capabilities
+from gateway.decisions import capabilities, codes
 from gateway.decisions.bundles import archive, signature
 from gateway.decisions.bundles.contents import files_of
-from gateway.decisions.bundles.manifest import MANIFEST, BundleManifest, Party, require_owner
+from gateway.decisions.bundles.manifest import MANIFEST, BundleManifest, Party, require_owner, within
 from gateway.decisions.bundles.signature import PrivateKey
 from gateway.decisions.bundles.trust import TrustedKey, by_id
 from gateway.decisions.policy_set import PolicySet, shipped
@@ -65,8 +65,10 @@ class Bundle:
 def read_directory(directory: Path, roots: tuple[str, ...]) -> dict[str, bytes]:
     """The modules and data of a policy directory that lie within roots, tests left out.
 
+    The documents that join reason codes to the METADATA of their rules are made where they are not there.
+
     Raises:
-        ConfigError: a file cannot be read, is a link or too large.
+        ConfigError: a file cannot be read, is a link or too large, or METADATA says two things of a code.
         InputError: there is none.
     """
     found: dict[str, bytes] = {}
@@ -80,7 +82,10 @@ def read_directory(directory: Path, roots: tuple[str, ...]) -> dict[str, bytes]:
                 if path.is_symlink() or path.stat().st_size > BUNDLE_FILE_MAX or len(found) >= BUNDLE_FILES_MAX:
                     raise ConfigError(f"{path} is a link, too large, or one file too many")
                 found[name] = path.read_bytes()
-    except OSError as error:
+        for name, document in codes.documents(directory).items():
+            if any(within(name, root) for root in roots):
+                found.setdefault(name, codes.render(document).encode())
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the policy cannot be read: {error}") from error
     if not found:
         raise InputError(

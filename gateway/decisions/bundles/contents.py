@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.decisions import capabilities
-from gateway.decisions.bundles.manifest import MANIFEST, BundleManifest
+from gateway.decisions.bundles.manifest import MANIFEST, BundleManifest, within
 from gateway.decisions.bundles.signature import SIGNATURES, strict_json
 from gateway.decisions.input_fields import check_fields
 from gateway.errors import IntegrityError, PermissionDeniedError
@@ -103,9 +103,10 @@ def _data(name: str, content: bytes, manifest: BundleManifest) -> Iterator[tuple
 
 
 def _cut(path: str, value: Any, name: str, manifest: BundleManifest) -> Iterator[tuple[str, bytes]]:
-    if not isinstance(value, dict):
+    above = not path or any(within(root, path) for root in manifest.roots)
+    if not isinstance(value, dict) or not (above or manifest.owns(path)):
         raise _foreign(f"data at {path or '/'}", name, manifest)
-    if path and manifest.owns(path):
+    if manifest.owns(path):
         yield f"{path}/data.json", canonical.encode(value)
         return
     for member, inner in value.items():
