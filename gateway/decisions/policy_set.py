@@ -17,6 +17,7 @@ from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
 
 ENTRYPOINT: Final = "tdz/main/decision"
+CAPABILITIES: Final = "capabilities.json"
 LOADED: Final = "tdz/local/loaded.rego"
 MANIFESTS: Final = ".manifests/"
 """Where a policy that came in bundles has their manifests: their dates are part of what it decides."""
@@ -74,6 +75,18 @@ def shipped() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "policy"
 
 
+def shipped_capabilities() -> bytes:
+    """What policy may call here, in OPA's format: this gateway's own word, which no bundle can widen.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        return (shipped() / CAPABILITIES).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"the shipped capabilities cannot be read: {error}") from error
+
+
 class PolicySet:
     """A policy directory in the layout of `policy/`, read once.
 
@@ -89,9 +102,9 @@ class PolicySet:
         except UnicodeDecodeError as error:
             raise ConfigError("a policy module is not UTF-8") from error
         self._data = {n: b for n, b in self._files.items() if n.rsplit("/", 1)[-1] == "data.json"}
-        if "capabilities.json" not in self._files:
+        if CAPABILITIES not in self._files:
             raise ConfigError("the policy directory has no capabilities.json", remedy="copy it from the shipped policy")
-        capabilities.check(self._modules, capabilities.allowed_builtins(self._files["capabilities.json"]))
+        capabilities.check(self._modules, capabilities.allowed_builtins(self._files[CAPABILITIES]))
 
     @classmethod
     def load(cls, directory: Path | None = None) -> PolicySet:
@@ -155,7 +168,7 @@ class PolicySet:
         data_files = {n: b for n, b in files.items() if n in self._data}
         data = self._merged(data_files)
         data.setdefault("tdz", {})["local"] = {"zone": zone}
-        files["capabilities.json"] = self._files["capabilities.json"]
+        files[CAPABILITIES] = self._files[CAPABILITIES]
         modules = {n: self._modules[n] for n in files if n in self._modules}
         return ZonePolicy(
             zone=zone,
@@ -189,7 +202,7 @@ class PolicySet:
 
 
 def _counts(name: str) -> bool:
-    return (name.endswith(".rego") and not name.endswith("_test.rego")) or name in {"data.json", "capabilities.json"}
+    return (name.endswith(".rego") and not name.endswith("_test.rego")) or name in {"data.json", CAPABILITIES}
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -94,6 +94,7 @@ class Arriving:
         house, agreement = self._house, arrival.agreement
         house.journal.require_open(agreement.peer_zone)
         body = agreement_body(agreement.envelope)
+        arrival.decided_now()
         (first_chunk, ticket), kept = await both(self._ready(arrival), self._decide_again(agreement, body))
         if kept.decision.effect != "allow":
             await self._record_refusal(arrival, kept)

@@ -144,7 +144,7 @@ class Provider:
         )
         offer, agreement_row = "", None
         if outcome.effect == "allow" and asked is not None:
-            offer, agreement_row = self._offer(zone, request, asked, (theirs, kept.decision), outcome, now)
+            offer, agreement_row = self._offer(zone, request, asked, (theirs, kept), outcome, now)
         event = Event.OFFER if offer else Event.HOLD if held_by else Event.TERMINATE
         row = {
             "id": request.id,
@@ -254,7 +254,7 @@ class Provider:
         zone: str,
         request: NegotiationRequest,
         asked: _Asked,
-        decisions: tuple[Decision, Decision],
+        decided: tuple[Decision, KeptDecision],
         outcome: Outcome,
         now: int,
     ) -> tuple[str, dict[str, Any]]:
@@ -264,7 +264,8 @@ class Provider:
             raise IntegrityError("an offer needs the owner's terms")
         expiries = [now + (terms.limits.days * _DAY_S if terms.limits.days else house.timing.agreement)]
         expiries += [terms.until] if terms.until else []
-        expiries += [pack.valid_until for decision in decisions for pack in decision.packs if pack.valid_until]
+        theirs, kept = decided
+        expiries += [*house.ends(kept), *(pack.valid_until for pack in theirs.packs if pack.valid_until)]
         obligations = tuple(ObligationPart(kind=o.kind, params=dict(o.params)) for o in outcome.obligations)
         body = Agreement(
             id=uuid7(),
@@ -286,7 +287,7 @@ class Provider:
                 bytes=terms.limits.bytes or 0,
                 onward=False,
             ),
-            decisions=DecisionIds(consumer=decisions[0].decision_id, provider=decisions[1].decision_id),
+            decisions=DecisionIds(consumer=theirs.decision_id, provider=kept.decision.decision_id),
             confirm_before=now + house.timing.confirm,
         )
         ttl = max(body.limits.expires_at - now, 1)

@@ -131,6 +131,11 @@ class Pulls:
 
     # --- for the gateway --------------------------------------------------------------------------------
 
+    def decide_again(self) -> None:
+        """Another policy is in force: no further chunk is taken before both zones decided again."""
+        for arrival, _ in self._active.values():
+            arrival.decide_again()
+
     async def take_up(self) -> int:
         """After a restart: go on with every open transfer, and clear what ended ones left; the count of them."""
         house = self._house

@@ -52,6 +52,7 @@ class Serving:
         self._tickets = tickets
         self._locks = KeyedLocks()
         self._streams: dict[str, Stream] = {}
+        self._policies = 0  # so many were put in force since the start
         self._sending = Sending(house)
 
     async def issue_ticket(self, zone: str, agreement_id: str, transfer_id: str) -> Granted:
@@ -101,6 +102,7 @@ class Serving:
             body = agreement_body(agreement.envelope)
             standing = await rows.known_transfer(house.state, transfer_id)
             version = await house.chunks.run(lambda: house.versions.open(agreement.version))
+            decided_with = self._policies
             try:
                 self._check(standing, agreement, body, version, first_chunk)
                 _, kept = await both(
@@ -113,7 +115,7 @@ class Serving:
             except BaseException:
                 version.chunks.close()
                 raise
-        stream = Stream(transfer_id)
+        stream = Stream(transfer_id, to_be_decided=decided_with != self._policies)
         if (older := self._streams.get(transfer_id)) is not None:
             older.superseded = True
         self._streams[transfer_id] = stream
@@ -166,6 +168,12 @@ class Serving:
                     closing=True,
                 )
             )
+
+    def decide_again(self) -> None:
+        """Another policy is in force: no further chunk of an open stream goes out before both zones decided again."""
+        self._policies += 1
+        for stream in self._streams.values():
+            stream.to_be_decided = True
 
     async def take_up(self) -> None:
         """After a restart: streams that were open are cut."""

@@ -26,11 +26,10 @@ from gateway.decisions.bundles.trust import trusted_keys
 from gateway.decisions.loaded import LoadedPolicy
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_register import Activation, Approval, PolicyRegister
-from gateway.decisions.policy_set import ZonePolicy, shipped
+from gateway.decisions.policy_set import ZonePolicy
 from gateway.decisions.trial import trials
 from gateway.errors import (
     BundleError,
-    ConfigError,
     ConflictError,
     InputError,
     IntegrityError,
@@ -52,7 +51,7 @@ _log = structlog.get_logger()
 _OPEN_PARTS: Final = frozenset({"baseline", "zone"})
 """Parts whose digest tells the other zone nothing: each gateway has them."""
 
-_REFUSED = (InputError, IntegrityError, LimitError, PermissionDeniedError, ConflictError)
+_REFUSED: Final = (InputError, IntegrityError, LimitError, PermissionDeniedError, ConflictError)
 """What is wrong with a bundle, as opposed to what failed here (`ConfigError` is an InputError)."""
 
 
@@ -252,7 +251,7 @@ class Activations:
             if in_force is not None and in_force.bundle == bundle.sha256 and not lost:
                 return Standing(bundle, self._decisions.policy.digest, active=True)
             _require_newer(bundle, in_force, again=lost)
-            policy = await asyncio.to_thread(self._composed, bundle)  # 2
+            policy = await asyncio.to_thread(composed, self._decisions.policy, bundle)  # 2
             loaded = await self._decisions.prepare(policy, trials(policy, now))
         except _REFUSED as error:
             raise await self._refuse(data, by, error) from error
@@ -281,13 +280,6 @@ class Activations:
             return bundles.verify(data, trusted_keys(self._trust), zone=self._zone, now=now)
 
         return await asyncio.to_thread(work)
-
-    def _composed(self, bundle: Bundle) -> ZonePolicy:
-        try:
-            capabilities = (shipped() / "capabilities.json").read_bytes()
-        except OSError as error:
-            raise ConfigError(f"the shipped capabilities cannot be read: {error}") from error
-        return composed(self._decisions.policy, bundle, capabilities=capabilities)
 
     async def _others(self, sha256: str, by: Actor, now: int) -> list[Approval]:
         """Approvals of other administrators who still are."""

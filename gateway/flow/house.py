@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gateway.artifacts.appraisal import appraise
 from gateway.artifacts.trust import Trust
 from gateway.catalog.register import ResourceRegister
+from gateway.decisions.ends import ends_of
 from gateway.decisions.inputs import KeptDecision, Subject
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
@@ -304,6 +305,10 @@ class ZoneHouse(Generic[P]):
         if added := tuple(obligations):
             decision = self._decisions.bind(decision, added, action=document["request"]["action"])
         return KeptDecision(decision, document, self.clock())
+
+    def ends(self, kept: KeptDecision) -> list[int]:
+        """When what an own decision rests on ends, Unix seconds; see `gateway.decisions.ends`."""
+        return ends_of(self._decisions.policy, kept)
 
     def refuse(self, document: Mapping[str, Any], finding: Finding) -> KeptDecision:
         """The gateway's own denial, where there is nothing that policy could decide on."""

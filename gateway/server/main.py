@@ -162,6 +162,7 @@ class Gateway:
             needed=settings.policy_administrators,
             clock=lambda: self.house.clock(),
         )
+        self.activations.on_activated(self._policy_changed)
         stack.push_async_callback(self.activations.close)
         self._flows()
         self.corridor = Corridor(self.house, self._identity)
@@ -322,6 +323,10 @@ class Gateway:
             certificate=layout.gateway_certificate.read_bytes(),
             key=layout.gateway_key.read_bytes(),
         )
+
+    def _policy_changed(self) -> None:
+        self.serving.decide_again()
+        self.pulls.decide_again()
 
     def _trust_changed(self, zone: str) -> None:
         self.tls.reload()

@@ -14,7 +14,7 @@ from gateway.decisions.bundles.contents import files_of
 from gateway.decisions.bundles.manifest import MANIFEST, BundleManifest, Party, require_owner, within
 from gateway.decisions.bundles.signature import PrivateKey
 from gateway.decisions.bundles.trust import TrustedKey, by_id
-from gateway.decisions.policy_set import PolicySet, shipped
+from gateway.decisions.policy_set import PolicySet, shipped_capabilities
 from gateway.errors import ConfigError, InputError, IntegrityError
 from gateway.model.limits import BUNDLE_FILE_MAX, BUNDLE_FILES_MAX
 
@@ -107,7 +107,7 @@ def build(files: Files, manifest: BundleManifest, key: PrivateKey, keyid: str) -
         IntegrityError, PermissionDeniedError, ConfigError, LimitError: it would be refused where it is read.
     """
     _ = manifest.slot
-    files_of(files, manifest, _allowed())
+    files_of(files, manifest, capabilities.allowed_builtins(shipped_capabilities()))
     whole = {**files, MANIFEST: manifest.encode()}
     return archive.pack({**whole, signature.SIGNATURES: signature.sign(whole, key, keyid)})
 
@@ -139,7 +139,7 @@ def verify(data: bytes, keys: Mapping[str, TrustedKey], *, zone: str, now: int) 
     manifest = BundleManifest.parse(files[MANIFEST])  # 3
     _ = manifest.slot
     require_owner(manifest, trusted.party, zone)  # 4
-    contents = files_of(files, manifest, _allowed())  # 5
+    contents = files_of(files, manifest, capabilities.allowed_builtins(shipped_capabilities()))  # 5
     require_in_date(manifest, now)  # 6
     return Bundle(hashlib.sha256(data).hexdigest(), manifest, trusted, contents, len(data))
 
@@ -180,11 +180,3 @@ def part_roots(policy: Path, part: str, zone: str) -> tuple[str, ...]:
     if part.startswith("packs/"):
         return tuple(root for root in (f"tdz/{part}", f"tdz/lists/{part[6:]}") if root.count("/") == 2)
     raise InputError(f"{part!r} is no part of a policy", remedy="name baseline, zone or packs/<id>")
-
-
-def _allowed() -> frozenset[str]:
-    """The builtins of this gateway's own capabilities: no bundle can widen them."""
-    try:
-        return capabilities.allowed_builtins((shipped() / "capabilities.json").read_bytes())
-    except OSError as error:
-        raise ConfigError(f"the shipped capabilities cannot be read: {error}") from error

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from gateway.decisions.bundles.bundle import Bundle
 from gateway.decisions.bundles.manifest import BundleManifest, manifests_overlap
-from gateway.decisions.policy_set import MANIFESTS, PolicySet, ZonePolicy
+from gateway.decisions.policy_set import CAPABILITIES, MANIFESTS, PolicySet, ZonePolicy, shipped_capabilities
 from gateway.errors import ConflictError
 
-_CAPABILITIES: Final = "capabilities.json"
 
-
-def composed(current: ZonePolicy, bundle: Bundle, *, capabilities: bytes) -> ZonePolicy:
+def composed(current: ZonePolicy, bundle: Bundle) -> ZonePolicy:
     """The policy in force with one of its parts replaced.
 
     Files that the part had before and has no more are gone. What never came in a bundle (the shipped policy's other
@@ -22,7 +19,6 @@ def composed(current: ZonePolicy, bundle: Bundle, *, capabilities: bytes) -> Zon
     Args:
         current: the policy in force.
         bundle: the verified part.
-        capabilities: this gateway's, in OPA's format.
 
     Raises:
         ConflictError: another part in force owns one of its roots.
@@ -45,7 +41,7 @@ def composed(current: ZonePolicy, bundle: Bundle, *, capabilities: bytes) -> Zon
     }
     files.update(bundle.files)
     files[manifest_name(slot)] = bundle.manifest.encode()
-    files[_CAPABILITIES] = capabilities
+    files[CAPABILITIES] = shipped_capabilities()
     return PolicySet(files).for_zone(current.zone)
 
 

@@ -32,7 +32,7 @@ def policy_of(*bundles: bytes) -> ZonePolicy:
     policy = PolicySet.load().for_zone("lingang")
     for data in bundles:
         found = verify(data, keys(), zone="lingang", now=NOW)
-        policy = composed(policy, found, capabilities=(shipped() / "capabilities.json").read_bytes())
+        policy = composed(policy, found)
     return policy
 
 
@@ -169,8 +169,7 @@ def test_we_read_what_opa_builds_and_signs_as_the_same_policy(opa: str, tmp_path
     trusted = {"opa-built": TrustedKey("opa-built", "vendor", private.public_key())}
     found = verify((tmp_path / "built.tar.gz").read_bytes(), trusted, zone="lingang", now=NOW)
     assert found.manifest == manifest(3, part_roots(shipped(), "baseline", "lingang"))
-    capabilities = (shipped() / "capabilities.json").read_bytes()
-    theirs = composed(PolicySet.load().for_zone("lingang"), found, capabilities=capabilities)
+    theirs = composed(PolicySet.load().for_zone("lingang"), found)
     mine = policy_of(material.baseline("lingang", 3))
     assert theirs.data == mine.data  # joined in one document, and cut again where the roots begin
     assert set(theirs.modules) == set(mine.modules)

@@ -18,8 +18,6 @@ from gateway.model.ids import uuid7
 from tests.unit.decisions.bundles import material
 from tests.unit.decisions.bundles.material import NOW, UNTIL, VENDOR, key, keys, manifest
 
-CAPABILITIES = (shipped() / "capabilities.json").read_bytes()
-
 
 @pytest.fixture(scope="module")
 def start() -> ZonePolicy:
@@ -32,7 +30,7 @@ def read(data: bytes) -> Bundle:
 
 def put(policy: ZonePolicy, *data: bytes) -> ZonePolicy:
     for each in data:
-        policy = composed(policy, read(each), capabilities=CAPABILITIES)
+        policy = composed(policy, read(each))
     return policy
 
 
