@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import load_settings
+from gateway.decisions.bundles.store import PolicyStore
+from gateway.decisions.point import DecisionPoint
 from gateway.flow.house import Timing
 from gateway.flow.steps import Step, Steps
 from gateway.journal import Journal, PeerMirror
@@ -121,6 +123,9 @@ def install(faults: Faults) -> None:
     faults.around(Landing, "_remove", "remove landing")
     faults.around(VersionStore, "add", "add version")
     faults.around(Journal, "add_cosignature", "take cosignature")
+    for name in ("keep_bundle", "keep_policy", "keep_record"):
+        faults.around(PolicyStore, name, f"policy {name}")
+    faults.around(DecisionPoint, "switch", "policy switch")
     for name in ("begin", "receive", "finish", "take"):
         faults.around(PeerMirror, name, f"mirror {name}")
     for name in _ASKS:

@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.cli.demo.corridor import Corridor, ZoneProcess
+from gateway.cli.demo.corridor import ADMIN, Corridor, ZoneProcess
 from gateway.config import ZoneLayout
 from gateway.errors import PeerUnavailableError
 from gateway.flow.house import Timing
@@ -300,10 +300,10 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(directory: Path, timing: Timing = TIMING) -> AsyncIterator[Stage]:
+async def stage(directory: Path, timing: Timing = TIMING, admins: Sequence[str] = (ADMIN,)) -> AsyncIterator[Stage]:
     """Two gateways, started and paired."""
     async with AsyncExitStack() as stack:
-        corridor = await asyncio.to_thread(Corridor.make, directory)
+        corridor = await asyncio.to_thread(lambda: Corridor.make(directory, admins=admins))
         forks = Forks()
         stack.callback(forks.close)
         made = Stage(corridor, forks, timing)
