@@ -363,7 +363,8 @@ async def test_an_open_stream_is_decided_again_after_an_activation(
             assert "policy" in ended["body"]["reason"]
         shown = await (await shared.um()).transfer(pull.transfer)
         assert shown.state == "TERMINATED"
-        assert max(asked) <= middle + 1  # no chunk after the one that was under way
+        if zone == LINGANG:  # the consumer's own policy stops what it takes; what was sent meanwhile is dropped
+            assert max(asked) <= middle + 1  # no chunk after the one that was under way
     finally:
         if not allowed:
             await activate(shared, material.zone_bundle(zone, await next_revision(shared, zone)), zone)
