@@ -186,6 +186,14 @@ def test_the_two_commands_of_the_readme_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
+def test_the_page_on_policy_bundles_is_true(tmp_path: Path) -> None:
+    typed = read(ROOT / "docs/policy/bundles.md", tmp_path)
+    ports = LoopbackPorts(1)  # kept to the end
+    for each in typed:
+        each.command = each.command.replace("7443", str(ports.numbers[0]))
+    type_in(typed, tmp_path)
+
+
 def test_the_page_on_witnesses_is_true(tmp_path: Path) -> None:
     typed = read(ROOT / "docs/ledger/witnesses.md", tmp_path)
     ports = LoopbackPorts(2)  # kept to the end
