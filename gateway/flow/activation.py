@@ -335,7 +335,7 @@ class Activations:
             KIND,
             entry_id,
             record,
-            {"approved_by": approved_by, **_named(bundle)},
+            {"by": approved_by[-1], "approved_by": approved_by, **_named(bundle)},
             effect="policy.activated",
             arguments=activation,
         )
