@@ -21,7 +21,7 @@ from gateway.model.participant import Role
 from gateway.sdk.admin import AsyncAdmin, PolicyStanding
 from gateway.sdk.session import Session
 from gateway.server.main import Gateway
-from tests.e2e.material import CYBERJAYA, LINGANG, next_id
+from tests.e2e.material import CYBERJAYA, LINGANG, measurements, mechanism, next_id, personal_dataset
 from tests.e2e.small import DEADLINE_S, Entry, Small, entries, eventually, of_subject, recorded, small_corridor
 from tests.unit.decisions.bundles import material
 
@@ -287,6 +287,78 @@ async def test_a_bad_bundle_is_refused_recorded_and_explained_and_the_policy_in_
     assert shared.a.house._decisions.worker_pids[:1] == pids[:1]
     async with shared.admin(CYBERJAYA) as admin:
         assert (await admin.policy_status()).proposals == ()
+
+
+def advisory(revision: int) -> bytes:
+    """A pack that one zone alone loads."""
+    roots = ("tdz/lists/us", "tdz/packs/us")
+    manifest = {
+        "id": "us",
+        "revision": "2026112201",
+        "legal_as_of": material.LEGAL,
+        "valid_until": material.UNTIL,
+        "parts": ["ear"],
+    }
+    rules = 'package tdz.packs.us.ear\n\nverdict := "pass"\n\nfindings := set()\n\nobligations := set()\n'
+    files = {
+        "tdz/packs/us/ear/rules.rego": rules.encode(),
+        "tdz/packs/us/manifest/data.json": json.dumps(manifest).encode(),
+    }
+    return material.build(files, material.manifest(revision, roots), material.key("vendor"), material.VENDOR)
+
+
+async def test_the_ledger_that_the_peer_mirrors_does_not_say_which_pack_a_zone_loads(shared: Small) -> None:
+    size = len(await entries(shared.a))
+    data = advisory(await next_revision(shared, part="packs/us"))
+    standing = await activate(shared, data)
+    async with shared.admin(CYBERJAYA) as admin:
+        status = await admin.policy_status()
+    assert "us" in {pack.id for pack in status.packs}
+    assert "packs/us" in {part.part for part in status.parts}
+    found = policy_entries(await entries(shared.a, size))
+    assert [set(e["body"]) for e in found] == [{"what", "by", "commitment"}, {"by", "approved_by", "commitment"}]
+    assert standing.bundle.digest not in json.dumps(found)
+    record = PolicyStore(shared.a.settings.layout.policy).record(found[1]["id"], found[1]["body"]["commitment"])
+    assert (record["part"], record["policy"]) == ("packs/us", standing.policy_digest)
+    with pytest.raises(BundleError, match="would own"):  # a baseline that takes the pack along
+        roots = ("tdz/lib", "tdz/lists", "tdz/main", "tdz/packs", "tdz/registry")
+        files = material.read_directory(material.shipped(), roots)
+        whole = material.manifest(await next_revision(shared, part="baseline"), roots)
+        await propose(shared, material.build(files, whole, material.key("vendor"), material.VENDOR))
+
+
+async def test_an_agreement_ends_with_the_first_mechanism_list_or_bundle_that_it_rests_on(shared: Small) -> None:
+    now = material.NOW
+    name = await shared.offered()
+    access = await (await shared.um()).request(name, purpose="research")
+    um = await shared.um()
+    whole = (await um.agreement(access.agreement)).expires_at
+    ends = now + 7 * material.DAY_S
+    assert ends < whole
+    root = f"tdz/zone/{LINGANG}"
+    short = material.build(
+        {f"{root}/rules.rego": material.EMPTY.format(zone=LINGANG).encode()},
+        material.manifest(await next_revision(shared, LINGANG), (root,), until=ends),
+        material.key("zone"),
+        material.ZONE,
+    )
+    await activate(shared, short, LINGANG)
+    access = await um.request(name, purpose="research")
+    assert (await um.agreement(access.agreement)).expires_at == ends
+
+    lab, dataset = await shared.lab(), next_id("persons")
+    rows = measurements().slice(0, 50)
+    manifest = personal_dataset(dataset, to=CYBERJAYA)
+    published = (await lab.publish(rows, manifest)).name
+    first = now + 3 * material.DAY_S
+    refs = [next_id("pipia"), next_id("contract")]
+    async with shared.admin(LINGANG) as admin:
+        for kind, ref, until in (("pipia", refs[0], 90), ("standard_contract", refs[1], 3)):
+            document = mechanism(kind, ref, dataset, f"tdz://{CYBERJAYA}/partner/um")
+            await admin.add_mechanism({**document, "expires_at": now + until * material.DAY_S})
+    access = await um.request(published, purpose="research", mechanisms=refs)
+    assert (await um.agreement(access.agreement)).expires_at == first
+    await activate(shared, material.zone_bundle(LINGANG, await next_revision(shared, LINGANG)), LINGANG)
 
 
 async def test_a_key_that_was_taken_away_signs_nothing_more(shared: Small) -> None:
