@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ledger.canonical import JsonValue
-from ledger.commit import CLOCK_TOLERANCE_US, RESERVE_PATH, Appended, Committer
+from ledger.commit import CLOCK_TOLERANCE_US, Appended, Committer
 from ledger.commitment import MAX_VALUES, commitment, field_pointer, with_commitments
 from ledger.committing import Fatal, stopped
 from ledger.entry import Draft, Entry, LoneDraft, new_id
@@ -20,6 +19,7 @@ from ledger.key_history import KeyHistory, Rotation
 from ledger.lock import LockDatabase
 from ledger.note import NoteSigner
 from ledger.reads import LogReads
+from ledger.reserve import Reserve
 from ledger.storage import Storage
 from ledger.tiles import TileReader
 from ledger.vault import Vault, erasure_in
@@ -231,7 +231,7 @@ class LogOperations(LogReads):
     def _fail_from_thread(self, error: BaseException) -> None: ...
 
 
-def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: int) -> Vault:
+def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: int, reserve: Reserve) -> Vault:
     """Open the vault at a start: forget what never came to stand, and carry out the erasures of the log.
 
     These are there after a crash, or with an older vault. Where the disk is full, the reserve makes room for them.
@@ -240,6 +240,7 @@ def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: in
         directory: the log's directory.
         rows: says which ids stand.
         size: the number of the log's entries.
+        reserve: makes room on a full disk.
 
     Raises:
         StorageFullError: a value that must go cannot be deleted.
@@ -252,10 +253,8 @@ def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: in
                 _finish_erasures(directory, vault, size)
                 break
             except StorageFullError:
-                reserve = f"{directory}/{RESERVE_PATH}"
-                if attempt == 2 or not os.path.exists(reserve):
+                if attempt == 2 or not reserve.give_up():
                     raise
-                storage.unlink(reserve)
     except BaseException:
         vault.close()
         raise
