@@ -168,7 +168,7 @@ class Committer:
         if now <= self.time_us - CLOCK_TOLERANCE_US:
             raise ClockError(
                 f"the clock is {(self.time_us - now) / 1e6:.1f} s behind the last entry",
-                remedy="set the clock right; if it is right, stop the writer and run tdz-ledger clock accept",
+                remedy="set the clock right; if it is right, say so: clock accept",
             )
         return max(now, self.time_us)
 

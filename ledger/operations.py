@@ -66,6 +66,19 @@ class LogOperations(LogReads):
         """Whether the log has ended."""
         return self._committer.sealed
 
+    def require_rotatable(self) -> None:
+        """Refuse another key while the last rotation is not finished.
+
+        Raises:
+            OperationalError: it is not.
+        """
+        ring = self._committer.keyring
+        if ring.retiring is not None and not self._cosignatures.seen_by_all(ring.history.ranges[-1].first):
+            raise OperationalError(
+                "the last rotation is not finished: not every cosigner has seen its key",
+                remedy="wait until each of policy.tlog has cosigned, or take those out that are gone",
+            )
+
     async def rotate(self, new: NoteSigner) -> Appended:
         """Have another key sign from here on; the old one signs beside it until every cosigner has seen the new one.
 
@@ -79,11 +92,7 @@ class LogOperations(LogReads):
         old = ring.current
         if new.name != ring.origin or new.vkey in ring.history.vkeys:
             raise OperationalError(f"{new.vkey} is no fresh key of {ring.origin}", remedy="make a new key file")
-        if ring.retiring is not None and not self._cosignatures.seen_by_all(ring.history.ranges[-1].first):
-            raise OperationalError(
-                "the last rotation is not finished: not every cosigner has seen its key",
-                remedy="wait until each of policy.tlog has cosigned, or take those out that are gone",
-            )
+        self.require_rotatable()
         self._committer.next_key = new
 
         def body(seq: int, _: str) -> dict[str, JsonValue]:
@@ -169,6 +178,16 @@ class LogOperations(LogReads):
         texts = {pointer: commitment(salt, id, pointer, pointers[pointer]) for pointer, salt in salts.items()}
         draft = Draft(id, kind, subject, with_commitments(body, texts))
         return await self.append_draft(draft, closing=closing, committed=committed)
+
+    async def holder(self, seq: int, field: str) -> Entry | None:
+        """The entry that commits to a value which is still kept here; None where nothing is kept for that field."""
+        pointer = field_pointer(field)
+        entries = await self.read(seq, seq + 1, 1) if 0 <= seq < self._published.checkpoint.size else []
+        if not entries:
+            return None
+        entry = Entry.parse(entries[0], seq=seq)
+        kept = await self._guarded(lambda: self._vault.get(entry.id, pointer))
+        return None if kept is None else entry
 
     async def erase(self, seq: int, field: str) -> Appended:
         """Forget a value that an entry commits to: first the log says so, then the value goes, for good.

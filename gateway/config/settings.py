@@ -40,11 +40,13 @@ class LedgerSettings:
             start within one boot need not ask; empty takes one under /run or /dev/shm, `none` keeps none.
         uncosigned_entries: so many entries without a cosignature, and nothing is opened any more.
         uncosigned_s: the same for the oldest one's age, in seconds.
+        mirror_bytes: how many bytes of entries the mirror of each paired zone's ledger may hold here.
     """
 
     memory: str = ""
     uncosigned_entries: int = limits.UNCOSIGNED_ENTRIES
     uncosigned_s: int = limits.UNCOSIGNED_S
+    mirror_bytes: int = limits.MIRROR_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ def load_settings(directory: Path) -> GatewaySettings:
                 "uncosigned_entries", 1, 1_000_000_000, default=limits.UNCOSIGNED_ENTRIES
             ),
             uncosigned_s=ledger.integer("uncosigned_s", 1, 366 * 86_400, default=limits.UNCOSIGNED_S),
+            mirror_bytes=ledger.integer("mirror_bytes", 64 * limits.KIB, (1 << 53) - 1, default=limits.MIRROR_BYTES),
         ),
     )
     for host in settings.names:
@@ -179,6 +182,7 @@ def write_settings(settings: GatewaySettings) -> None:
             f"memory = {_quoted(settings.ledger.memory)}",
             f"uncosigned_entries = {settings.ledger.uncosigned_entries}",
             f"uncosigned_s = {settings.ledger.uncosigned_s}",
+            f"mirror_bytes = {settings.ledger.mirror_bytes}",
         ]
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 

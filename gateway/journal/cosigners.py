@@ -21,17 +21,20 @@ class CosignedLog(OwnLog):
 
     Args:
         writer: the log.
-        vkey: its key.
         gate: what may be opened.
     """
 
-    def __init__(self, writer: LogWriter, vkey: str, gate: Gate) -> None:
+    def __init__(self, writer: LogWriter, gate: Gate) -> None:
         super().__init__(writer)
-        self.vkey: Final = vkey
         self.gate: Final = gate
         self._cosigners: Mapping[str, str] = {}  # by zone, of the paired zones' mirrors
         self._witnesses = ""
         self._cosigned = asyncio.Event()
+
+    @property
+    def vkey(self) -> str:
+        """The log's newest key."""
+        return self.writer.keys.current
 
     @property
     def held_size(self) -> int:

@@ -20,6 +20,7 @@ from gateway.v1 import (
     catalog_pb2_grpc,
     exchange_pb2_grpc,
     identity_pb2_grpc,
+    ledger_pb2_grpc,
     mechanism_pb2_grpc,
     run_pb2_grpc,
     signer_pb2_grpc,
@@ -52,6 +53,8 @@ class Session:
         self.signers: Any = cast("Any", signer_pb2_grpc.SignerServiceStub)(self.control)
         self.identities: Any = cast("Any", identity_pb2_grpc.IdentityServiceStub)(self.control)
         self.zone: Any = cast("Any", zone_pb2_grpc.ZoneServiceStub)(self.control)
+        self.ledger: Any = cast("Any", ledger_pb2_grpc.LedgerServiceStub)(self.control)
+        self.operations: Any = cast("Any", ledger_pb2_grpc.LedgerOperationsServiceStub)(self.control)
         self._card: SignedCard | None = None
 
     @classmethod

@@ -44,6 +44,7 @@ from gateway.model import limits
 from gateway.server.access import Access, OpenCalls, Readiness, Registrar
 from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
+from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
 from gateway.server.runs import federation
 from gateway.server.services import register
@@ -74,6 +75,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, timing: Timing | None = None) -> None:
         self.settings = settings
         self.port = 0
+        self.card: SignedCard
         self._timing = timing or Timing()
         self._stack = AsyncExitStack()
         self.starting: asyncio.Task[None]
@@ -95,7 +97,7 @@ class Gateway:
 
     async def _start(self) -> None:
         settings, layout, stack = self.settings, self.settings.layout, self._stack
-        card = own_card(settings)
+        own_card(settings)
         require_state(settings)
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
@@ -107,8 +109,10 @@ class Gateway:
             marker=marker_folder(settings),
             ask=True,
             bounds=Bounds(settings.ledger.uncosigned_entries, settings.ledger.uncosigned_s),
+            mirror_bytes=settings.ledger.mirror_bytes,
         )
         stack.push_async_callback(journal.close)
+        card = self.card = await asyncio.to_thread(take_up, settings, journal.vkey)
         self.witnessing = Witnesses(journal, layout, time.time)
         self.witnessing.prepare()
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 metadata = MetaData()
 
@@ -55,6 +55,14 @@ enrolment_approvals = Table(
     metadata,
     Column("uri", String(300), primary_key=True),
     Column("key_fingerprint", String(64), primary_key=True),
+    Column("approver", String(300), primary_key=True),
+    Column("approved_at", BigInteger, nullable=False),
+)
+
+act_approvals = Table(
+    "act_approvals",
+    metadata,
+    Column("act", String(64), primary_key=True),  # SHA-256 of what is to be done, canonical JSON
     Column("approver", String(300), primary_key=True),
     Column("approved_at", BigInteger, nullable=False),
 )
