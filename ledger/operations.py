@@ -182,9 +182,10 @@ class LogOperations(LogReads):
     async def holder(self, seq: int, field: str) -> Entry | None:
         """The entry that commits to a value which is still kept here; None where nothing is kept for that field."""
         pointer = field_pointer(field)
-        entries = await self.read(seq, seq + 1, 1) if 0 <= seq < self._published.checkpoint.size else []
-        if not entries:
+        if not 0 <= seq < self.committed.checkpoint.size:
             return None
+        await self.changed(seq)  # what is committed is published in a moment
+        entries = await self.read(seq, seq + 1, 1)
         entry = Entry.parse(entries[0], seq=seq)
         kept = await self._guarded(lambda: self._vault.get(entry.id, pointer))
         return None if kept is None else entry

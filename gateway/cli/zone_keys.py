@@ -1,4 +1,4 @@
-"""`tdz zone rotate-ledger-key`: another key for the zone's ledger, while its gateway stands still."""
+"""`tdz zone rotate-ledger-key` and `succeed`: another key, or another log, while the zone's gateway stands still."""
 
 from __future__ import annotations
 
@@ -40,6 +40,45 @@ def rotate_ledger_key(
             )
 
         document = {"card": signed.card.to_json(), "fingerprint": signed.fingerprint}
+        emit(document, human, as_json=as_json)
+
+
+@app.command()
+def succeed(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The zone's directory; its gateway must not run.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why the old ledger ends, one word: superseded, compromised, retired.")
+    ],
+    key_lost: Annotated[
+        bool, typer.Option("--key-lost", help="The old ledger's key is gone, so it is not sealed.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Seal the zone's ledger and let another one follow, with a new key, a new origin and a new card.
+
+    May be repeated after a crash.
+
+    Example: tdz zone succeed /srv/lingang --reason compromised
+    """
+    with failures(as_json=as_json):
+        from gateway.cli.succession import succeed_zone
+
+        made = succeed_zone(directory, reason=reason, key_lost=key_lost)
+        document = {
+            "origin": made.origin,
+            "predecessor": made.predecessor,
+            "archive": str(made.archive),
+            "card": str(directory / "card.json"),
+            "fingerprint": made.card.fingerprint,
+        }
+
+        def human() -> None:
+            console.print(f"[green]{made.origin}[/] follows {made.predecessor}")
+            console.print(f"  [dim]old ledger[/]   {made.archive}")
+            console.print(f"  [dim]card[/]         {directory / 'card.json'}, serial {made.card.card.serial}")
+            console.print(f"  [dim]fingerprint[/]  {made.card.fingerprint}")
+            console.print(f"next: [bold]tdz zone serve {directory}[/], and every paired zone admits the new card")
+
         emit(document, human, as_json=as_json)
 
 

@@ -15,7 +15,16 @@ from gateway.model import limits
 __all__ = ["GOES_ON", "Bounds", "Gate"]
 
 GOES_ON: Final = frozenset(
-    {"zone.paired", "fork.detected", "peer.checkpoint", "clock.corrected", "key.rotated", "erasure", "log.sealed"}
+    {
+        "policy.witnesses",
+        "zone.paired",
+        "fork.detected",
+        "peer.checkpoint",
+        "clock.corrected",
+        "key.rotated",
+        "erasure",
+        "log.sealed",
+    }
 )
 """Kinds that open nothing across the border, and some of which mend what keeps cosignatures away."""
 

@@ -24,6 +24,7 @@ from gateway.errors import (
     TdzError,
     UncosignedError,
 )
+from gateway.journal import policy_entry
 from gateway.journal.gate import GOES_ON, Bounds, Gate
 from gateway.journal.heads import KIND, Heads
 from gateway.journal.operations import OperatedLog
@@ -217,6 +218,15 @@ class Journal(OperatedLog):
         except UncosignedError as error:
             return error
         return None
+
+    def _policy_changed(self) -> None:
+        if self.asked:  # else the gateway says it once it may
+            self._begin(self.record_policy(), "policy")
+
+    async def record_policy(self) -> None:
+        """Say on the log who must cosign it; recorded once, whenever this is called again."""
+        if (said := policy_entry.of(self.writer.policy.text)) is not None:
+            await self.record(policy_entry.KIND, "log", said[1], entry_id=said[0], closing=True)
 
     async def record_heads(self, *, alone: bool) -> int:
         """Record what was seen of the paired zones' ledgers, where that is due; the count of them."""

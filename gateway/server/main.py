@@ -283,6 +283,7 @@ class Gateway:
         """Say on our ledger what became of the others'."""
         while True:
             try:
+                await self.house.journal.record_policy()
                 await self.house.journal.record_forks()
                 await self.house.journal.record_heads(alone=True)
             except TdzError as error:

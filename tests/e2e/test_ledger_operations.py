@@ -26,7 +26,6 @@ from gateway.model.participant import Identity, Role
 from gateway.sdk.admin import AsyncAdmin
 from gateway.sdk.session import Session
 from ledger.cli.main import main as tdz_ledger
-from ledger.disclosure import Disclosure
 from ledger.keys import load_signers, old_key
 from ledger.verify import verify_directory
 from ledger.writer import LogWriter
@@ -168,8 +167,7 @@ async def test_two_administrators_erase_a_note_and_the_ledger_still_verifies(sce
         seq = noted["seq"]
         shown = tmp_path / "shown.json"
         assert await asyncio.to_thread(tdz_ledger, ["disclose", str(seq), "note", str(ledger), "-o", str(shown)]) == 0
-        disclosed = Disclosure.parse(shown.read_bytes())
-        assert disclosed.value == "asked for by Tan Mei Ling"
+        assert "asked for by Tan Mei Ling" in shown.read_text()
         # One administrator is not enough, however often; nothing is erased.
         for _ in range(2):
             asked = await first.erase_value(seq, "note", note="the person asked")
