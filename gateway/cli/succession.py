@@ -10,7 +10,8 @@
 8. The settings name the new origin.
 9. A card of higher serial names origin and key; every paired zone admits it.
 
-Each step is whole or not there, and a repeat goes on at the first that is missing.
+Each step is whole or not there, and a repeat goes on at the first that is missing; also one behind the last, as long
+as the new log holds nothing but its first entry.
 """
 
 from __future__ import annotations
@@ -30,14 +31,17 @@ from gateway.identity.card_file import last_card, renew_card
 from gateway.server.startup import require_state
 from gateway.state import StateStore
 from gateway.state.schema import pending
+from ledger.checkpoint import Checkpoint
+from ledger.entry import Entry
 from ledger.errors import LedgerError as LedgerFailure
 from ledger.errors import OperationalError, SealedError
 from ledger.keys import create_key, load_key, load_signers, next_key, old_key
 from ledger.lock import open_database
-from ledger.note import NoteSigner, VerifierKey
+from ledger.note import MAX_NOTE_BYTES, Note, NoteSigner, VerifierKey
 from ledger.reserve import DEFAULT_RESERVE_BYTES, chosen_size
 from ledger.storage import lock_directory
 from ledger.successor import label_for, last_cosigned
+from ledger.tiles import TileReader, read_regular_file
 from ledger.writer import LogWriter
 
 __all__ = ["Succeeded", "succeed_zone"]
@@ -73,10 +77,9 @@ def succeed_zone(directory: Path, *, reason: str, key_lost: bool = False) -> Suc
             if not key_lost:
                 asyncio.run(_seal(settings, reason))  # 2.
             create_key(_successor_key(layout))  # 3.
-        old = _old_origin(settings)
-        archive = layout.root / f"ledger.{old.split('/')[2]}"
         if _successor_key(layout).exists():
-            _follow(layout, settings.zone, archive)  # 4. to 6.
+            old = last_card(settings).card.origin  # the last to change
+            _follow(layout, settings.zone, _archive(layout, old))  # 4. to 6.
             _place_keys(layout, old)  # 7.
         origin = _origin_of(layout.ledger)
         if settings.origin != origin:
@@ -87,7 +90,10 @@ def succeed_zone(directory: Path, *, reason: str, key_lost: bool = False) -> Suc
     except OSError as error:
         raise LedgerError(f"no log follows yet: {error.strerror}", remedy="mend that, then type it again") from error
     card = last_card(settings)
-    return Succeeded(origin, old, archive, card if card.card.origin == origin else renew_card(settings))  # 9.
+    if card.card.origin != origin:
+        card = renew_card(settings)  # 9.
+    predecessor = _opened(layout.ledger)[1]
+    return Succeeded(origin, predecessor, _archive(layout, predecessor), card)
 
 
 def _begun(settings: GatewaySettings) -> bool:
@@ -95,12 +101,25 @@ def _begun(settings: GatewaySettings) -> bool:
     layout = settings.layout
     if _successor_key(layout).exists() or not layout.ledger.exists():
         return True
-    return not settings.origin == _origin_of(layout.ledger) == last_card(settings).card.origin
+    if not settings.origin == _origin_of(layout.ledger) == last_card(settings).card.origin:
+        return True
+    size, predecessor = _opened(layout.ledger)
+    return size == 1 and bool(predecessor)
 
 
-def _old_origin(settings: GatewaySettings) -> str:
-    """The origin that ends: the last card's, since that is the last to change."""
-    return last_card(settings).card.origin
+def _opened(ledger: Path) -> tuple[int, str]:
+    """The size of a log, and the origin that it follows; empty where it follows none."""
+    note = read_regular_file(str(ledger / "checkpoint"), MAX_NOTE_BYTES)
+    size = Checkpoint.parse(Note.parse(note).text).size
+    (first,) = TileReader(str(ledger)).entries(0, 1, size)
+    predecessor = Entry.parse(first, seq=0).body.get("predecessor")
+    origin = predecessor.get("origin") if isinstance(predecessor, dict) else ""
+    return size, origin if isinstance(origin, str) else ""
+
+
+def _archive(layout: ZoneLayout, origin: str) -> Path:
+    """Where a log that was followed lies."""
+    return layout.root / f"ledger.{origin.split('/')[-1]}"
 
 
 def _successor_key(layout: ZoneLayout) -> Path:

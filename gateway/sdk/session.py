@@ -108,14 +108,14 @@ class Session:
         """A streaming call that raises the errors of the tree."""
         return channel.stream(messages)
 
-    async def card(self) -> SignedCard:
-        """The zone's own card, asked for once.
+    async def card(self, *, anew: bool = False) -> SignedCard:
+        """The zone's own card, asked for once, or again.
 
         Raises:
             IntegrityError: its signatures do not hold, or it is another zone's.
             TdzError: as `call`.
         """
-        if self._card is None:
+        if self._card is None or anew:
             answer = await self.call(self.zone.GetZoneCard, zone_pb2.GetZoneCardRequest())
             card = read_card(answer.card)
             if card.card.zone != self.credentials.profile.zone:
@@ -135,6 +135,9 @@ class Session:
             raise IntegrityError("the stream ends with another statement than its end", remedy="pull again")
         signed.require_signature(card.verification_key())
         statement = read_unverified(signed)  # verified above: by key and kind, not by audience
+        if statement.issuer != card.party:  # another ledger may have followed the zone's since
+            card = (await self.card(anew=True)).card
+            signed.require_signature(card.verification_key())
         end = StreamEnd.parse(statement.body)
         if statement.issuer != card.party or statement.process != end.transfer:
             raise IntegrityError("the stream's end is another zone's or another transfer's", remedy="pull again")
