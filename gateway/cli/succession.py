@@ -1,6 +1,6 @@
 """A zone's ledger after another: the old log is sealed and kept, the new one has a key and an origin of its own.
 
-1. Nothing is half done in the state database, and no gateway runs.
+1. Nothing is half done in the state database nor left to be delivered, and no gateway runs.
 2. The old log is sealed with its key, where it is not yet; a lost key seals nothing.
 3. A new key is made on this machine, ``keys/successor.key``.
 4. The new log is made beside the old one; its first entry names the old one's last cosigned checkpoint.
@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from gateway.config import GatewaySettings, ZoneLayout, load_settings, write_settings
 from gateway.errors import ConfigError, LedgerError
@@ -30,7 +30,7 @@ from gateway.identity.card import SignedCard
 from gateway.identity.card_file import last_card, renew_card
 from gateway.server.startup import require_state
 from gateway.state import StateStore
-from gateway.state.schema import pending
+from gateway.state.schema import outbox, pending
 from ledger.checkpoint import Checkpoint
 from ledger.entry import Entry
 from ledger.errors import LedgerError as LedgerFailure
@@ -57,23 +57,24 @@ class Succeeded:
     card: SignedCard
 
 
-def succeed_zone(directory: Path, *, reason: str, key_lost: bool = False) -> Succeeded:
+def succeed_zone(directory: Path, *, reason: str, key_lost: bool = False, undelivered: bool = False) -> Succeeded:
     """Let another log follow the zone's; its gateway must not run.
 
     Args:
         directory: the zone's directory.
         reason: why the old log ends, a word in lower case, as ``superseded`` or ``compromised``.
         key_lost: the old log's key is gone: it is not sealed.
+        undelivered: give up what was still to be delivered to other zones.
 
     Raises:
-        ConfigError: something is half done in the state database, or the settings cannot be read or written.
+        ConfigError: something is half done or not delivered, or the settings cannot be read or written.
         LedgerError: the ledger is open elsewhere, its key is missing, or nobody cosigned what must be.
     """
     settings = load_settings(directory)
     layout = settings.layout
     try:
         if not _begun(settings):
-            asyncio.run(_require_settled(settings))  # 1.
+            asyncio.run(_require_settled(settings, undelivered=undelivered))  # 1.
             if not key_lost:
                 asyncio.run(_seal(settings, reason))  # 2.
             create_key(_successor_key(layout))  # 3.
@@ -133,19 +134,29 @@ def _origin_of(ledger: Path) -> str:
         raise ConfigError(f"{ledger} is no ledger", remedy="see the operator's guide, recovery") from error
 
 
-async def _require_settled(settings: GatewaySettings) -> None:
-    """What a crash left is looked for in the old log, so it must be finished there."""
+async def _require_settled(settings: GatewaySettings, *, undelivered: bool) -> None:
+    """What a crash left is looked for in the old log, and what is to be delivered names it: both must end before."""
     require_state(settings)
     state = await StateStore.open(settings.layout.state)
-    try:
-        count = await state.read(
-            lambda connection: connection.execute(select(func.count()).select_from(pending)).scalar()
+
+    def count(connection: Connection) -> tuple[int, int]:
+        steps, mails = (
+            connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (pending, outbox)
         )
+        return int(steps), int(mails)
+
+    try:
+        steps, mails = await state.read(count)
     finally:
         await state.close()
-    if count:
+    if steps:
         raise ConfigError(
-            f"{count} steps are half done", remedy="start the gateway once, and stop it when it serves; then again"
+            f"{steps} steps are half done", remedy="start the gateway once, and stop it when it serves; then again"
+        )
+    if mails and not undelivered:
+        raise ConfigError(
+            f"{mails} receipts or ends of transfers are not delivered yet, and name the old log",
+            remedy="start the gateway until the other zone has them; --undelivered gives them up",
         )
 
 

@@ -52,6 +52,9 @@ def succeed(
     key_lost: Annotated[
         bool, typer.Option("--key-lost", help="The old ledger's key is gone, so it is not sealed.")
     ] = False,
+    undelivered: Annotated[
+        bool, typer.Option("--undelivered", help="Give up receipts that no other zone has taken yet.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Seal the zone's ledger and let another one follow, with a new key, a new origin and a new card.
@@ -63,7 +66,7 @@ def succeed(
     with failures(as_json=as_json):
         from gateway.cli.succession import succeed_zone
 
-        made = succeed_zone(directory, reason=reason, key_lost=key_lost)
+        made = succeed_zone(directory, reason=reason, key_lost=key_lost, undelivered=undelivered)
         document = {
             "origin": made.origin,
             "predecessor": made.predecessor,

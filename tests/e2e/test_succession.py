@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from gateway.cli import succession
 from gateway.cli.demo.corridor import Corridor, ZoneSpec
 from gateway.cli.succession import succeed_zone
 from gateway.config import load_settings
-from gateway.errors import ForkError, LedgerError, TdzError
+from gateway.errors import ConfigError, ForkError, LedgerError, TdzError
 from gateway.identity.card import read_card, require_successor
 from ledger.errors import SealedError
 from ledger.freezing import freeze
@@ -33,6 +35,17 @@ pytestmark = pytest.mark.e2e
 async def _pull(scene: Small) -> None:
     um = await scene.um()
     await (await (await um.request(await scene.offered(), purpose="research")).pull()).to_arrow()
+
+
+async def _delivered(scene: Small) -> None:
+    """cyberjaya has nothing left to deliver."""
+    state = scene.corridor.zone(CYBERJAYA).layout.state
+
+    async def empty() -> bool:
+        with contextlib.closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True, timeout=10)) as database:
+            return database.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+
+    await eventually(empty)
 
 
 async def _held(scene: Small, size: int) -> None:
@@ -55,7 +68,9 @@ async def test_after_a_compromise_the_zone_goes_on_under_a_new_origin_that_the_o
         layout = scene.corridor.zone(CYBERJAYA).layout
         before = read_card(layout.card.read_bytes())
         await _pull(scene)
+        agreed = await (await scene.um()).request(await scene.offered(), purpose="research")
         await _held(scene, scene.a.house.journal.committed_size)
+        await _delivered(scene)
         cosigned = scene.a.house.journal.held_size
         of_lingang = scene.a.house.journal.mirror(LINGANG).size
         with pytest.raises(LedgerError, match="another process"):
@@ -77,6 +92,7 @@ async def test_after_a_compromise_the_zone_goes_on_under_a_new_origin_that_the_o
         assert set(paired.changed) == {"log", "origin"}
         await eventually(lambda: _opens(scene))
         await _pull(scene)
+        await (await agreed.pull()).to_arrow()  # an agreement that was made under the old log
         # The new log names the last checkpoint of the old one that others cosigned.
         opened = (await entries(scene.a))[0]
         assert opened["body"]["predecessor"]["origin"] == before.card.origin
@@ -225,6 +241,30 @@ def test_a_succession_that_is_cut_off_anywhere_is_finished_by_a_repeat(
         steps = -(10**6)
         succeeded(root)
         shutil.rmtree(root)
+
+
+def _write_state(root: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(root / "state" / "state.db")) as database, database:
+        database.execute(statement)
+
+
+def test_nothing_half_done_or_undelivered_is_left_behind(sealed: Path, tmp_path: Path) -> None:
+    root = tmp_path / "zone"
+    shutil.copytree(sealed, root)
+    before = sorted(path.relative_to(root) for path in root.rglob("*") if "state" not in path.parts)
+    _write_state(root, "INSERT INTO pending VALUES ('x', 'identity', 's', '{}', 0)")
+    with pytest.raises(ConfigError, match="1 steps are half done"):
+        succeed_zone(root, reason="superseded", undelivered=True)
+    _write_state(root, "DELETE FROM pending")
+    with contextlib.closing(sqlite3.connect(root / "state" / "state.db")) as database:
+        columns = [(row[1], row[2]) for row in database.execute("PRAGMA table_info(outbox)")]
+    values = ", ".join("0" if "INT" in kind else "'x'" for _, kind in columns)
+    _write_state(root, f"INSERT INTO outbox VALUES ({values})")
+    with pytest.raises(ConfigError, match="not delivered yet"):
+        succeed_zone(root, reason="superseded")
+    assert sorted(path.relative_to(root) for path in root.rglob("*") if "state" not in path.parts) == before
+    made = succeed_zone(root, reason="superseded", undelivered=True)
+    assert made.card.card.serial == 2
 
 
 async def test_a_log_whose_key_is_lost_is_followed_without_a_seal(sealed: Path, tmp_path: Path) -> None:
