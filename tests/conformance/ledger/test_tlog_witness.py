@@ -8,10 +8,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conformance.ledger.tlog import Key, Log, b64, body, verify_cosignature
+from ledger.cli.main import main
+from tests.conformance.ledger.tlog import Key, Log, b64, body, consistent, mth, verify_cosignature
 from tests.conformance.ledger.witness_process import Witness, exchange, running
 
 pytest.importorskip("aiohttp", reason="the extra `witness` is not installed")
@@ -194,8 +196,9 @@ def test_a_fork_at_one_size_is_422_kept_and_the_log_frozen(witness: Witness, fol
     assert witness.add(other.request(6)).status == 422
     evidence = _evidence(witness, log)
     assert (evidence["proof"], evidence["origin"]) == ([], log.key.name)
-    assert evidence["held"] == log.note().decode()
-    assert evidence["offered"] == other.note().decode()
+    assert evidence["first"] == log.note().decode()
+    assert evidence["second"] == other.note().decode()
+    assert evidence["old_root"] == mth(other.leaves).hex()
     assert "FORK" in witness.log.read_text()
     # Its keys are trusted no more, until a person says otherwise.
     assert witness.add(log.request(6)).status == 403
@@ -212,7 +215,7 @@ def test_a_fork_that_names_another_old_size_is_409_and_kept_all_the_same(
     other.grow(1, salt="other")
     answer = witness.add(other.request(2))
     assert (answer.status, answer.body) == (409, b"6\n")
-    assert _evidence(witness, log)["offered"] == other.note().decode()
+    assert _evidence(witness, log)["second"] == other.note().decode()
 
 
 def test_a_rewritten_prefix_is_422_and_its_proof_is_kept(witness: Witness, follow: Callable[..., Log]) -> None:
@@ -222,13 +225,20 @@ def test_a_rewritten_prefix_is_422_and_its_proof_is_kept(witness: Witness, follo
     other.grow(5)
     assert witness.add(other.request(6)).status == 422
     evidence = _evidence(witness, log)
-    assert evidence["proof"] == [b64(each) for each in other.proof(6)]
+    assert evidence["proof"] == [each.hex() for each in other.proof(6)]
+    # As anybody may check it, with the second implementation.
+    assert evidence["old_root"] == mth(other.leaves[:6]).hex() != mth(log.leaves[:6]).hex()
+    assert consistent(6, 11, mth(other.leaves[:6]), mth(other.leaves), other.proof(6))
 
 
-def _evidence(witness: Witness, log: Log) -> dict[str, object]:
-    prefix = hashlib.sha256(log.key.name.encode()).hexdigest()[:16]
-    (path,) = (witness.directory / "evidence").glob(f"fork-{prefix}-*.json")
-    found: dict[str, object] = json.loads(path.read_text())
+def _evidence(witness: Witness, log: Log) -> dict[str, Any]:
+    """The one evidence file about a log; the command proves it from that file and the log's key alone."""
+    prefix = hashlib.sha256((log.origin or log.key.name).encode()).hexdigest()[:16]
+    (path,) = (witness.directory / "evidence").glob(f"{prefix}-*.json")
+    assert main(["verify", str(path), "--vkey", log.key.vkey]) == 0
+    assert main(["verify", str(path), "--vkey", Key(log.key.name, 1).vkey]) == 1
+    found: dict[str, Any] = json.loads(path.read_text())
+    assert found["vkeys"] == [log.key.vkey]
     return found
 
 
@@ -261,6 +271,9 @@ def test_an_origin_may_have_another_name_than_its_key(witness: Witness) -> None:
     log.grow(2)
     witness.command("add-log", log.key.vkey, "--origin", log.origin)
     assert cosigned(witness, log, 0)
+    other = Log(log.key, [bytes(32), bytes(32)], log.origin)
+    assert witness.add(other.request(2)).status == 422
+    assert _evidence(witness, log)["origin"] == "tdz/some/log"
 
 
 def test_monitors_get_the_newest_checkpoint_with_both_signatures(witness: Witness, follow: Callable[..., Log]) -> None:
