@@ -73,8 +73,11 @@ class TrustPolicy:
 
     def needs(self, name: str) -> bool:
         """Whether no quorum is reached without this witness."""
-        others = set(self.witnesses) - {name}
-        return self.quorum != "none" and not self._has(self.quorum or "", others)
+        return self.quorum != "none" and not self.reached_by(set(self.witnesses) - {name})
+
+    def reached_by(self, names: Collection[str]) -> bool:
+        """Whether these witnesses alone make a quorum; with ``quorum none`` nobody does."""
+        return self.quorum != "none" and self._has(self.quorum or "", set(names))
 
     @property
     def groups(self) -> dict[str, tuple[int, tuple[str, ...]]]:

@@ -111,6 +111,7 @@ class Gateway:
         stack.push_async_callback(journal.close)
         self.witnessing = Witnesses(journal, layout, time.time)
         self.witnessing.prepare()
+        stack.push_async_callback(self.witnessing.close)
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
@@ -211,7 +212,7 @@ class Gateway:
             ],
             maximum_concurrent_rpcs=settings.limits.concurrent_rpcs,
         )
-        self.assurance = Assurance(self.house.journal, self.corridor)
+        self.assurance = Assurance(self.house.journal, self.corridor, self.witnessing)
         self._readiness = Readiness(self._timing.start, self.assurance.why)
         registrar = Registrar(server, Access(verifier, self.calls, readiness=self._readiness))
         self._health, self.renewal = register(self, registrar, card)
