@@ -78,11 +78,14 @@ class WitnessClient:
         self._agreed = 0  # the newest size of ours that it is known to have cosigned
         self._status = 0
 
-    async def ask(self) -> None:
+    async def ask(self) -> bool:
         """Hear what it cosigned last of our log: before the first signature after a start.
 
         The protocol has no question for that. The newest checkpoint that we signed is presented: it cosigns it, or
         says which size it holds, and then cosigns it with the proof from there, or refuses it.
+
+        Returns:
+            Whether it cosigned; else it holds nothing of ours, or what it held before it was told to follow us no more.
 
         Raises:
             RolledBackError: it holds a checkpoint of ours that is not in our log.
@@ -93,7 +96,7 @@ class WitnessClient:
         newest = self._journal.writer.committed
         try:
             await self.present(newest)
-            return
+            return True
         except PeerUnavailableError:
             raise
         except TdzError as error:
@@ -106,6 +109,7 @@ class WitnessClient:
         known = status == 404 or (status == 403 and ours)
         if not known and self._agreed < newest.checkpoint.size:
             raise refused
+        return False
 
     async def present(self, offered: Published) -> bool:
         """Have a checkpoint cosigned, and hand the cosignature to the journal.

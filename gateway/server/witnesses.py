@@ -132,7 +132,7 @@ class Witnesses:
     async def _hear(self, witness: Witness, within: float) -> None:
         try:
             async with asyncio.timeout(within):
-                await witness.client.ask()
+                cosigned = await witness.client.ask()
         except RolledBackError:
             raise
         except (TdzError, TimeoutError) as error:
@@ -145,6 +145,8 @@ class Witnesses:
                 )
         else:
             witness.said, witness.claim = True, ""
+            if cosigned:
+                witness.reachable, witness.detail = True, "cosigns"
 
     def awaited(self) -> list[str]:
         """Whose word on what they hold of our log is missing: nothing may be signed before.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -197,9 +199,12 @@ async def test_a_restart_goes_on_at_what_the_witness_holds(zones: Small) -> None
         await witnessed(gateway, await append(gateway, 2))
         await zones.stop(LINGANG)
         gateway = await zones.start(LINGANG)
+        assert gateway.house.journal.asked
+        await standing(gateway, "ministry", "cosigns")
         await witnessed(gateway, await append(gateway, 2))
         olds = [int(body.split(b"\n")[0].split()[1]) for body in witness.requests]
         assert olds.count(0) == 2  # the first time, and once to ask after the restart
+        assert max(map(len, witness.requests)) < 16 * 1024  # what omniwitness reads of a request
 
 
 async def test_strange_answers_are_not_counted_and_stop_nothing(zones: Small) -> None:
@@ -234,6 +239,15 @@ async def test_strange_answers_are_not_counted_and_stop_nothing(zones: Small) ->
         _soon(gateway)
         await append(gateway)  # appends go on: one witness's clock is no judge of ours
         await standing(gateway, "ministry", "cosigns")
+        # SPEC tlog-witness: one or more lines, of which those of unknown keys are ignored.
+        other = f"\u2014 stranger.example/quantum {base64.b64encode(os.urandom(2432)).decode()}\n".encode()
+        witness.answer = lambda status, body: (status, other + body + other)
+        size = await append(gateway)
+
+        async def cosigned() -> bool:
+            return gateway.witnessing.standing()[0].size >= size
+
+        await eventually(cosigned)
 
 
 def _soon(gateway: Gateway) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,6 +98,71 @@ def test_unknown_signatures_are_ignored(witness: Witness, follow: Callable[..., 
     same_name = Key(log.key.name, 1).sign("not over this text\n")
     answer = witness.add(body(0, [], f"{text}\n{others}{log.key.sign(text)}{same_name}".encode()))
     assert verify_cosignature(answer.line, witness.vkey, text)
+
+
+def test_16_signatures_are_taken_though_each_is_as_large_as_post_quantum_ones_are(
+    witness: Witness, follow: Callable[..., Log]
+) -> None:
+    """SPEC signed-note: at least up to 16 signatures MUST be accepted, and they can be up to nearly 5 kB in size."""
+    log = follow(3)
+    others = "".join(f"\u2014 other.example/{n} {b64(bytes([n]) * 4900)}\n" for n in range(15))
+    answer = witness.add(body(0, [], log.note() + others.encode()))
+    assert verify_cosignature(answer.line, witness.vkey, log.text())
+    served = witness.ask("GET", f"/{hashlib.sha256(log.key.name.encode()).hexdigest()}/checkpoint")
+    assert served.line == log.note().decode() + answer.line  # of the log's and the witness's own keys alone
+
+
+def test_63_lines_of_proof_are_a_request_and_64_are_none(witness: Witness, follow: Callable[..., Log]) -> None:
+    log = follow(9)
+    cosigned(witness, log, 0)
+    log.grow(1)
+    assert witness.add(body(9, [bytes(32)] * 63, log.note())).status == 422
+    assert witness.add(body(9, [bytes(32)] * 64, log.note())).status == 400
+
+
+def test_which_status_a_request_gets_that_is_wrong_in_several_ways(
+    witness: Witness, follow: Callable[..., Log]
+) -> None:
+    log = follow(9)
+    cosigned(witness, log, 0)
+    log.grow(3)
+    imposter = Log(Key(log.key.name, 1), log.leaves)
+    stranger = Log(Key("example.com/nobody-follows", 1), log.leaves)
+    nonsense = [bytes(32)]
+    assert witness.add(body(99, nonsense, stranger.note())).status == 404  # the origin first
+    assert witness.add(body(99, nonsense, imposter.note())).status == 403  # then who signed
+    assert witness.add(body(99, nonsense, log.note())).status == 400  # then the sizes
+    assert witness.add(body(8, nonsense, log.note())).status == 409
+    assert witness.add(body(9, nonsense, log.note())).status == 422  # the proof last
+    assert cosigned(witness, log, 9)
+
+
+def test_a_body_in_chunks_and_one_that_waits_for_100_continue_are_read(
+    witness: Witness, follow: Callable[..., Log]
+) -> None:
+    log = follow(3)
+    request = log.request(0)
+    head = b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nConnection: close\r\n"
+    with witness.socket() as plain:
+        plain.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        for part in (request[:7], request[7:]):
+            plain.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        plain.sendall(b"0\r\n\r\n")
+        assert _all(plain).startswith(b"HTTP/1.1 200")
+    with witness.socket() as plain:
+        plain.sendall(head + f"Content-Length: {len(log.request(3))}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert plain.recv(64).startswith(b"HTTP/1.1 100")
+        plain.sendall(log.request(3))
+        answer = _all(plain)
+        assert b"HTTP/1.1 200" in answer
+        assert verify_cosignature(answer.rpartition(b"\r\n\r\n")[2].decode(), witness.vkey, log.text())
+
+
+def _all(connection: socket.socket) -> bytes:
+    found = b""
+    while part := connection.recv(65_536):
+        found += part
+    return found
 
 
 def test_an_old_size_above_the_checkpoint_is_400(witness: Witness, follow: Callable[..., Log]) -> None:
@@ -284,6 +350,12 @@ def test_monitors_get_the_newest_checkpoint_with_both_signatures(witness: Witnes
     served = witness.ask("GET", path)
     assert (served.status, served.line) == (200, log.note().decode() + answer.line)
     assert witness.ask("GET", f"/{'0' * 64}/checkpoint").status == 404
+    log.grow(4)
+    newest = witness.add(log.request(7))
+    assert witness.add(log.request(3, 5)).status == 409
+    witness.command("freeze", log.key.name, "--reason", "under inquiry")
+    assert witness.add(log.request(11)).status == 403
+    assert witness.ask("GET", path).line == log.note().decode() + newest.line  # what was signed stays to be seen
 
 
 def test_connections_are_kept_and_other_paths_and_methods_are_refused(
