@@ -98,7 +98,8 @@ class Witnesses:
         try:
             for url in self._journal.expect_witnesses(policy.decode()).urls.values():
                 checked_url(url)
-            _trust(ca)
+            if ca:
+                _trust(ca)
         except (InputError, IntegrityError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._policy_file}: {error}", remedy="see tdz zone witness list") from error
 
@@ -219,7 +220,8 @@ class Witnesses:
             found = await asyncio.to_thread(self._read)
             if found == self._found:
                 return
-            trust = await asyncio.to_thread(_trust, found[1])
+            # Not for nobody: it takes a while, and every start comes by here.
+            trust = await asyncio.to_thread(_trust, found[1]) if found[0] else None
             policy = await self._journal.set_witnesses(found[0].decode())
             urls = {name: checked_url(url) for name, url in policy.urls.items()}
         except (TdzError, UnicodeDecodeError) as error:
@@ -230,7 +232,7 @@ class Witnesses:
         first = self._found is None
         await self.close()
         self._found, self._reload_failed = found, ""
-        if urls:
+        if urls and trust is not None:
             self._open(trust)
             self._follow(policy, urls)
         if urls or not first:

@@ -32,7 +32,7 @@ from ledger.verify import verify_directory
 from tests.e2e.material import CYBERJAYA, LINGANG
 from tests.e2e.small import QUICK, Small, entries, eventually, recorded, small_corridor
 
-STARTING = replace(QUICK, start=0.3, mirror=1.0, rpc=4.0)
+STARTING = replace(QUICK, start=1.5, mirror=1.0, rpc=4.0)
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ async def test_a_restored_backup_refuses_to_sign_and_the_peers_mirror_brings_the
         await scene.start(LINGANG)
     shutil.rmtree(memory / LINGANG)
     with pytest.raises(RolledBackError, match="the gateway of cyberjaya holds our checkpoint of size"):
-        await scene.start(LINGANG)
+        await scene.start_until_ready(LINGANG)
     root = scene.corridor.zone(LINGANG).layout.root
     with pytest.raises(LedgerError, match="is there already"):
         await asyncio.to_thread(_recover, root)

@@ -289,7 +289,7 @@ async def test_a_witness_that_holds_more_of_ours_than_we_have_shows_that_we_were
             await append(gateway)
         await zones.stop(LINGANG)
         with pytest.raises(RolledBackError, match=r"the witness ministry holds our checkpoint of size"):
-            await zones.start(LINGANG)
+            await zones.start_until_ready(LINGANG)
 
 
 async def rolled_back(zones: Small, witnesses: list[PlainWitness], common: int, fresh: int, backup: Path) -> int:
@@ -343,7 +343,7 @@ async def test_any_one_of_several_witnesses_shows_that_we_were_rolled_back(zones
         for each in made[:2]:
             each.latest = PlainWitness(each.key).latest
         with pytest.raises(RolledBackError, match=r"the witness w2 holds our checkpoint of size"):
-            await zones.start(LINGANG)
+            await zones.start_until_ready(LINGANG)
 
 
 async def test_a_start_waits_for_a_needed_witness_and_for_those_who_are_a_quorum_by_themselves(
