@@ -148,7 +148,7 @@ async def test_a_restart_within_one_boot_asks_nobody(scene: Small) -> None:
     assert scene.a.house.journal.asked
     await scene.enrol(CYBERJAYA, "late")
     await scene.start(LINGANG)
-    assert await _pulled(scene) > 0
+    assert await _insist(scene) > 0
 
 
 async def test_a_revocation_takes_effect_while_nobody_answers_and_is_recorded_later(scene: Small, memory: Path) -> None:
