@@ -9,6 +9,7 @@ the first entry. A caller that is cancelled does not undo its entry.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -113,17 +114,20 @@ class Journal(OperatedLog):
 
     @property
     def asked(self) -> bool:
-        """Whether entries may be recorded, as far as the paired zones must be asked before."""
+        """Whether entries may be recorded, as far as paired zones and witnesses must be asked before."""
         return self.writer.asked
 
     def vouch(self) -> None:
-        """Every paired zone has said what it holds, and nothing of it contradicts this ledger."""
+        """Those who must have said what they hold, and nothing of it contradicts this ledger."""
         self.writer.vouch()
 
-    async def check_held(self, zone: str, note: bytes) -> bool:
-        """Compare what a paired zone holds of ours; whether it says anything of it.
+    async def check_held(self, who: str, note: bytes) -> bool:
+        """Compare what a paired zone or a witness holds of ours; whether it says anything of it.
 
         An empty note or one of another origin says nothing.
+
+        Args:
+            who: holds it, for the error's text.
 
         Raises:
             RolledBackError: we signed it, and it is not in this ledger; from now on nothing is signed.
@@ -134,13 +138,13 @@ class Journal(OperatedLog):
         try:
             if Checkpoint.parse(Note.parse(note).text).origin != self.writer.origin:
                 return False
-            await self.writer.check_held(note, f"the gateway of {zone}")
+            await self.writer.check_held(note, who)
             return True
         except RolledBack as error:
             self._wake()
             raise RolledBackError(error.message, remedy=_RECOVER) from error
         except LedgerFailure as error:
-            raise PeerError(f"{zone} says that it holds what we did not sign: {error.message}") from error
+            raise PeerError(f"{who} says that it holds what we did not sign: {error.message}") from error
 
     def frozen_by(self, zone: str, why: str) -> None:
         """A paired zone takes nothing more of our ledger."""
@@ -293,7 +297,11 @@ class Journal(OperatedLog):
             _log.error("a paired zone's ledger is frozen", zone=zone, why=frozen.reason, evidence=frozen.evidence)
             body: dict[str, JsonValue] = {"zone": zone, "origin": mirror.origin, "evidence": None}
             if (evidence := await mirror.evidence()) is not None:
-                body["evidence"] = {"first": evidence.first.note.decode(), "second": evidence.second.note.decode()}
+                body["evidence"] = {
+                    "first": evidence.first.note.decode(),
+                    "second": evidence.second.note.decode(),
+                    "sha256": hashlib.sha256(evidence.encode()).hexdigest(),  # of the file, which has the proof
+                }
             await self.record("fork.detected", f"zones/{zone}", body, entry_id=frozen.entry_id, closing=True)
 
     def require_open(self, zone: str) -> None:

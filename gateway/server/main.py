@@ -50,6 +50,7 @@ from gateway.server.logging import configure_logging
 from gateway.server.runs import federation
 from gateway.server.services import register
 from gateway.server.startup import marker_folder, own_card, require_state
+from gateway.server.timestamping import Timestamping
 from gateway.server.tls import ServerTls
 from gateway.server.witnesses import Witnesses
 from gateway.state import StateStore
@@ -117,6 +118,9 @@ class Gateway:
         card = self.card = await asyncio.to_thread(take_up, settings, journal.vkey)
         self.witnessing = Witnesses(journal, layout, time.time)
         self.witnessing.prepare()
+        stack.push_async_callback(self.witnessing.close)
+        if settings.timestamps.authority:
+            self.timestamping = Timestamping(journal, settings, time.time)
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
@@ -221,7 +225,7 @@ class Gateway:
             ],
             maximum_concurrent_rpcs=settings.limits.concurrent_rpcs,
         )
-        self.assurance = Assurance(self.house.journal, self.corridor)
+        self.assurance = Assurance(self.house.journal, self.corridor, self.witnessing)
         self._readiness = Readiness(self._timing.start, self.assurance.why)
         registrar = Registrar(server, Access(verifier, self.calls, readiness=self._readiness))
         self._health, self.renewal = register(self, registrar, card)
@@ -248,6 +252,8 @@ class Gateway:
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
         self._loop("witnesses", self.witnessing.run)
+        if self.settings.timestamps.authority:
+            self._loop("timestamps", self.timestamping.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)

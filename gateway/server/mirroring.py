@@ -107,7 +107,7 @@ class MirrorPusher:
         state = (await self._answer(stream)).state
         size = state.size
         try:
-            ours = await self._journal.check_held(self._zone, state.note)
+            ours = await self._journal.check_held(f"the gateway of {self._zone}", state.note)
         except RolledBackError:
             await self._show(stream, size)
             raise
