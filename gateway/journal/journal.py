@@ -9,7 +9,6 @@ the first entry. A caller that is cancelled does not undo its entry.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -295,13 +294,7 @@ class Journal(OperatedLog):
                 continue
             self._wake()
             _log.error("a paired zone's ledger is frozen", zone=zone, why=frozen.reason, evidence=frozen.evidence)
-            body: dict[str, JsonValue] = {"zone": zone, "origin": mirror.origin, "evidence": None}
-            if (evidence := await mirror.evidence()) is not None:
-                body["evidence"] = {
-                    "first": evidence.first.note.decode(),
-                    "second": evidence.second.note.decode(),
-                    "sha256": hashlib.sha256(evidence.encode()).hexdigest(),  # of the file, which has the proof
-                }
+            body: dict[str, JsonValue] = {"zone": zone, "origin": mirror.origin, "evidence": await mirror.told()}
             await self.record("fork.detected", f"zones/{zone}", body, entry_id=frozen.entry_id, closing=True)
 
     def require_open(self, zone: str) -> None:

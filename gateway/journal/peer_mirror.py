@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.errors import ForkError, IntegrityError, LedgerError, MirrorFullError
+from gateway.model.canonical import JsonValue
 from ledger.errors import ForkError as ForkFound
 from ledger.errors import FrozenError, OperationalError
 from ledger.errors import LedgerError as LedgerFailure
@@ -106,6 +108,16 @@ class PeerMirror:
         """The evidence behind the freezing."""
         with refusals("the evidence cannot be read"):
             return await self._mirror.evidence()
+
+    async def told(self) -> JsonValue:
+        """What an entry says of the evidence: both checkpoints, and the digest of the file, which has the proof."""
+        if (evidence := await self.evidence()) is None:
+            return None
+        return {
+            "first": evidence.first.note.decode(),
+            "second": evidence.second.note.decode(),
+            "sha256": hashlib.sha256(evidence.encode()).hexdigest(),
+        }
 
     async def begin(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> int:
         """Judge a checkpoint and persist it as pending; the first missing entry."""
