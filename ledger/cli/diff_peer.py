@@ -13,6 +13,7 @@ from typing import Any, Final
 from ledger.canonical import JsonValue
 from ledger.cli.output import printable
 from ledger.cli.pair import add_peer, fill, two
+from ledger.cli.trust import given
 from ledger.compare.item import Item, Standing, Tally
 from ledger.compare.judge import Judge, agreements, transfers
 from ledger.compare.judge_runs import receipts, rounds, runs
@@ -44,7 +45,7 @@ def _diff_peer(arguments: argparse.Namespace) -> int:
         fill(store, [one, other])
         judge = Judge(store, one, other)
         print_items = _print_json if arguments.json else _print_text
-        return print_items(judge, arguments.all)
+        return print_items(judge, arguments.all, given(arguments).lines)
 
 
 def _exit_code(judge: Judge, tally: Tally) -> int:
@@ -72,10 +73,10 @@ def _head(judge: Judge) -> list[str]:
     return lines
 
 
-def _print_text(judge: Judge, everything: bool) -> int:
+def _print_text(judge: Judge, everything: bool, cards: list[str]) -> int:
     tally, listed = Tally(), 0
     first: Item | None = None
-    sys.stdout.write("".join(f"{line}\n" for line in _head(judge)))
+    sys.stdout.write("".join(f"{line}\n" for line in (*_head(judge), *cards)))
     for item in compared(judge):
         tally.add(item)
         if item.standing.bad and first is None:
@@ -102,7 +103,7 @@ def _print_text(judge: Judge, everything: bool) -> int:
     return code
 
 
-def _print_json(judge: Judge, everything: bool) -> int:
+def _print_json(judge: Judge, everything: bool, cards: list[str]) -> int:
     tally = Tally()
     sys.stdout.write('{"items": [')
     separator = "\n "
@@ -113,10 +114,17 @@ def _print_json(judge: Judge, everything: bool) -> int:
             separator = ",\n "
     code = _exit_code(judge, tally)
     rest: dict[str, JsonValue] = {
+        "cards": [*cards],
         "counts": tally.as_json(),
         "exit_code": code,
         "ledgers": {
-            side.zone: {"last_entry_time": side.until, "mirrored": side.mirrored, "seen": side.seen, "size": side.size}
+            side.zone: {
+                "key_from_directory": side.log.own_key,
+                "last_entry_time": side.until,
+                "mirrored": side.mirrored,
+                "seen": side.seen,
+                "size": side.size,
+            }
             for side in (judge.one, judge.two)
         },
         "notices": [*older(judge)],

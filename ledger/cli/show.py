@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from ledger.canonical import JsonValue
 from ledger.cli.output import OpenedLog, open_log, print_json, printable
+from ledger.cli.trust import given
 from ledger.entry import Entry
 from ledger.errors import EntryError, OperationalError, ProofError, TamperedError
 from ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
@@ -28,7 +29,9 @@ def add_filters(command: argparse.ArgumentParser) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print one entry, proven to stand under the checkpoint, or the entries of a subject."""
-    log = open_log(arguments.directory, arguments.vkey)
+    keys = given(arguments)
+    keys.tell()
+    log = open_log(arguments.directory, keys.trust)
     what: str = arguments.what
     if what.isascii() and what.isdecimal():
         entry = _entry(log, int(what))

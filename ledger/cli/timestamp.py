@@ -9,6 +9,7 @@ from typing import Any
 
 from ledger.canonical import JsonValue
 from ledger.cli.output import open_log, print_json, printable
+from ledger.cli.trust import add_trust, given
 from ledger.errors import OperationalError
 from ledger.timestamps import Timestamp, request_timestamp, verify_timestamps
 
@@ -26,6 +27,7 @@ def register(commands: Any) -> None:
     command = commands.add_parser("timestamp", help="have a checkpoint time-stamped (RFC 3161), or verify the stamps")
     command.add_argument("--json", action="store_true", help="print one JSON document")
     command.add_argument("--vkey", metavar="KEY", help="the log's verifier key or a file that holds it")
+    add_trust(command)
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("--tsa", metavar="URL", help="ask this authority")
     what.add_argument("--verify", action="store_true", help="verify every stamp in timestamps/")
@@ -40,7 +42,7 @@ def register(commands: Any) -> None:
 def timestamp(arguments: argparse.Namespace) -> int:
     """Ask for a stamp, or verify those that are there."""
     ca = _read(arguments.tsa_ca) if arguments.tsa_ca else b""
-    log = open_log(arguments.directory, arguments.vkey)
+    log = open_log(arguments.directory, given(arguments).trust)
     if arguments.verify:
         stamps = list(verify_timestamps(arguments.directory, log.checkpoint, ca=ca))
     else:

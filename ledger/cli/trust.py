@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,10 @@ class Given:
         """What was verified of the cards."""
         return [each.line for each in self.cards]
 
+    def tell(self) -> None:
+        """The same on standard error, for commands whose answer is not about keys."""
+        sys.stderr.write("".join(f"{line}\n" for line in self.lines))
+
     @property
     def statement_keys(self) -> list[KnownKey]:
         """The keys that sign the zones' statements."""
@@ -61,16 +66,20 @@ def add_trust(command: argparse.ArgumentParser) -> None:
     )
 
 
-def given(arguments: argparse.Namespace) -> Given:
+def given(arguments: argparse.Namespace, *, vkey: str = "vkey") -> Given:
     """Read what the options name.
+
+    Args:
+        arguments: parsed.
+        vkey: the option that names the log's key: a command that reads two logs has one for each.
 
     Raises:
         OperationalError: a file cannot be read or a key is none.
     """
     try:
-        vkey = key_argument(arguments.vkey)
+        key_given = key_argument(getattr(arguments, vkey))
         cards = tuple(_card(path) for path in arguments.card)
-        logs = [*([NoteVerifier(vkey)] if vkey is not None else ()), *(each.log for each in cards)]
+        logs = [*([NoteVerifier(key_given)] if key_given is not None else ()), *(each.log for each in cards)]
         keys = [key for each in arguments.witness_vkey if (key := key_argument(each))]
         # Several cards: each zone's mirror is a witness of the others' logs, never of its own.
         witnesses = [*map(CosignatureVerifier, keys), *(each.mirror for each in cards if len(cards) > 1)]
