@@ -74,6 +74,7 @@ def check_everything(
     max_age: int | None = None,
     progress: Progress | None = None,
     workers: int = 1,
+    tsa_ca: bytes = b"",
 ) -> Check:
     """Verify a log as its operator can: public and private files, every envelope, every mirror.
 
@@ -89,6 +90,7 @@ def check_everything(
         max_age: as there.
         progress: called with entries done and entries in all, of one log after another.
         workers: how many processes.
+        tsa_ca: as there.
 
     Raises:
         OperationalError: there is no log, or it has no ``state/``: an auditor's copy is for ``verify``.
@@ -104,7 +106,14 @@ def check_everything(
         lock=private.origin or None,
     )
     report = verify_directory(
-        directory, trust=trust, seen=seen, max_age=max_age, progress=progress, workers=workers, checker=checker
+        directory,
+        trust=trust,
+        seen=seen,
+        max_age=max_age,
+        progress=progress,
+        workers=workers,
+        checker=checker,
+        tsa_ca=tsa_ca,
     )
     check = Check(report)
     try:

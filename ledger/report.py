@@ -77,6 +77,8 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    timestamps: list[JsonValue] = field(default_factory=list)
+    evidence: list[JsonValue] = field(default_factory=list)
 
     def find(self, file: str, text: str, seq: int | None = None) -> None:
         """Add a finding.
@@ -141,6 +143,7 @@ class Report:
         return {
             "directory": self.directory,
             "entries": self.entries,
+            "evidence": [*self.evidence],
             "findings": findings,
             "first_bad_entry": self.first_bad_entry,
             "incomplete": [*self.incomplete],
@@ -151,6 +154,7 @@ class Report:
             "root": self.root.hex(),
             "size": self.size,
             "summary": self.first_line,
+            "timestamps": [*self.timestamps],
             "vkey": self.vkey,
             "witnessed": witnessed,
         }

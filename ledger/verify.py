@@ -13,6 +13,7 @@ from typing import Final
 
 from ledger.bundle import BundleChecker
 from ledger.checkpoint import Checkpoint
+from ledger.companions import Companions
 from ledger.errors import LedgerError, NoteError, OperationalError, SignatureError, TamperedError
 from ledger.key_history import KeyHistory, Rotation
 from ledger.leftovers import Leftovers
@@ -46,6 +47,7 @@ def verify_directory(
     progress: Progress | None = None,
     workers: int = 1,
     checker: BundleChecker | None = None,
+    tsa_ca: bytes = b"",
 ) -> Report:
     """Check every entry, the chain, every tile, the checkpoint, the kept ones and the cosignatures of known keys.
 
@@ -61,6 +63,7 @@ def verify_directory(
         progress: called with entries done and entries in all.
         workers: how many processes judge bundles.
         checker: judges the bundles, where more than the public files counts.
+        tsa_ca: certificates of time-stamping authorities (PEM); without any no stamp's signature is judged.
 
     Raises:
         OperationalError: there is no log to verify, or it cannot be read.
@@ -71,7 +74,7 @@ def verify_directory(
     given = trust or Trust(())
     logs = [*([NoteVerifier(vkey)] if vkey is not None else ()), *given.all_logs]
     witnesses = [*map(CosignatureVerifier, witness_vkeys), *given.all_witnesses]
-    verification = _Verification(Report(str(path)), logs, witnesses, given.policy, seen)
+    verification = _Verification(Report(str(path)), logs, witnesses, given.policy, seen, tsa_ca)
     try:
         verification.run(checker or BundleChecker(str(path)), workers, progress)
         if max_age is not None:
@@ -96,6 +99,7 @@ class _Verification:
     witnesses: list[CosignatureVerifier]
     given_policy: TrustPolicy | None
     seen: bytes | None
+    tsa_ca: bytes
     keys: KeyHistory | None = None
     policy: TrustPolicy | None = None
     kept: list[int] = field(default_factory=list)
@@ -140,6 +144,7 @@ class _Verification:
         self._check_rotations(scanned)
         # 4. What else lies there.
         Leftovers(report, reader, report.size).check()
+        Companions(report, self.keys.vkeys, [str(each.vkey) for each in self.logs], self.tsa_ca).check()
         if self.unknown:
             report.notices.append(f"{self.unknown} signatures of unknown keys")
         if self.witnesses and report.witnessed is None:

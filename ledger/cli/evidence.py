@@ -10,25 +10,20 @@ from ledger.canonical import JsonValue
 from ledger.cli.output import print_json
 from ledger.errors import FormatError, ProofError, SignatureError
 from ledger.evidence import FORMAT, MAX_EVIDENCE_BYTES, Evidence
-from ledger.tiles import read_regular_file
 
 __all__ = ["is_evidence", "verify_evidence"]
 
 
-def is_evidence(path: Path) -> bool:
+def is_evidence(data: bytes) -> bool:
     """Whether a file says that it is evidence of a fork."""
-    try:
-        with path.open("rb") as file:
-            return f'"format":"{FORMAT}"'.encode() in file.read(MAX_EVIDENCE_BYTES)
-    except OSError:
-        return False
+    return data.startswith(b"{") and f'"format":"{FORMAT}"'.encode() in data[:MAX_EVIDENCE_BYTES]
 
 
-def verify_evidence(path: Path, vkeys: Collection[str], *, as_json: bool) -> int:
+def verify_evidence(path: Path, data: bytes, vkeys: Collection[str], *, as_json: bool) -> int:
     """Check an evidence file and say what it proves; 0 where it proves a fork, 1 where it proves nothing."""
     document: dict[str, JsonValue]
     try:
-        evidence = Evidence.parse(read_regular_file(str(path), MAX_EVIDENCE_BYTES))
+        evidence = Evidence.parse(data)
         if vkeys and evidence.vkey not in vkeys:
             raise SignatureError(f"its log's key {evidence.vkey} is none of those that were given")
     except (FormatError, ProofError, SignatureError) as error:

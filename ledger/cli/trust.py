@@ -16,9 +16,10 @@ from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, NoteVerifier
 from ledger.policy import TrustPolicy
 from ledger.proof import Trust
 
-__all__ = ["Given", "add_trust", "duration", "given", "read_input"]
+__all__ = ["Given", "add_trust", "add_tsa", "duration", "given", "read_input", "tsa_authorities"]
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd])", re.ASCII)
+_MAX_CA_BYTES = 1024 * 1024
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -64,6 +65,28 @@ def add_trust(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--policy", metavar="FILE", type=Path, help="a tlog-policy: keys of logs and witnesses, and who must cosign"
     )
+
+
+def add_tsa(command: argparse.ArgumentParser) -> None:
+    """Add the option that names authorities of time."""
+    command.add_argument(
+        "--tsa-ca", metavar="FILE", type=Path, help="certificates (PEM) of the RFC 3161 authorities that are trusted"
+    )
+
+
+def tsa_authorities(arguments: argparse.Namespace) -> bytes:
+    """What that option names; empty where it was not given.
+
+    Raises:
+        OperationalError: the file cannot be read, or is empty.
+    """
+    path: Path | None = arguments.tsa_ca
+    if path is None:
+        return b""
+    data = read_input(path, _MAX_CA_BYTES)
+    if not data:
+        raise OperationalError(f"{path} is empty", remedy="give PEM certificates")
+    return data
 
 
 def given(arguments: argparse.Namespace, *, vkey: str = "vkey") -> Given:
