@@ -8,6 +8,7 @@ from typing import Final
 
 from ledger.canonical import JsonValue
 from ledger.envelope import EnvelopeCheck
+from ledger.key_history import KeyHistory
 from ledger.note import Verified
 
 __all__ = ["Finding", "Report", "TooManyFindingsError", "Witnessed"]
@@ -67,6 +68,7 @@ class Report:
 
     directory: str
     vkey: str = ""
+    keys: KeyHistory | None = None
     keys_from_directory: tuple[str, ...] = ()
     origin: str = ""
     size: int = 0

@@ -114,7 +114,7 @@ class _Verification:
         self._load_keys()
         if self.keys is None:
             return
-        report.vkey, report.origin = self.keys.current, self.keys.origin
+        report.keys, report.vkey, report.origin = self.keys, self.keys.current, self.keys.origin
         self.witnesses = [each for each in self.witnesses if each.vkey.name != own_mirror(report.origin)]
         self._load_policy()
         # 2. What it says about itself; checkpoint last, since a running writer moves it on before the others.
