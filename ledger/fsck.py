@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ledger.bundle import BundleChecker
 from ledger.canonical import JsonValue
+from ledger.card import Card
+from ledger.card_history import judge_cards, statement_keys
 from ledger.entry import first_prev
 from ledger.envelope import KnownKey
 from ledger.errors import OperationalError, TamperedError
@@ -67,6 +69,7 @@ def check_everything(
     directory: Path,
     *,
     trust: Trust | None = None,
+    cards: Sequence[Card] = (),
     keys: Sequence[KnownKey] = (),
     with_envelopes: bool = True,
     against_peer: Path | None = None,
@@ -83,7 +86,9 @@ def check_everything(
     Args:
         directory: the log's, with ``state/``.
         trust: as for :func:`~ledger.verify.verify_directory`.
-        keys: keys of statements that are known; signatures of others are counted.
+        cards: cards of zones, superseded ones too: the statement key of each is known, and held against the entries
+            that say when it spoke for its zone.
+        keys: other keys of statements that are known; signatures of keys that are not are counted.
         with_envelopes: verify the envelopes inside the entries.
         against_peer: the peer's ledger or an export of it, with its mirror of this log; or that mirror itself.
         seen: as there.
@@ -102,7 +107,7 @@ def check_everything(
     private.read_lock()
     checker = BundleChecker(
         str(directory),
-        keys={each.keyid: each for each in keys} if with_envelopes else None,
+        keys={each.keyid: each for each in (*keys, *statement_keys(cards))} if with_envelopes else None,
         lock=private.origin or None,
     )
     report = verify_directory(
@@ -118,6 +123,8 @@ def check_everything(
     check = Check(report)
     try:
         private.judge(report)
+        if with_envelopes:
+            judge_cards(report, report.envelopes, cards)
     except TooManyFindingsError:
         report.notices.append("stopped: more findings would say nothing new")
     # A mirror is judged by the key that a card gave, or else by the one under which it was begun.

@@ -49,7 +49,8 @@ def fsck(arguments: argparse.Namespace) -> int:
         check = check_everything(
             arguments.directory,
             trust=keys.trust,
-            keys=[*keys.statement_keys, *others],
+            cards=keys.cards,
+            keys=others,
             with_envelopes=not arguments.no_envelopes,
             against_peer=arguments.against_peer,
             seen=read_input(arguments.seen, MAX_NOTE_BYTES) if arguments.seen else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.card import MAX_CARD_BYTES, Card
+from ledger.card_history import statement_keys
 from ledger.cli.output import key_argument
 from ledger.envelope import KnownKey
 from ledger.errors import LedgerError, OperationalError
@@ -42,7 +43,7 @@ class Given:
     @property
     def statement_keys(self) -> list[KnownKey]:
         """The keys that sign the zones' statements."""
-        return [KnownKey(f"the zone {each.zone}", each.statement_key) for each in self.cards]
+        return statement_keys(self.cards)
 
 
 def add_trust(command: argparse.ArgumentParser) -> None:
