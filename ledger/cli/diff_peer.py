@@ -16,6 +16,7 @@ from ledger.cli.pair import add_peer, fill, two
 from ledger.cli.trust import given
 from ledger.compare.item import Item, Standing, Tally
 from ledger.compare.judge import Judge, agreements, transfers
+from ledger.compare.judge_decisions import decisions, negotiations
 from ledger.compare.judge_runs import receipts, rounds, runs
 from ledger.facts.store import FactStore
 
@@ -35,8 +36,8 @@ def add_diff_peer(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def compared(judge: Judge) -> Iterator[Item]:
-    """Everything that is compared, agreements first."""
-    return chain(agreements(judge), transfers(judge), receipts(judge), runs(judge), rounds(judge))
+    """Everything that is compared, in the order in which it happens."""
+    return chain(*(each(judge) for each in (negotiations, decisions, agreements, transfers, receipts, runs, rounds)))
 
 
 def _diff_peer(arguments: argparse.Namespace) -> int:

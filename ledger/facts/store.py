@@ -29,6 +29,8 @@ _INDEXES: Final = (
     "transfer_entries (agreement)",
     "agreement_entries (id)",
     "agreement_entries (resource)",
+    "agreement_entries (negotiation)",
+    "decisions (decision_id)",
     "receipts (transfer)",
     "run_entries (run)",
     "run_datasets (run)",
