@@ -14,7 +14,7 @@ from typing import Final
 from ledger.card import Card
 from ledger.entry import parse_time
 from ledger.envelope import EnvelopeCheck, KnownKey, Pairing
-from ledger.facts.read import zone_of
+from ledger.origin import zone_of
 from ledger.report import Report
 from ledger.tiles import TILE_WIDTH, entries_path
 

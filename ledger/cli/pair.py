@@ -15,6 +15,7 @@ from ledger.errors import OperationalError
 from ledger.facts.merged import merge
 from ledger.facts.store import FactStore
 from ledger.proof import Trust
+from ledger.workers import processors
 
 __all__ = ["add_peer", "fill", "loaded", "one_or_two", "trusts", "two"]
 
@@ -77,7 +78,7 @@ def fill(store: FactStore, sides: Sequence[Side]) -> None:
     """
     for side in sides:
         with progress_line(f"reading {side.zone}") as progress:
-            store.load(side.log.reader, side.log.checkpoint, progress)
+            store.load(side.log.reader, side.log.checkpoint, progress, workers=processors())
     store.ready()
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError
-from ledger.facts.extract import rows_of
-from ledger.facts.read import Place, Progress, proven_entries, zone_of
-from ledger.facts.rows import Row
+from ledger.facts.read import Place, Progress, Rows, proven_rows
 from ledger.facts.schema import SCHEMA_VERSION, TABLES, VIEWS, Table
 from ledger.index.engine import engine
 from ledger.tiles import TileReader
+from ledger.workers import processors
 
 __all__ = ["Built", "create", "fill", "read_built"]
 
@@ -92,9 +90,10 @@ def fill(
     try:
         ends: list[Place] = []
         writer = _Writer(database)
-        log = zone_of(checkpoint.origin)
-        for entry, leaf in proven_entries(reader, checkpoint, begin=begin, progress=progress, ended=ends.append):
-            writer.add(rows_of(log, entry, leaf))
+        for rows in proven_rows(
+            reader, checkpoint, begin=begin, whole=True, progress=progress, ended=ends.append, workers=processors()
+        ):
+            writer.add(rows)
         writer.flush()
         (place,) = ends
         database.execute("DELETE FROM built_from WHERE origin = ?", [checkpoint.origin])
@@ -118,11 +117,12 @@ class _Writer:
         self._rows: dict[str, list[tuple[JsonValue, ...]]] = defaultdict(list)
         self._count = self._characters = 0
 
-    def add(self, rows: Iterator[Row]) -> None:
-        for table, values in rows:
-            self._rows[table].append(values)
-            self._count += 1
-            self._characters += sum(len(each) for each in values if isinstance(each, str))
+    def add(self, found: Rows) -> None:
+        for table, rows in found.items():
+            self._rows[table] += rows
+            self._count += len(rows)
+        # Bodies and statements are what is long.
+        self._characters += sum(len(values[-1]) for values in found.get("entries", ()) if isinstance(values[-1], str))
         if self._count >= _BATCH_ROWS or self._characters >= _BATCH_CHARACTERS:
             self.flush()
 
