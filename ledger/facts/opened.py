@@ -60,9 +60,12 @@ def boolean(value: JsonValue) -> bool | None:
 
 def moment(value: JsonValue) -> str | None:
     """Seconds since 1970 as a time of entries, or nothing."""
-    if type(value) is not int or not 0 < value <= _LAST_SECOND:
-        return None
-    return format_time(value * 1_000_000)
+    return _moment(value) if type(value) is int and 0 < value <= _LAST_SECOND else None
+
+
+@lru_cache(maxsize=1024)
+def _moment(seconds: int) -> str:
+    return format_time(seconds * 1_000_000)
 
 
 def compact(value: JsonValue) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +18,8 @@ from ledger.workers import processors
 
 __all__ = ["Built", "create", "fill", "read_built"]
 
-_BATCH_ROWS: Final = 4096
-_BATCH_CHARACTERS: Final = 4 * 1024 * 1024
+_BATCH_ROWS: Final = 8192
+_BATCH_CHARACTERS: Final = 8 * 1024 * 1024
 _TYPES: Final = {"text": "VARCHAR", "int": "BIGINT", "bool": "BOOLEAN", "time": "TIMESTAMP", "json": "JSON"}
 _BUILT: Final = "schema_version INTEGER, origin VARCHAR, size BIGINT, root VARCHAR, edge VARCHAR, prev VARCHAR"
 
@@ -110,27 +110,37 @@ def fill(
 
 
 class _Writer:
-    """Rows in batches of columns: one statement for each row would be a hundred times slower."""
+    """Rows in batches of columns: one statement for each row would be a hundred times slower.
+
+    Each table has a batch of its own, since planning a statement costs as much as some hundred rows.
+    """
 
     def __init__(self, database: Any) -> None:
         self._database = database
         self._rows: dict[str, list[tuple[JsonValue, ...]]] = defaultdict(list)
-        self._count = self._characters = 0
+        self._characters: Counter[str] = Counter()
 
     def add(self, found: Rows) -> None:
-        for table, rows in found.items():
-            self._rows[table] += rows
-            self._count += len(rows)
-        # Bodies and statements are what is long.
-        self._characters += sum(len(values[-1]) for values in found.get("entries", ()) if isinstance(values[-1], str))
-        if self._count >= _BATCH_ROWS or self._characters >= _BATCH_CHARACTERS:
-            self.flush()
+        for name, rows in found.items():
+            waiting, characters = self._rows[name], self._characters[name]
+            for values in rows:
+                waiting.append(values)
+                for each in values:
+                    if type(each) is str:
+                        characters += len(each)
+                if characters >= _BATCH_CHARACTERS or len(waiting) >= _BATCH_ROWS:
+                    self._flush(name)
+                    characters = 0
+            self._characters[name] = characters
 
     def flush(self) -> None:
-        for name, rows in self._rows.items():
-            self._database.execute(_insertion(TABLES[name]), [list(column) for column in zip(*rows, strict=True)])
-        self._rows.clear()
-        self._count = self._characters = 0
+        for name in [name for name, rows in self._rows.items() if rows]:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        columns = [list(column) for column in zip(*self._rows[name], strict=True)]
+        self._database.execute(_insertion(TABLES[name]), columns)
+        self._rows[name].clear()
 
 
 def _insertion(table: Table) -> str:
