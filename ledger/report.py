@@ -121,7 +121,8 @@ class Report:
         if self.findings:
             first = self.first_bad_entry
             where = f"; the first bad entry is {first}" if first is not None else ""
-            lines.append(f"NOT VERIFIED: {self.origin or self.directory}: {len(self.findings)} findings{where}")
+            found = "1 finding" if len(self.findings) == 1 else f"{len(self.findings)} findings"
+            lines.append(f"NOT VERIFIED: {self.origin or self.directory}: {found}{where}")
             for each in self.findings:
                 place = f"entry {each.seq}, " if each.seq is not None else ""
                 lines.append(f"  {place}{each.file}: {each.text}")

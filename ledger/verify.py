@@ -223,10 +223,12 @@ class _Verification:
         if keys is None:
             raise NoteError("the log's key is not known")
         policy = self.policy.witnesses.values() if self.policy else ()
+        # Whose it says that it is comes first, so that another log's is called that.
+        origin = Checkpoint.parse(Note.parse(note).text).origin
+        if origin != self.report.origin:
+            raise NoteError(f"it is of the origin {origin}")
         opened = open_note(note, [*keys.verifiers(), *self.witnesses, *policy])
         checkpoint = Checkpoint.parse(opened.text)
-        if checkpoint.origin != self.report.origin:
-            raise NoteError(f"it is of the origin {checkpoint.origin}")
         signers = {each.vkey for each in opened.verified if each.time is None}
         if not signers:
             raise SignatureError("the log did not sign it")

@@ -46,7 +46,7 @@ def show(arguments: argparse.Namespace) -> int:
             text = json.dumps(_document(each), ensure_ascii=False, indent=2, sort_keys=True)
             sys.stdout.write(f"{'[' if count == 1 else ','}\n{text}")
         sys.stdout.write("\n]\n" if count else "[]\n")
-        return 0
+        return 0 if count else _nothing(arguments)
     for count, each in enumerate(found, 1):  # noqa: B007 (counts)
         sys.stdout.write(printable((f"{each.seq:>8}", each.time, f"{each.kind:<20}", each.subject)) + "\n")
     return 0 if count else _nothing(arguments)

@@ -50,7 +50,9 @@ def timestamp(arguments: argparse.Namespace) -> int:
     bad = [each for each in stamps if each.problem]
     code = 1 if bad else 0 if stamps and all(each.trusted for each in stamps) else 3
     if arguments.json:
-        print_json({"origin": log.checkpoint.origin, "timestamps": [each.as_json() for each in stamps]})
+        print_json(
+            {"ok": code == 0, "origin": log.checkpoint.origin, "timestamps": [each.as_json() for each in stamps]}
+        )
     else:
         for each in stamps:
             sys.stdout.write(f"{_line(each)}\n")

@@ -18,6 +18,8 @@ from ledger.verify import verify_directory
 from ledger.verify_file import FileReport, verify_file
 from ledger.workers import processors
 
+MAX_WORKERS = 256
+
 __all__ = ["Progress", "add_judging", "add_verify", "emit", "plain"]
 
 
@@ -49,8 +51,14 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     )
     add_tsa(command)
     command.add_argument(
-        "--workers", metavar="N", type=int, default=processors(), help="processes; default: one for each processor"
+        "--workers", metavar="N", type=_workers, default=processors(), help="processes; default: one for each processor"
     )
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes from 1 to {MAX_WORKERS}")
+    return int(text)
 
 
 def verify(arguments: argparse.Namespace) -> int:

@@ -397,3 +397,100 @@ async def test_a_denial_past_the_mirrored_size_is_pending(twin: Twin, run: Run) 
     assert (code, [(each["kind"], each["standing"]) for each in json.loads(out)["items"]]) == (
         3, [("negotiation", "pending")],
     )  # fmt: skip
+
+
+def _flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def _swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a truncated bundle": (lambda log: os.truncate(log / "tile/entries/001", 5_000), "tile/entries/001: "),
+    "a truncated tile": (lambda log: os.truncate(log / "tile/0/000", 8_191), "tile/0/000"),
+    "a flipped bit of an entry": (lambda log: _flip(log / "tile/entries/001", 3_000), "tile/entries/001: "),
+    "a flipped bit of a hash": (lambda log: _flip(log / "tile/0/001", 77), "tile/0/001: "),
+    "swapped tiles": (lambda log: _swap(log / "tile/0/000", log / "tile/0/001"), "tile/0/000: "),
+    "swapped bundles": (lambda log: _swap(log / "tile/entries/000", log / "tile/entries/001"), "tile/entries/000: "),
+    "a missing tile": (lambda log: (log / "tile/0/001").unlink(), "tile/0/001 is missing"),
+    "a missing bundle": (lambda log: (log / "tile/entries/000").unlink(), "tile/entries/000 is missing"),
+    "a wrong length of an entry": (lambda log: _flip(log / "tile/entries/000", 1), "tile/entries/000: "),
+    "a bundle that holds more": (
+        lambda log: (log / "tile/entries/000").write_bytes((log / "tile/entries/000").read_bytes() + b"\0\1x"),
+        "tile/entries/000: it holds 257 entries, not 256",
+    ),
+    "an empty checkpoint": (lambda log: (log / "checkpoint").write_bytes(b""), "checkpoint: "),
+    "a kept checkpoint of another name": (
+        lambda log: (log / "checkpoints" / "300").rename(log / "checkpoints" / "299"), "checkpoints/299: ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [*TAMPERED])
+def test_each_way_to_tamper_is_found_and_named_by_the_command(copy: Path, zone: Any, run: Run, how: str) -> None:
+    change, named = TAMPERED[how]
+    change(copy)
+    code, out, err = run("verify", copy, "--vkey", zone.signer.vkey, "--workers", "1")
+    assert (code, err) == (1, ""), out
+    assert "NOT VERIFIED: " in out
+    assert named in out
+
+
+def test_a_foreign_signature_and_another_origin_are_named(copy: Path, zone: Any, peer: Any, run: Run) -> None:
+    key = ("--vkey", zone.signer.vkey)
+    note = (copy / "checkpoint").read_text()
+    text = note.partition("\n\n")[0] + "\n"
+    stranger = NoteSigner(zone.signer.name, Ed25519PrivateKey.generate())
+    other = NoteSigner(peer.signer.name, Ed25519PrivateKey.generate())
+    foreign = text.replace(zone.signer.name, other.name)
+    for bad, said in (
+        (f"{text}\n{stranger.sign(text)}\n", "no known key signed this note"),
+        (f"{foreign}\n{other.sign(foreign)}\n", f"it is of the origin {other.name}"),
+        (f"{text}\n{zone.signer.sign(text + 'x')}\n", "checkpoint: "),
+    ):
+        (copy / "checkpoint").write_text(bad)
+        code, out, _ = run("verify", copy, *key)
+        assert code == 1
+        assert said in out
+        code, *_ = run("sql", "SELECT 1", copy, *key)
+        assert code in (1, 2)  # 2 without the extra
+        assert run("head", copy, *key)[0] == 1
+    (copy / "checkpoint").write_text(note)
+    seen = copy.with_name("seen")
+    seen.write_text(f"{foreign}\n{other.sign(foreign)}\n")
+    code, out, _ = run("verify", copy, *key, "--seen", seen)
+    assert (code, f"the checkpoint seen before: it is of the origin {other.name}" in out) == (1, True)
+
+
+def test_proofs_with_wrong_sizes_are_refused_by_the_command(copy: Path, zone: Any, tmp_path: Path, run: Run) -> None:
+    file, key = tmp_path / "proof", ("--vkey", zone.signer.vkey)
+    for words in (("inclusion", "5"), ("consistency", "300", copy / "checkpoint")):
+        assert run("prove", *words, copy, "-o", file)[0] == 0
+        lines = file.read_bytes().split(b"\n")
+        first = 3 if words[0] == "inclusion" else 1
+        for bad in (
+            [*lines[:first], *lines[first + 1 :]],
+            [*lines[:first], lines[first], *lines[first:]],
+            [*lines[:first], b"AAAA", *lines[first + 1 :]],
+            [each.replace(b"index 5", b"index 299") for each in lines],
+            [each.replace(b"300", b"301") for each in lines],
+        ):
+            if bad == lines:
+                continue
+            file.write_bytes(b"\n".join(bad))
+            code, out, err = run("verify", file, *key)
+            assert (code, err) == (1, "")
+            assert out.startswith("NOT VERIFIED: ")
+
+
+def test_numbers_that_are_none_are_refused_in_a_line(copy: Path, run: Run) -> None:
+    for words in (("--workers", "0"), ("--workers", "-1"), ("--workers", "9" * 40), ("--max-age", "1y")):
+        with pytest.raises(SystemExit) as ended:
+            run("verify", copy, *words)
+        assert ended.value.code == 2
