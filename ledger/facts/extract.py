@@ -62,6 +62,8 @@ def rows_of(log: str, entry: Entry) -> Iterator[Row]:
 def _decided(log: str, entry: Entry) -> Iterator[Row]:
     """Own decisions, the other zone's signed ones, and outcomes without a decision of policy."""
     body = entry.body
+    if entry.kind != "decision" and _DECIDING.isdisjoint(body):
+        return
     asked = mapping(body.get("request")) or body
     offer = signed(body.get("offer"))
     known: Object = {
@@ -289,6 +291,8 @@ def _register(log: str, entry: Entry) -> Iterator[Row]:
     )
 
 
+_DECIDING: Final = frozenset({"decision", "peer_decision", "peer_decisions"})
+"""Members of bodies that hold decisions."""
 _REGISTERS: Final = ("participant.", "mechanism.", "zone.", "signer.", "policy.", "key.")
 _READERS: Final[dict[str, _Reader]] = {
     "decision": _negotiated,
