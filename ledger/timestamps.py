@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError, OperationalError, TamperedError
 from ledger.merkle import tree_root
@@ -63,6 +64,17 @@ class Timestamp:
     time: datetime | None
     problem: str
     trusted: bool
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """As one document."""
+        return {
+            "file": self.file,
+            "problem": self.problem,
+            "size": self.size,
+            "time": self.time.isoformat() if self.time else None,
+            "trusted": self.trusted,
+            "tsa": self.tsa,
+        }
 
 
 def authority_name(url: str, name: str = "") -> str:

@@ -10,33 +10,30 @@ from ledger.canonical import JsonValue
 from ledger.cli.output import print_json, printable
 from ledger.errors import FormatError, ProofError, SignatureError
 from ledger.evidence import FORMAT, MAX_EVIDENCE_BYTES, Evidence
-from ledger.tiles import read_regular_file
 
 __all__ = ["is_evidence", "verify_evidence"]
 
 
-def is_evidence(path: Path) -> bool:
+def is_evidence(data: bytes) -> bool:
     """Whether a file says that it is evidence of a fork."""
-    try:
-        with path.open("rb") as file:
-            return f'"format":"{FORMAT}"'.encode() in file.read(MAX_EVIDENCE_BYTES)
-    except OSError:
-        return False
+    return data.startswith(b"{") and f'"format":"{FORMAT}"'.encode() in data[:MAX_EVIDENCE_BYTES]
 
 
-def verify_evidence(path: Path, vkeys: Collection[str], *, as_json: bool) -> int:
+def verify_evidence(path: Path, data: bytes, vkeys: Collection[str], *, as_json: bool) -> int:
     """Check an evidence file and say what it proves; 0 where it proves a fork, 1 where it proves nothing.
 
     Args:
+        path: its name, for what is printed.
+        data: its bytes.
         vkeys: the keys that are trusted. Of several, as from several zones' cards, those that are named as the log
             count; where none is, all of them, and it is said that their name is another.
     """
     document: dict[str, JsonValue]
     try:
-        evidence = Evidence.parse(read_regular_file(str(path), MAX_EVIDENCE_BYTES))
+        evidence = Evidence.parse(data)
         given = [each for each in vkeys if each.partition("+")[0] == evidence.origin] or list(vkeys)
         if given:
-            evidence = Evidence.parse(evidence.encode(), vkeys=given)
+            evidence = Evidence.parse(data, vkeys=given)
     except (FormatError, ProofError, SignatureError) as error:
         lines, code = [f"NOT PROVED: {path}: {error}"], 1
         document = {"ok": False, "file": str(path), "text": str(error)}
