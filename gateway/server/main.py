@@ -18,9 +18,7 @@ from grpc_health.v1 import health_pb2
 from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
-from gateway.decisions.bundles.store import PolicyStore
 from gateway.decisions.mechanisms import MechanismRegister
-from gateway.decisions.point import DecisionPoint
 from gateway.errors import ConfigError, TdzError
 from gateway.exchange.consumer import Consumer
 from gateway.exchange.house import EFFECTS, House
@@ -34,9 +32,7 @@ from gateway.exchange.tickets import Tickets
 from gateway.exchange.usage import Usage
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
 from gateway.flow.activation import EFFECTS as POLICY_EFFECTS
-from gateway.flow.activation import Activations
 from gateway.flow.house import Timing
-from gateway.flow.policy_history import policy_at_start
 from gateway.identity.card import SignedCard
 from gateway.identity.keys import keep_secret, load_statement_key
 from gateway.identity.participants import Participants
@@ -48,10 +44,13 @@ from gateway.model import limits
 from gateway.server.access import Access, OpenCalls, Readiness, Registrar
 from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
+from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
+from gateway.server.policies import activations, policy_at_start
 from gateway.server.runs import federation
 from gateway.server.services import register
 from gateway.server.startup import marker_folder, own_card, require_state
+from gateway.server.timestamping import Timestamping
 from gateway.server.tls import ServerTls
 from gateway.server.witnesses import Witnesses
 from gateway.state import StateStore
@@ -79,6 +78,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, timing: Timing | None = None) -> None:
         self.settings = settings
         self.port = 0
+        self.card: SignedCard
         self._timing = timing or Timing()
         self._stack = AsyncExitStack()
         self.starting: asyncio.Task[None]
@@ -100,7 +100,7 @@ class Gateway:
 
     async def _start(self) -> None:
         settings, layout, stack = self.settings, self.settings.layout, self._stack
-        card = own_card(settings)
+        own_card(settings)
         require_state(settings)
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
@@ -112,16 +112,18 @@ class Gateway:
             marker=marker_folder(settings),
             ask=True,
             bounds=Bounds(settings.ledger.uncosigned_entries, settings.ledger.uncosigned_s),
+            mirror_bytes=settings.ledger.mirror_bytes,
         )
         stack.push_async_callback(journal.close)
+        card = self.card = await asyncio.to_thread(take_up, settings, journal.vkey)
         self.witnessing = Witnesses(journal, layout, time.time)
         self.witnessing.prepare()
+        stack.push_async_callback(self.witnessing.close)
+        if settings.timestamps.authority:
+            self.timestamping = Timestamping(journal, settings, time.time)
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
-        policies = PolicyStore(layout.policy)
-        policies.prepare()
-        at_start = await policy_at_start(state, policies, settings.policy, settings.zone)
-        decisions = DecisionPoint(at_start, settings.zone)
+        policies, decisions = await policy_at_start(settings, state)
         await decisions.start()
         stack.push_async_callback(decisions.close)
         data = layout.chunks.parent
@@ -155,18 +157,7 @@ class Gateway:
             timing=self._timing,
         )
         stack.push_async_callback(self.house.steps.close)
-        self.activations = Activations(
-            zone=settings.zone,
-            decisions=decisions,
-            store=policies,
-            trust=layout.policy_trust,
-            state=state,
-            registry=self.registry,
-            journal=journal,
-            steps=self.house.steps,
-            needed=settings.policy_administrators,
-            clock=lambda: self.house.clock(),
-        )
+        self.activations = activations(self.house, settings, policies, decisions)
         self.activations.on_activated(self._policy_changed)
         stack.push_async_callback(self.activations.close)
         self._flows()
@@ -238,7 +229,7 @@ class Gateway:
             ],
             maximum_concurrent_rpcs=settings.limits.concurrent_rpcs,
         )
-        self.assurance = Assurance(self.house.journal, self.corridor)
+        self.assurance = Assurance(self.house.journal, self.corridor, self.witnessing)
         self._readiness = Readiness(self._timing.start, self.assurance.why)
         registrar = Registrar(server, Access(verifier, self.calls, readiness=self._readiness))
         self._health, self.renewal = register(self, registrar, card)
@@ -265,6 +256,8 @@ class Gateway:
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
         self._loop("witnesses", self.witnessing.run)
+        if self.settings.timestamps.authority:
+            self._loop("timestamps", self.timestamping.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -306,6 +299,7 @@ class Gateway:
         """Say on our ledger what became of the others'."""
         while True:
             try:
+                await self.house.journal.record_policy()
                 await self.house.journal.record_forks()
                 await self.house.journal.record_heads(alone=True)
             except TdzError as error:
