@@ -6,8 +6,10 @@ that the module defines or imports from `data`, or of one of those; everything e
 
 Left out after comparing regopy 1.5.2 with OPA 1.22.2: `replace` and `strings.replace_n` (an empty pattern eats
 all memory), `upper`, `lower` and `trim_space` (beyond ASCII), `object.union` (not deep), `ceil` (below zero),
-`indexof` (empty text). Allowed, but not alike on every argument: `concat` over a set (order), `sort`, `min`, `max`
-and comparisons across types. Prove a type before comparing.
+`indexof` (empty text), `max` and `min` (numbers in the order of their digits: the embedded max of 9 and 800 is 9).
+Allowed, but not alike on every argument: `sort` is for texts, whose order it gets right; `concat` over a set and a
+comprehension over a set have another order; `<` between arrays, objects or values of different types. Prove a type
+before comparing, and compare numbers one by one.
 """
 
 from __future__ import annotations

@@ -14,3 +14,14 @@ test_a_pack_is_no_better_than_its_worst_part if {
 	main.strictest({"pass", "incomplete"}) == "incomplete"
 	main.strictest({"deny", "hm"}) == "incomplete"
 }
+
+test_a_site_is_home_under_its_own_law_only if {
+	main.home({"zone": "lingang", "jurisdiction": "CN"}) with data.tdz.local as {"zone": "lingang"}
+	not main.home({"zone": "lingang", "jurisdiction": "MY"}) with data.tdz.local as {"zone": "lingang"}
+	not main.home({"zone": "cyberjaya", "jurisdiction": "MY"}) with data.tdz.local as {"zone": "lingang"}
+}
+
+test_a_finding_that_lacks_a_part_is_told_as_such if {
+	main.explained({"code": "MY-BASIS", "effect": "deny"}).code == "TDZ-NO-MATCH"
+	main.explained({"code": "TDZ-ROWS", "effect": "deny", "fields": []}).code == "TDZ-ROWS"
+}
