@@ -34,7 +34,9 @@ from gateway.errors import ConfigError
 
 _ZONES: Final = {"CN": "lingang", "MY": "cyberjaya"}
 _TIME: Final = re.compile(r"now(?P<years>[+-]\d+y)?(?P<seconds>[+-]\d+)?")
-_MEMBERS: Final = frozenset({"name", "flow", "action", "gateway", "now", "set", "remove", "mechanisms", "absent", "expect"})
+_MEMBERS: Final = frozenset(
+    {"name", "flow", "action", "gateway", "now", "set", "remove", "mechanisms", "absent", "expect"}
+)
 
 
 @dataclass(frozen=True, slots=True)

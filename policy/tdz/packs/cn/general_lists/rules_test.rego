@@ -13,12 +13,11 @@ test_an_absent_list_is_never_in_date if not rules.in_date with input as claim(1,
 
 test_a_list_without_a_date_or_source_holds_nothing if {
 	asked := claim(1, "l")
-	good := {"source": "s", "valid_until": 2}
-	rules.in_date with input as asked with data.tdz.lists.cn as {"l": good}
-	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": object.union(good, {"valid_until": "9"})}
-	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": object.union(good, {"valid_until": [9]})}
-	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": object.union(good, {"source": 7})}
-	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": object.remove(good, ["valid_until"])}
+	rules.in_date with input as asked with data.tdz.lists.cn as {"l": {"source": "s", "valid_until": 2}}
+	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": {"source": "s", "valid_until": "9"}}
+	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": {"source": "s", "valid_until": [9]}}
+	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": {"source": 7, "valid_until": 2}}
+	not rules.in_date with input as asked with data.tdz.lists.cn as {"l": {"source": "s"}}
 }
 
 test_vehicles_unless_the_list_or_the_item_says_otherwise if {
@@ -27,6 +26,8 @@ test_vehicles_unless_the_list_or_the_item_says_otherwise if {
 	rules.vehicles with input as claim(1, "lingang-general")
 	rules.vehicles with input as claim(1, "no-such-list/funds")
 	not rules.vehicles with input as claim(1, "lingang-general/funds")
+	not rules.vehicles with input as claim(1, "l") with data.tdz.lists.cn as {"l": {"scenarios": ["funds"]}}
+	rules.vehicles with input as claim(1, "l") with data.tdz.lists.cn as {"l": {"scenarios": []}}
 }
 
 test_a_condition_that_is_not_stated_is_not_met if {

@@ -25,8 +25,8 @@ test_a_ciio_is_assessed if {
 test_health_and_genes_are_sensitive_whatever_is_counted if {
 	asked := year(1, 0, "no")
 	rules.sensitive_after == 0 with input as asked
-	rules.sensitive_after == 1 with input as object.union(asked, {"dataset": {"category": "health"}})
-	rules.sensitive_after == 1 with input as object.union(asked, {"dataset": {"cn": {"hgr": {"kind": "sequence"}}}})
+	rules.sensitive_after == 1 with input as asked with input.dataset.category as "health"
+	rules.sensitive_after == 1 with input as asked with input.dataset.cn.hgr.kind as "sequence"
 	rules.sensitive_after == 1 with input as {}
 }
 

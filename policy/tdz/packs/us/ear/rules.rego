@@ -37,13 +37,19 @@ weights if {
 
 # Known to stand in no listed country: what is unknown, or a list out of date, clears nobody.
 outside(country) if {
+	d5_holds
 	not country == "unknown"
 	not d5.countries[country]
-	shape.whole([d5.valid_until], 1, 7258118400)
-	input.request.now < d5.valid_until
 }
 
 d5 := data.tdz.lists.us.country_group_d5
+
+default d5_holds := false
+
+d5_holds if {
+	shape.whole([d5.valid_until], 1, 7258118400)
+	input.request.now < d5.valid_until
+}
 
 # METADATA
 # title: Headquarters in a listed country
@@ -97,10 +103,8 @@ owned if {
 #   remedy: Have counsel look at the devices before the weights leave
 findings contains {"code": "RF-DEV-US", "effect": "warn", "fields": ["model.training.runs"]} if {
 	weights
-	some run in input.model.training.runs
-	some device in run.devices
-	american[device.vendor_country]
-	powerful(device)
+	some country in origins
+	american[country]
 }
 
 american := {"US", "unknown"}
@@ -114,9 +118,14 @@ american := {"US", "unknown"}
 #   remedy: Have counsel of the Malaysian side look at it; Chinese law may forbid to act on the guidance
 findings contains {"code": "RF-DEV-PRC", "effect": "warn", "fields": ["model.training.runs"]} if {
 	weights
+	some country in origins
+	not outside(country)
+}
+
+# Where the vendors of devices at that performance stand.
+origins contains device.vendor_country if {
 	some run in input.model.training.runs
 	some device in run.devices
-	not outside(device.vendor_country)
 	powerful(device)
 }
 
@@ -245,5 +254,3 @@ findings contains {"code": "RF-PROV", "effect": "warn", "fields": ["model.proven
 	weights
 	not input.model.provenance == "verified"
 }
-
-obligations := set()
