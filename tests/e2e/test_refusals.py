@@ -76,6 +76,23 @@ async def test_a_hospitals_patients_are_denied_with_rule_citation_and_remedy_on_
     assert {decision.zone for decision in shown.decisions} == {CYBERJAYA, LINGANG}
 
 
+async def test_what_the_advisory_pack_says_of_a_recipient_stays_in_the_zone_that_asked_it(shared):
+    name = await published(shared, patients(next_id("advised")), by="hospital", zone=CYBERJAYA)
+    with pytest.raises(DeniedError) as caught:
+        await (await shared.lab()).request(name, purpose="research")
+    assert not {code for code in codes(caught.value) if code.startswith("RF-")}
+    await denial(shared.a, caught.value.request_id)
+    await denial(shared.b, caught.value.request_id)
+
+    def holding(zone):
+        root = shared.corridor.zone(zone).layout.root
+        files = [path for path in root.rglob("*") if path.is_file()]
+        return {path.name for path in files if b"RF-HQ" in path.read_bytes()}
+
+    assert holding(CYBERJAYA)  # its own side keeps the whole decision
+    assert holding(LINGANG) == set()
+
+
 async def test_a_purpose_that_the_owner_does_not_offer_it_for_is_denied_by_the_terms(shared):
     name = await shared.offered()
     with pytest.raises(DeniedError) as caught:

@@ -225,13 +225,6 @@ findings contains finding if {
 	some finding in data.tdz.zone[zone].findings
 }
 
-# Rules of the zone that never reach a decision, because no set of findings holds them.
-findings contains {"code": "TDZ-NO-MATCH", "effect": "deny", "fields": []} if {
-	proven
-	rules := data.tdz.zone[zone]
-	not is_set(rules.findings)
-}
-
 # What is reviewed waits for a person, and may move only once one has approved.
 obligations contains {"kind": "require_approval", "params": {"by": ["zone_admin"]}} if effect == "review"
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from gateway.decisions import codes
 from gateway.decisions.cases import load
 
 _ROOT = Path(__file__).resolve().parents[3]
