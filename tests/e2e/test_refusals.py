@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pyarrow as pa
 import pyarrow.flight as flight
@@ -86,8 +87,12 @@ async def test_what_the_advisory_pack_says_of_a_recipient_stays_in_the_zone_that
 
     def holding(zone):
         root = shared.corridor.zone(zone).layout.root
-        files = [path for path in root.rglob("*") if path.is_file()]
-        return {path.name for path in files if b"RF-HQ" in path.read_bytes()}
+        found = set()
+        for file in root.rglob("*"):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # the gateway is at work beside us
+                if b"RF-HQ" in file.read_bytes():
+                    found.add(file.name)
+        return found
 
     assert holding(CYBERJAYA)  # its own side keeps the whole decision
     assert holding(LINGANG) == set()

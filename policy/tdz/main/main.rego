@@ -257,7 +257,7 @@ explained(finding) := {
 	"effect": "deny",
 	"authority": "house",
 	"cite": "House rule; a finding without code, effect or fields denies",
-	"remedy": "Report this to the zone's administrator; tdz policy check names the rule",
+	"remedy": "Report this to the zone's administrator; the rule needs all three",
 	"fields": [],
 }
 
