@@ -48,6 +48,17 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalSettings:
+    """Whose word lets on what policy sends to review.
+
+    Args:
+        administrators: so many different ones must approve. One alone would let one stolen laptop decide.
+    """
+
+    administrators: int = limits.REVIEW_ADMINISTRATORS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """One gateway, as its `gateway.toml` describes it.
 
@@ -62,6 +73,7 @@ class GatewaySettings:
         policy: a directory with the zone's policy bundle; None means the shipped baseline.
         limits: bounds.
         ledger: how the ledger is kept.
+        approvals: who approves reviews.
     """
 
     layout: ZoneLayout
@@ -74,6 +86,7 @@ class GatewaySettings:
     policy: Path | None = None
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
 
     @property
     def identity(self) -> Identity:
@@ -114,7 +127,7 @@ def load_settings(directory: Path) -> GatewaySettings:
     document = Document(layout.settings, remedy="make a zone with `tdz zone init`")
     zone, gateway = document.section("zone"), document.section("gateway")
     policy, bounds = document.section("policy", optional=True), document.section("limits", optional=True)
-    ledger = document.section("ledger", optional=True)
+    ledger, approvals = document.section("ledger", optional=True), document.section("approvals", optional=True)
     name = zone.text("name")
     endpoint = gateway.address("endpoint")
     directory_text = policy.text("directory", default="")
@@ -137,6 +150,11 @@ def load_settings(directory: Path) -> GatewaySettings:
                 "uncosigned_entries", 1, 1_000_000_000, default=limits.UNCOSIGNED_ENTRIES
             ),
             uncosigned_s=ledger.integer("uncosigned_s", 1, 366 * 86_400, default=limits.UNCOSIGNED_S),
+        ),
+        approvals=ApprovalSettings(
+            administrators=approvals.integer(
+                "administrators", 1, limits.REVIEW_ADMINISTRATORS_MAX, default=limits.REVIEW_ADMINISTRATORS
+            ),
         ),
     )
     for host in settings.names:
@@ -180,6 +198,8 @@ def write_settings(settings: GatewaySettings) -> None:
             f"uncosigned_entries = {settings.ledger.uncosigned_entries}",
             f"uncosigned_s = {settings.ledger.uncosigned_s}",
         ]
+    if settings.approvals != ApprovalSettings():
+        lines += ["", "[approvals]", f"administrators = {settings.approvals.administrators}"]
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from gateway.decisions.inputs import KeptDecision, transfer_input
 from gateway.errors import ConflictError, LimitError, NotFoundError
-from gateway.exchange import rows
+from gateway.exchange import honouring, rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.peer import Granted, PeerFrame
-from gateway.exchange.provider import Provider
 from gateway.exchange.sending import Sending, Stream
 from gateway.exchange.tickets import Tickets
+from gateway.exchange.weighing import Weighing
 from gateway.flow import findings
 from gateway.flow.locks import KeyedLocks, both
 from gateway.flow.steps import Step
@@ -46,9 +47,9 @@ class _Stored:
 class Serving:
     """Serves chunks to paired gateways."""
 
-    def __init__(self, house: House, provider: Provider, tickets: Tickets) -> None:
+    def __init__(self, house: House, weighing: Weighing, tickets: Tickets) -> None:
         self._house = house
-        self._provider = provider
+        self._weighing = weighing
         self._tickets = tickets
         self._locks = KeyedLocks()
         self._streams: dict[str, Stream] = {}
@@ -107,9 +108,11 @@ class Serving:
                     house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
                     self._decide_again(agreement, body, version),  # 4
                 )
+                kept, approvals = await honouring.for_pull(house, kept, agreement)
                 if kept.decision.effect != "allow":
                     await self._refused(transfer_id, standing, agreement, kept)
-                recorded = await self._start(transfer_id, standing, agreement, version, first_chunk, kept)  # 5
+                said = {**kept.entry(), **honouring.named(approvals)}
+                recorded = await self._start(transfer_id, standing, agreement, version, first_chunk, kept, said)  # 5
             except BaseException:
                 version.chunks.close()
                 raise
@@ -167,6 +170,19 @@ class Serving:
                 )
             )
 
+    async def end_all(self, agreement_id: str, reason: str) -> None:
+        """Abort every open transfer of an agreement that has ended: none of them starts after this."""
+        async with self._locks.hold(agreement_id):
+            open_rows = await rows.list_transfers(
+                self._house.state,
+                agreement_id=agreement_id,
+                side="provider",
+                where_state=[State.STARTED, State.SUSPENDED],
+                size=None,
+            )
+        for row in open_rows:
+            await self.end(row.id, reason)
+
     async def take_up(self) -> None:
         """After a restart: streams that were open are cut."""
         started = await rows.list_transfers(self._house.state, side="provider", where_state=[State.STARTED], size=None)
@@ -222,7 +238,7 @@ class Serving:
             rows.get_negotiation(house.state, agreement.negotiation_id),
             house.exporter(agreement.provider),
             house.mechanisms.serving(body.mechanisms),
-            self._provider.exported(agreement.provider),  # this agreement is among those in force
+            self._weighing.exported(agreement.provider),  # this agreement is among those in force
         )
         stored = _Stored(
             parse_description(version.description_bytes), version.version, negotiation.document["published_at"]
@@ -267,6 +283,7 @@ class Serving:
         version: Version,
         first_chunk: int,
         kept: KeptDecision,
+        said: dict[str, Any],
     ) -> Recorded:
         house = self._house
         now = house.clock()
@@ -290,7 +307,7 @@ class Serving:
                 kind="transfer.started" if standing is None else "transfer.resumed",
                 subject=f"transfers/{transfer_id}",
                 body={
-                    **kept.entry(),
+                    **said,
                     "agreement": agreement.id,
                     "version": agreement.version,
                     "view": row["view"],

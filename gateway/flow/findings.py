@@ -63,6 +63,15 @@ FORKED: Final = Finding(
 )
 
 
+APPROVAL: Final = Finding(
+    code="TDZ-APPROVAL",
+    effect="review",
+    authority="house",
+    cite="policy allows it once the zone's administrators have approved it",
+    remedy="wait for their answer: tdz request show ID",
+)
+
+
 def terms_findings(terms: Terms, purpose: str, action: Action) -> list[Finding]:
     """What the owner's terms say to a purpose and an action, once they offer it to the institution at all."""
     found = []
