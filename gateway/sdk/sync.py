@@ -21,7 +21,7 @@ from gateway.sdk.runs import AsyncRun, RunStatus
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.zone import AsyncZone, connect_async
 
-A = TypeVar("A")
+A = TypeVar("A", covariant=True)  # a base of the core lends its methods to the face
 P = ParamSpec("P")
 T = TypeVar("T")
 W = TypeVar("W")
