@@ -44,7 +44,8 @@ class Outlook:
     Args:
         recipient: URI of the institution; for an owner, `tdz://ZONE/partner/any` stands for any of that zone that is
             registered, screened clear and at home there.
-        views: of the zones, the consumer's first.
+        views: of the zones, the consumer's first; for an owner its own zone's alone, as the other one decides on the
+            institution itself when it asks.
     """
 
     recipient: str
@@ -227,11 +228,7 @@ class Previews:
                     recipient=_at_home(uri, house.card(zone).jurisdiction),
                 )
                 _, kept = await self._weighing.decide(zone, question)
-                views = (
-                    ZoneView(zone, None, "decides on the institution itself when it asks"),
-                    ZoneView(house.zone, kept.decision),
-                )
-                found.append(Outlook(uri, purpose, views))
+                found.append(Outlook(uri, purpose, (ZoneView(house.zone, kept.decision),)))
         return found
 
     def _recipients(self, published: Published, registered: Sequence[RegisteredMechanism]) -> list[tuple[str, str]]:
