@@ -19,6 +19,7 @@ from ledger.mirror_store import mirror_directory
 from ledger.note import NoteVerifier, Verifier, open_note
 from ledger.recover import load_edge
 from ledger.report import Report
+from ledger.reserve import chosen_size
 from ledger.staging import Batch
 
 __all__ = ["PrivateFiles"]
@@ -139,6 +140,11 @@ class PrivateFiles:
             self._notices.append("state/reserve is not there: the disk was full; the next start makes it again")
         elif path.stat().st_blocks * 512 < path.stat().st_size:
             self._findings.append(("state/reserve", "it is not really written: a full disk would stop what closes"))
+        chosen = chosen_size(str(self._directory))
+        if chosen is None and (self._directory / "state" / "reserve.size").exists():
+            self._findings.append(("state/reserve.size", "it is no size; the next start takes that of the file"))
+        elif chosen is not None and path.is_file() and path.stat().st_size != chosen:
+            self._findings.append(("state/reserve", f"it is not of the {chosen} bytes that were chosen"))
 
     def _judge_staging(self) -> None:
         left = len(os.listdir(self._directory / "state" / "staging")) if self._staging() else 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from gateway.config.address import Address, parse_host, parse_origin
+from gateway.config.address import Address, checked_authority, parse_host, parse_origin
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.toml import Document
@@ -21,6 +21,7 @@ PROFILE_VARIABLE: Final = "TDZ_PROFILE"
 GATEWAY_ID: Final = "gateway"
 
 _JURISDICTIONS: Final = ("CN", "MY")
+_STAMP_EVERY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,28 @@ class LedgerSettings:
             start within one boot need not ask; empty takes one under /run or /dev/shm, `none` keeps none.
         uncosigned_entries: so many entries without a cosignature, and nothing is opened any more.
         uncosigned_s: the same for the oldest one's age, in seconds.
+        mirror_bytes: how many bytes of entries the mirror of each paired zone's ledger may hold here.
     """
 
     memory: str = ""
     uncosigned_entries: int = limits.UNCOSIGNED_ENTRIES
     uncosigned_s: int = limits.UNCOSIGNED_S
+    mirror_bytes: int = limits.MIRROR_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimestampSettings:
+    """Who stamps the ledger's witnessed checkpoints (RFC 3161), and how often.
+
+    Args:
+        authority: its URL; empty for nobody.
+        every_s: seconds between two stamps.
+        ca: a PEM file with the authority's root, relative to the zone's directory; empty: signatures are not judged.
+    """
+
+    authority: str = ""
+    every_s: int = _STAMP_EVERY_S
+    ca: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +91,7 @@ class GatewaySettings:
         policy: a directory with the zone's policy bundle; None means the shipped baseline.
         limits: bounds.
         ledger: how the ledger is kept.
+        timestamps: who stamps its checkpoints.
         approvals: who approves reviews.
     """
 
@@ -86,6 +105,7 @@ class GatewaySettings:
     policy: Path | None = None
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    timestamps: TimestampSettings = field(default_factory=TimestampSettings)
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
 
     @property
@@ -127,7 +147,9 @@ def load_settings(directory: Path) -> GatewaySettings:
     document = Document(layout.settings, remedy="make a zone with `tdz zone init`")
     zone, gateway = document.section("zone"), document.section("gateway")
     policy, bounds = document.section("policy", optional=True), document.section("limits", optional=True)
-    ledger, approvals = document.section("ledger", optional=True), document.section("approvals", optional=True)
+    ledger, stamps = document.section("ledger", optional=True), document.section("timestamps", optional=True)
+    approvals = document.section("approvals", optional=True)
+    authority = stamps.text("authority", default="")
     name = zone.text("name")
     endpoint = gateway.address("endpoint")
     directory_text = policy.text("directory", default="")
@@ -150,6 +172,12 @@ def load_settings(directory: Path) -> GatewaySettings:
                 "uncosigned_entries", 1, 1_000_000_000, default=limits.UNCOSIGNED_ENTRIES
             ),
             uncosigned_s=ledger.integer("uncosigned_s", 1, 366 * 86_400, default=limits.UNCOSIGNED_S),
+            mirror_bytes=ledger.integer("mirror_bytes", 64 * limits.KIB, (1 << 53) - 1, default=limits.MIRROR_BYTES),
+        ),
+        timestamps=TimestampSettings(
+            authority=stamps.checked("authority", checked_authority, authority) if authority else "",
+            every_s=stamps.integer("every_s", 60, 366 * 86_400, default=_STAMP_EVERY_S),
+            ca=stamps.text("ca", default=""),
         ),
         approvals=ApprovalSettings(
             administrators=approvals.integer(
@@ -197,6 +225,15 @@ def write_settings(settings: GatewaySettings) -> None:
             f"memory = {_quoted(settings.ledger.memory)}",
             f"uncosigned_entries = {settings.ledger.uncosigned_entries}",
             f"uncosigned_s = {settings.ledger.uncosigned_s}",
+            f"mirror_bytes = {settings.ledger.mirror_bytes}",
+        ]
+    if settings.timestamps != TimestampSettings():
+        lines += [
+            "",
+            "[timestamps]",
+            f"authority = {_quoted(settings.timestamps.authority)}",
+            f"every_s = {settings.timestamps.every_s}",
+            f"ca = {_quoted(settings.timestamps.ca)}",
         ]
     if settings.approvals != ApprovalSettings():
         lines += ["", "[approvals]", f"administrators = {settings.approvals.administrators}"]

@@ -17,7 +17,7 @@ from gateway.model.decision import Decision, Finding, strictest
 
 TERMS: Final = "TDZ-TERMS"
 DENIED: Final = "TDZ-REVIEW"
-_GATEWAY: Final = frozenset({TERMS, "TDZ-PEER", "TDZ-CLOCK", "TDZ-FORK", "TDZ-SAME-ZONE"})
+_GATEWAY: Final = frozenset({TERMS, "TDZ-PEER", "TDZ-MIRROR-FULL", "TDZ-CLOCK", "TDZ-FORK", "TDZ-SAME-ZONE"})
 
 
 class Holder(StrEnum):

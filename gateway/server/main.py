@@ -35,11 +35,12 @@ from gateway.exchange.reviewing import Desk
 from gateway.exchange.revoking import Revoking
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
+from gateway.exchange.usage import Usage
 from gateway.exchange.weighing import Weighing
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
 from gateway.flow.house import Timing
 from gateway.identity.card import SignedCard
-from gateway.identity.keys import load_statement_key
+from gateway.identity.keys import keep_secret, load_statement_key
 from gateway.identity.participants import Participants
 from gateway.identity.registry import Registry
 from gateway.identity.statements import StatementSigner
@@ -49,15 +50,18 @@ from gateway.model import limits
 from gateway.server.access import Access, OpenCalls, Readiness, Registrar
 from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
+from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
 from gateway.server.runs import federation
 from gateway.server.services import register
 from gateway.server.startup import marker_folder, own_card, require_state
+from gateway.server.timestamping import Timestamping
 from gateway.server.tls import ServerTls
 from gateway.server.witnesses import Witnesses
 from gateway.state import StateStore
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.landing import Landings
+from gateway.storage.subjects import SubjectSets
 from gateway.storage.versions import VersionStore
 from gateway.wire.channel import ClientIdentity
 
@@ -79,6 +83,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, timing: Timing | None = None) -> None:
         self.settings = settings
         self.port = 0
+        self.card: SignedCard
         self._timing = timing or Timing()
         self._stack = AsyncExitStack()
         self.starting: asyncio.Task[None]
@@ -100,7 +105,7 @@ class Gateway:
 
     async def _start(self) -> None:
         settings, layout, stack = self.settings, self.settings.layout, self._stack
-        card = own_card(settings)
+        own_card(settings)
         require_state(settings)
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
@@ -112,10 +117,15 @@ class Gateway:
             marker=marker_folder(settings),
             ask=True,
             bounds=Bounds(settings.ledger.uncosigned_entries, settings.ledger.uncosigned_s),
+            mirror_bytes=settings.ledger.mirror_bytes,
         )
         stack.push_async_callback(journal.close)
+        card = self.card = await asyncio.to_thread(take_up, settings, journal.vkey)
         self.witnessing = Witnesses(journal, layout, time.time)
         self.witnessing.prepare()
+        stack.push_async_callback(self.witnessing.close)
+        if settings.timestamps.authority:
+            self.timestamping = Timestamping(journal, settings, time.time)
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
@@ -128,6 +138,8 @@ class Gateway:
         stack.callback(versions.close)
         landings = Landings(data, chunks, versions)
         stack.callback(landings.close)
+        subjects = SubjectSets(data, keep_secret(layout.subjects_secret))
+        stack.callback(subjects.close)
         self.signers = ModelSigners(state)
         self.house = House(
             zone=settings.zone,
@@ -144,6 +156,7 @@ class Gateway:
             chunks=chunks,
             versions=versions,
             landings=landings,
+            subjects=subjects,
             jurisdiction=settings.jurisdiction,
             effects={**EFFECTS, **RUN_EFFECTS},
             administrators=settings.approvals.administrators,
@@ -187,9 +200,10 @@ class Gateway:
         house = self.house
         self.offers = Offers(house)
         self.tickets = Tickets(house)
-        weighing = Weighing(house)
+        usage = Usage(house)
+        weighing = Weighing(house, usage)
         self.provider = Provider(house, self.tickets, weighing)
-        self.serving = Serving(house, weighing, self.tickets)
+        self.serving = Serving(house, usage, self.tickets)
         self.receipts = Receipts(house)
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)
@@ -223,7 +237,7 @@ class Gateway:
             ],
             maximum_concurrent_rpcs=settings.limits.concurrent_rpcs,
         )
-        self.assurance = Assurance(self.house.journal, self.corridor)
+        self.assurance = Assurance(self.house.journal, self.corridor, self.witnessing)
         self._readiness = Readiness(self._timing.start, self.assurance.why)
         registrar = Registrar(server, Access(verifier, self.calls, readiness=self._readiness))
         self._health, self.renewal = register(self, registrar, card)
@@ -250,6 +264,8 @@ class Gateway:
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
         self._loop("witnesses", self.witnessing.run)
+        if self.settings.timestamps.authority:
+            self._loop("timestamps", self.timestamping.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -292,6 +308,7 @@ class Gateway:
         """Say on our ledger what became of the others'."""
         while True:
             try:
+                await self.house.journal.record_policy()
                 await self.house.journal.record_forks()
                 await self.house.journal.record_heads(alone=True)
             except TdzError as error:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 metadata = MetaData()
 
@@ -55,6 +55,14 @@ enrolment_approvals = Table(
     metadata,
     Column("uri", String(300), primary_key=True),
     Column("key_fingerprint", String(64), primary_key=True),
+    Column("approver", String(300), primary_key=True),
+    Column("approved_at", BigInteger, nullable=False),
+)
+
+act_approvals = Table(
+    "act_approvals",
+    metadata,
+    Column("act", String(64), primary_key=True),  # SHA-256 of what is to be done, canonical JSON
     Column("approver", String(300), primary_key=True),
     Column("approved_at", BigInteger, nullable=False),
 )
@@ -163,6 +171,17 @@ agreements = Table(
     Column("persons_sensitive", BigInteger, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("exporter", String(300), primary_key=True),  # the provider institution's URI
+    Column("year", Integer, primary_key=True),  # calendar year, UTC+8
+    Column("version", String(64), primary_key=True),  # its persons are counted once, however often it leaves
+    Column("non_sensitive", BigInteger, nullable=False),
+    Column("sensitive", BigInteger, nullable=False),
+    Column("transfer_id", String(36), nullable=False),  # the first in that year
 )
 
 transfers = Table(
