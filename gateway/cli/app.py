@@ -16,6 +16,7 @@ from typer.main import get_command
 from gateway.cli import (
     accelerators,
     agreement,
+    approvals,
     dataset,
     mechanism,
     model,
@@ -55,6 +56,7 @@ _ORDER: Final = (
     "request",
     "pull",
     "agreement",
+    "approvals",
     "transfer",
     "run",
     "policy",
@@ -134,6 +136,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(request.app, name="request")
 app.command("pull")(pull.pull)
 app.add_typer(agreement.app, name="agreement")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(transfer.app, name="transfer")
 app.add_typer(run.app, name="run")
 app.command("accelerators")(accelerators.accelerators)

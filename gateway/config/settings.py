@@ -66,6 +66,17 @@ class TimestampSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalSettings:
+    """Whose word lets on what policy sends to review.
+
+    Args:
+        administrators: so many different ones must approve. One alone would let one stolen laptop decide.
+    """
+
+    administrators: int = limits.REVIEW_ADMINISTRATORS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """One gateway, as its `gateway.toml` describes it.
 
@@ -81,6 +92,7 @@ class GatewaySettings:
         limits: bounds.
         ledger: how the ledger is kept.
         timestamps: who stamps its checkpoints.
+        approvals: who approves reviews.
     """
 
     layout: ZoneLayout
@@ -94,6 +106,7 @@ class GatewaySettings:
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     timestamps: TimestampSettings = field(default_factory=TimestampSettings)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
 
     @property
     def identity(self) -> Identity:
@@ -135,6 +148,7 @@ def load_settings(directory: Path) -> GatewaySettings:
     zone, gateway = document.section("zone"), document.section("gateway")
     policy, bounds = document.section("policy", optional=True), document.section("limits", optional=True)
     ledger, stamps = document.section("ledger", optional=True), document.section("timestamps", optional=True)
+    approvals = document.section("approvals", optional=True)
     authority = stamps.text("authority", default="")
     name = zone.text("name")
     endpoint = gateway.address("endpoint")
@@ -164,6 +178,11 @@ def load_settings(directory: Path) -> GatewaySettings:
             authority=stamps.checked("authority", checked_authority, authority) if authority else "",
             every_s=stamps.integer("every_s", 60, 366 * 86_400, default=_STAMP_EVERY_S),
             ca=stamps.text("ca", default=""),
+        ),
+        approvals=ApprovalSettings(
+            administrators=approvals.integer(
+                "administrators", 1, limits.REVIEW_ADMINISTRATORS_MAX, default=limits.REVIEW_ADMINISTRATORS
+            ),
         ),
     )
     for host in settings.names:
@@ -216,6 +235,8 @@ def write_settings(settings: GatewaySettings) -> None:
             f"every_s = {settings.timestamps.every_s}",
             f"ca = {_quoted(settings.timestamps.ca)}",
         ]
+    if settings.approvals != ApprovalSettings():
+        lines += ["", "[approvals]", f"administrators = {settings.approvals.administrators}"]
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 
 

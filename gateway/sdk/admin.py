@@ -24,6 +24,7 @@ from gateway.sdk.admin_resources import (
     Signer,
     ZoneStatus,
 )
+from gateway.sdk.reviews import Answering
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.session import Session
 from gateway.sdk.sync import Face, blocking
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 
-class AsyncAdmin:
+class AsyncAdmin(Answering):
     """An administrator's or auditor's connection; errors are those of `gateway.errors`, as with `AsyncZone`."""
 
     def __init__(self, session: Session) -> None:
@@ -327,6 +328,11 @@ class Admin(Face[AsyncAdmin]):
     add_signer = blocking(AsyncAdmin.add_signer)
     signers = blocking(AsyncAdmin.signers)
     remove_signer = blocking(AsyncAdmin.remove_signer)
+    reviews = blocking(AsyncAdmin.reviews)
+    review = blocking(AsyncAdmin.review)
+    answer_review = blocking(AsyncAdmin.answer_review)
+    revoke_agreement = blocking(AsyncAdmin.revoke_agreement)
+    preview = blocking(AsyncAdmin.preview)
 
     def __enter__(self) -> Self:
         return self

@@ -22,16 +22,21 @@ from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet
 from gateway.errors import ConfigError, TdzError
+from gateway.exchange.appealing import Appeals
 from gateway.exchange.consumer import Consumer
 from gateway.exchange.house import EFFECTS, House
 from gateway.exchange.offers import Offers
 from gateway.exchange.outbox import Outbox
+from gateway.exchange.previewing import Previews
 from gateway.exchange.provider import Provider
 from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
+from gateway.exchange.reviewing import Desk
+from gateway.exchange.revoking import Revoking
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.usage import Usage
+from gateway.exchange.weighing import Weighing
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
 from gateway.flow.house import Timing
 from gateway.identity.card import SignedCard
@@ -154,6 +159,7 @@ class Gateway:
             subjects=subjects,
             jurisdiction=settings.jurisdiction,
             effects={**EFFECTS, **RUN_EFFECTS},
+            administrators=settings.approvals.administrators,
             timing=self._timing,
         )
         stack.push_async_callback(self.house.steps.close)
@@ -182,6 +188,7 @@ class Gateway:
         await self.corridor.reconcile()
         await self.house.steps.recover()
         await self.serving.take_up()
+        await self.revoking.take_up()
         await self._take_up()
         self._readiness.set()
 
@@ -194,12 +201,17 @@ class Gateway:
         self.offers = Offers(house)
         self.tickets = Tickets(house)
         usage = Usage(house)
-        self.provider = Provider(house, self.tickets, usage)
+        weighing = Weighing(house, usage)
+        self.provider = Provider(house, self.tickets, weighing)
         self.serving = Serving(house, usage, self.tickets)
         self.receipts = Receipts(house)
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)
         self.pulls = Pulls(house, self.tickets, self.outbox)
+        self.desk = Desk(house, self.outbox, self.consumer.go_on)
+        self.appeals = Appeals(house, self.consumer.go_on)
+        self.revoking = Revoking(house, self.outbox, self.pulls, self.serving)
+        self.previews = Previews(house, self.offers, weighing)
         self.federation = federation(house, self.settings, self.offers)
         self._stack.push_async_callback(self.federation.close)
 
@@ -277,6 +289,7 @@ class Gateway:
             for expire in (
                 self.house.steps.finish_owed,
                 self.consumer.expire,
+                self.desk.expire,
                 self.provider.expire_offers,
                 self.pulls.expire,
                 self.serving.expire,
