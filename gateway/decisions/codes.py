@@ -34,8 +34,7 @@ def documents(root: Path) -> dict[str, dict[str, dict[str, str]]]:
         if path.name.endswith("_test.rego"):
             continue
         text = path.read_text("utf-8")
-        owner = _PACKAGE.search(text)
-        folder = f"tdz/{owner['room']}/{owner['owner']}/codes" if owner else "tdz/lib/codes"
+        folder = owner_of(text)
         for annotation in annotation_blocks(text):
             custom = annotation.get("custom", {})
             if "code" not in custom:
@@ -47,6 +46,12 @@ def documents(root: Path) -> dict[str, dict[str, dict[str, str]]]:
             if known != entry:
                 raise ConfigError(f"{path}: {custom['code']} is explained in two ways")
     return found
+
+
+def owner_of(text: str) -> str:
+    """The folder of the code document that a module's codes belong into: a pack's, a zone's, or the house's."""
+    owner = _PACKAGE.search(text)
+    return f"tdz/{owner['room']}/{owner['owner']}/codes" if owner else "tdz/lib/codes"
 
 
 def annotation_blocks(text: str) -> Iterator[dict[str, Any]]:
