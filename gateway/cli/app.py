@@ -42,6 +42,7 @@ _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "gateway.cli.policy",
             "gateway.cli.policy_check",
             "gateway.cli.policy_cases",
+            "gateway.cli.policy_explain",
         ),
     ),
 }

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gateway.decisions.authoring.paths import resolved
 from gateway.decisions.authoring.problem import Problem, code_of, line_of
 from gateway.decisions.authoring.sources import Sources
 from gateway.model.policy_input import json_schema
@@ -45,7 +46,7 @@ def _fault(schema: Mapping[str, Any], steps: list[re.Match[str]]) -> str:
         name = step[1] or (step[2][1:-1] if step[2].startswith('"') else None)
         path.append(name if name is not None else f"[{step[2]}]")
         following: list[Mapping[str, Any]] = []
-        for node in (each for one in nodes for each in _resolved(schema, one)):
+        for node in (each for one in nodes for each in resolved(schema, one)):
             if name is not None and name in node.get("properties", {}):
                 following.append(node["properties"][name])
             elif name is None and node.get("type") == "array":
@@ -56,13 +57,3 @@ def _fault(schema: Mapping[str, Any], steps: list[re.Match[str]]) -> str:
             return ".".join(path).replace(".[", "[")
         nodes = following
     return ""
-
-
-def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "$ref" in node:
-        yield from _resolved(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
-    elif "anyOf" in node:
-        for each in node["anyOf"]:
-            yield from _resolved(schema, each)
-    else:
-        yield node
