@@ -43,6 +43,8 @@ _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "gateway.cli.policy_check",
             "gateway.cli.policy_cases",
             "gateway.cli.policy_explain",
+            "gateway.cli.policy_log",
+            "gateway.cli.policy_compare",
         ),
     ),
 }

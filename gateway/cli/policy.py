@@ -56,7 +56,7 @@ def evaluate(
     with failures(as_json=as_json):
         document = read_document(source)
         decision = asyncio.run(_decide(PolicySet.load(policy), gateway, document))
-        emit(decision.to_json(), lambda: _print(decision), as_json=as_json)
+        emit(decision.to_json(), lambda: print_decision(decision), as_json=as_json)
     raise typer.Exit(EXIT[decision.effect])
 
 
@@ -93,7 +93,8 @@ def _read(source: str) -> bytes:
         ) from error
 
 
-def _print(decision: Decision) -> None:
+def print_decision(decision: Decision) -> None:
+    """Print a decision for people: findings with citation and remedy, obligations, packs."""
     console.print(
         f"[bold {COLOUR[decision.effect]}]{decision.effect}[/] by {decision.zone}, decision {decision.decision_id}"
     )

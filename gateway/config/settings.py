@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from gateway.config.address import Address, parse_host, parse_origin
+from gateway.config.decision_log import DecisionLogSettings, decision_log_lines, read_decision_log
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.toml import Document
@@ -62,6 +63,7 @@ class GatewaySettings:
         policy: a directory with the zone's policy bundle; None means the shipped baseline.
         limits: bounds.
         ledger: how the ledger is kept.
+        decisions: how the decision log is kept.
     """
 
     layout: ZoneLayout
@@ -74,6 +76,7 @@ class GatewaySettings:
     policy: Path | None = None
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
 
     @property
     def identity(self) -> Identity:
@@ -138,6 +141,7 @@ def load_settings(directory: Path) -> GatewaySettings:
             ),
             uncosigned_s=ledger.integer("uncosigned_s", 1, 366 * 86_400, default=limits.UNCOSIGNED_S),
         ),
+        decisions=read_decision_log(document),
     )
     for host in settings.names:
         gateway.checked("names", parse_host, host)
@@ -180,6 +184,7 @@ def write_settings(settings: GatewaySettings) -> None:
             f"uncosigned_entries = {settings.ledger.uncosigned_entries}",
             f"uncosigned_s = {settings.ledger.uncosigned_s}",
         ]
+    lines += decision_log_lines(settings.decisions)
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 metadata = MetaData()
 
@@ -89,6 +89,12 @@ decision_inputs = Table(
     Column("decision", Text, nullable=False),  # whole, as no other zone sees it
     Column("salt", LargeBinary, nullable=False),  # 32 random bytes: opens the commitment in the ledger entry
     Column("decided_at", BigInteger, nullable=False, index=True),
+)
+
+decision_log_due = Table(
+    "decision_log_due",
+    metadata,
+    Column("decision_id", String(36), primary_key=True),  # kept, and not yet in the decision log
 )
 
 # --- catalog --------------------------------------------------------------------------------------------
