@@ -45,6 +45,7 @@ _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "gateway.cli.policy_explain",
             "gateway.cli.policy_log",
             "gateway.cli.policy_compare",
+            "gateway.cli.policy_new",
         ),
     ),
 }
