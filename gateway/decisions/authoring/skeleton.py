@@ -78,8 +78,8 @@ package tdz.zone.{zone}_test
 
 import data.tdz.zone.{zone} as rules
 
-test_the_purpose_is_reviewed if {{
-\tsome finding in rules.findings with input as {{"request": {{"purpose": "product_improvement"}}}}
+test_{name}_is_reviewed if {{
+\tsome finding in rules.findings with input as {{"dataset": {{"sector": "{name}"}}}}
 \tfinding.code == "{code}"
 }}
 """
