@@ -1,8 +1,8 @@
 """What was recorded against what the policy says now. No I/O.
 
-The gateway adds to a policy's answer and never takes from it: its own findings (an owner's terms, a clock, an obligation
-that it cannot fulfil), which no code document of the policy explains, and an owner's obligations. So policy's findings
-must be the same ones, policy's obligations must all be there, and the effect must be the strictest of both.
+The gateway adds to a policy's answer and never takes from it: its own findings (an owner's terms, a clock, what it
+cannot fulfil), which no code document of the policy explains, and an owner's obligations. So policy's findings must be
+the same ones, policy's obligations must all be there, and the effect must be the strictest of both.
 """
 
 from __future__ import annotations
