@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from gateway.decisions.authoring import by_opa, compiling, dates, layout, metada
 from gateway.decisions.authoring.opa_binary import OpaBinary
 from gateway.decisions.authoring.problem import Problem
 from gateway.decisions.authoring.sources import Sources
+from gateway.decisions.log.mask import Mask
 from gateway.errors import ConfigError
 
 _PLACE: Final = re.compile(r"(?P<file>.+?), line (?P<line>\d+): (?P<text>.*)")
+_MASK: Final = re.compile(r"tdz/zone/[^/]+/log/data\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,14 @@ async def check(root: Path, *, opa: OpaBinary | None, now: int) -> Checked:
         *dates.problems(sources, now=now),
         *_forbidden(sources),
         *_cases(sources),
+        *_masks(sources),
     ]
     made_by = {
         "roots": "own",
         "metadata": "own",
         "dates": "own",
         "cases": "own",
+        "mask": "own",
         "capabilities": "own",
         "schema": "own: the fields that rules read",
         "format": "own: indentation and ends of lines only",
@@ -155,6 +160,18 @@ def _cases(sources: Sources) -> Iterator[Problem]:
             yield Problem(
                 f"{part}/cases.yaml", 0, "the part has no cases", "write what it must say", "cases", "warning"
             )
+
+
+def _masks(sources: Sources) -> Iterator[Problem]:
+    """What a zone leaves out of its decision log: one that cannot be understood leaves out every input whole."""
+    for name, text in sources.texts.items():
+        if _MASK.fullmatch(name):
+            try:
+                Mask.parse(json.loads(text))
+            except ValueError as error:
+                yield Problem(name, getattr(error, "lineno", 0), f"it is not JSON: {error}", "mend it", "mask")
+            except ConfigError as error:
+                yield Problem(name, 0, error.message, error.remedy, "mask")
 
 
 def _once(found: list[Problem]) -> list[Problem]:

@@ -112,7 +112,7 @@ def _end(code: str, start: int) -> int:
 def _documents(sources: Sources) -> Iterator[Problem]:
     """The code documents, which both engines read, held equal to the annotations."""
     try:
-        expected = codes.documents(sources.root)
+        expected = codes.documents_of(sources.rules)
     except ConfigError as error:
         yield _at("", 0, error.message, error.remedy or "mend the METADATA")
         return

@@ -151,7 +151,7 @@ def new_pack(directory: Path, pack: str, *, title: str, zone: str, now: int) -> 
         "revision": f"{_day(now)}01",
         "title": title,
         "legal_as_of": now,
-        "valid_until": now + _YEAR_S,
+        "valid_until": max(now + _YEAR_S, _until(directory, zone)),
         "parts": [part],
     }
     registry[zone] = {**_zone(registry, zone), "required": [*_zone(registry, zone)["required"], pack]}
@@ -251,6 +251,11 @@ def _zone(registry: Mapping[str, Any], zone: str) -> Mapping[str, Any]:
 def _registry_text(registry: Mapping[str, Any]) -> str:
     lines = [f"  {json.dumps(zone)}: {json.dumps(entry)}" for zone, entry in registry.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _until(directory: Path, zone: str) -> int:
+    """Until when the zone's packs are valid: a new one should not be the first to end."""
+    return PolicySet.load(directory).for_zone(zone).valid_until
 
 
 def _checked(name: str) -> None:
