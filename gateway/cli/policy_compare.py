@@ -24,11 +24,12 @@ app = typer.Typer(no_args_is_help=True)
 ShownOption = Annotated[int, typer.Option("--show", min=0, help="Print at most so many flips.")]
 _COLOURS = {"allow": "green", "review": "yellow", "deny": "red"}
 _LINE_EVERY_S = 5.0
+_SHIPPED = "shipped"
 
 
 @app.command()
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="A policy directory.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A policy directory, or the word shipped.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.")],
     zone: Annotated[
         Path | None, typer.Option("--log", metavar="DIR", help="A zone's directory: its logged inputs count too.")
@@ -39,12 +40,15 @@ def diff(
 ) -> None:
     """Put both policies' cases, and logged inputs, to both, and show each flip. Exits 1 where one flips.
 
-    Example: tdz policy diff policy policy.new --log /srv/lingang
+    Example: tdz policy diff shipped policy --log /srv/lingang
     """
     with failures(as_json=as_json):
         from gateway.decisions.authoring.comparing import Comparison
+        from gateway.decisions.policy_set import shipped
 
         comparison = Comparison()
+        if str(old) == _SHIPPED and not old.exists():
+            old = shipped()
         asyncio.run(_diff(old, new, zone, time_since(since), comparison))
         emit(comparison.to_json(), lambda: _print(comparison, shown), as_json=as_json)
     raise typer.Exit(ExitCode.REFUSED if comparison.flipped else ExitCode.OK)

@@ -25,6 +25,7 @@ from gateway.model.policy_facts import CnMechanismKind, MyMechanismKind
 from gateway.model.policy_input import PolicyInput, china_year, json_schema
 
 _TRIES_MAX: Final = 600
+_ITEMS_MAX: Final = 32
 _YEAR_S: Final = 366 * 86_400
 _ASKS: Final = frozenset({"deny", "review"})
 _KINDS: Final = (*get_args(CnMechanismKind), *get_args(MyMechanismKind))
@@ -93,7 +94,7 @@ class WhatIf:
                 found += await self._numbers(finding, path, value)
                 continue
             else:
-                tries = [("empty" if other in ("", []) else str(other), other) for other in _alternatives(path, value)]
+                tries = list(_alternatives(path, value))
                 phrase = f"{path} were"
             for word, other in tries:
                 answer = await self._with(path, other)
@@ -201,15 +202,25 @@ def _asking(answer: Answer) -> tuple[str, ...]:
     return tuple(sorted({finding.code for finding in answer.findings if finding.effect in _ASKS}))
 
 
-def _alternatives(path: str, value: Any) -> Iterator[Any]:
-    """Other values of an enumeration; nothing where a text or a list may be empty."""
+def _alternatives(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Other values, with their words: of an enumeration each, a list without one of its items, a text left empty."""
     allowed = spot(json_schema(), path).get("enum")
     if allowed:
-        yield from (each for each in allowed if each not in (value, "unknown"))
+        yield from ((str(each), each) for each in allowed if each not in (value, "unknown"))
     elif isinstance(value, str) and value:
-        yield ""
+        yield "empty", ""
     elif isinstance(value, list) and value:
-        yield []
+        yield "empty", []
+        for place, item in enumerate(value[:_ITEMS_MAX]):
+            yield f"without {_named(item, place)}", [*value[:place], *value[place + 1 :]]
+
+
+def _named(item: Any, place: int) -> str:
+    """An item as people know it."""
+    if isinstance(item, str):
+        return item
+    named = item if isinstance(item, dict) else {}
+    return str(named.get("name") or named.get("id") or named.get("country") or f"item {place + 1}")
 
 
 def _counts(document: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
