@@ -1,19 +1,22 @@
-"""Appends a second of the ledger, beside Tessera's POSIX log where its benchmark program is at hand.
+"""Appends a second of the ledger, beside a hash-chained table in SQLite, and Tessera's POSIX log where it is at hand.
 
 An append counts when it is acknowledged: its tiles and a signed checkpoint over it are on disk. Run from the
-repository's root: ``python benchmarks/ledger.py [--seconds 6] [--dir DIR] [--verify ENTRIES] [--json]``.
+repository's root: ``python benchmarks/ledger.py [--seconds 6] [--dir DIR] [--verify ENTRIES] [--json]``; with
+``--beside`` it appends now and then until its input ends, to measure what other work on the disk does to an append.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import platform
 import re
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.entry import new_id
+from ledger.marker import Marker, marker_folder
 from ledger.note import NoteSigner
 from ledger.verify import verify_directory
 from ledger.writer import LogWriter
@@ -45,15 +49,101 @@ async def _append_for(writer: LogWriter, callers: int, seconds: float) -> dict[s
             latencies.append(time.perf_counter() - now)
 
     await asyncio.gather(*(caller() for _ in range(callers)))
-    elapsed = time.perf_counter() - start
+    return _row("ours, published", callers, latencies, time.perf_counter() - start)
+
+
+def _row(what: str, callers: int, latencies: list[float], elapsed: float) -> dict[str, Any]:
     latencies.sort()
     return {
-        "what": "ours, published",
+        "what": what,
         "callers": callers,
         "per_second": len(latencies) / elapsed,
         "p50_ms": latencies[len(latencies) // 2] * 1e3,
         "p99_ms": latencies[int(len(latencies) * 0.99)] * 1e3,
     }
+
+
+class _HashChain:
+    """What users would otherwise take: an append-only hash-chained table in SQLite, one commit per entry."""
+
+    def __init__(self, path: Path) -> None:
+        # Any thread, one at a time.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+        self._db.execute("PRAGMA synchronous = FULL")
+        (synchronous,) = self._db.execute("PRAGMA synchronous").fetchone()
+        if (mode, synchronous) != ("wal", 2):
+            raise RuntimeError("SQLite does not give WAL with synchronous=FULL")
+        self._db.execute("CREATE TABLE chain (seq INTEGER PRIMARY KEY, entry BLOB NOT NULL, hash BLOB NOT NULL)")
+        self._db.execute(
+            "CREATE TRIGGER append_only BEFORE UPDATE ON chain BEGIN SELECT RAISE(ABORT, 'append only'); END"
+        )
+        self._last = b"\0" * 32
+
+    def append(self) -> None:
+        entry = json.dumps({"id": new_id(), "kind": "decision", "body": BODY}, sort_keys=True).encode()
+        self._last = hashlib.sha256(self._last + entry).digest()
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("INSERT INTO chain (entry, hash) VALUES (?, ?)", (entry, self._last))
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+async def _hash_chain(path: Path, callers: int, seconds: float) -> dict[str, Any]:
+    """Callers of one table wait in turn; the commits run in a thread, as in any program that must not block."""
+    chain = _HashChain(path)
+    turn = asyncio.Lock()
+    latencies: list[float] = []
+    start = time.perf_counter()
+    end = start + seconds
+
+    async def caller() -> None:
+        while (now := time.perf_counter()) < end:
+            async with turn:
+                await asyncio.to_thread(chain.append)
+            latencies.append(time.perf_counter() - now)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    elapsed = time.perf_counter() - start
+    chain.close()
+    return _row("SQLite hash chain", callers, latencies, elapsed)
+
+
+def _marker_us() -> float | None:
+    """Microseconds that keeping the marker takes in each commit; None where this machine has no place for one."""
+    folder = marker_folder()
+    if folder is None:
+        return None
+    vkey = f"tdz/bench/{new_id()}"
+    marker = Marker(folder, vkey)
+    took = []
+    for _ in range(2_000):
+        start = time.perf_counter()
+        marker.write(b"x" * 200)
+        took.append(time.perf_counter() - start)
+    (folder / hashlib.sha256(vkey.encode()).hexdigest()).unlink()
+    return sorted(took)[len(took) // 2] * 1e6
+
+
+async def _beside(directory: Path) -> dict[str, Any]:
+    """Single appends, twenty a second, until standard input ends."""
+    signer = NoteSigner("tdz/bench/2026-0002", Ed25519PrivateKey.generate())
+    LogWriter.create(directory, origin=signer.name, signer=signer)
+    writer = await LogWriter.open(directory, signer)
+    print("ready", flush=True)
+    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    latencies: list[float] = []
+    start = time.perf_counter()
+    while not ended.done():
+        now = time.perf_counter()
+        await writer.append(id=new_id(), kind="decision", subject="transfers/bench", body=BODY)
+        latencies.append(time.perf_counter() - now)
+        await asyncio.wait({ended}, timeout=0.05)
+    await ended
+    await writer.close()
+    return _row("ours, published", 1, latencies, time.perf_counter() - start)
 
 
 async def _ours(directory: Path, callers: int, seconds: float) -> dict[str, Any]:
@@ -147,13 +237,21 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=None, help="where the logs lie; default: the temporary folder")
     parser.add_argument("--verify", type=int, default=0, metavar="ENTRIES", help="verify a log of so many entries")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--beside", action="store_true", help="append now and then until standard input ends")
     arguments = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="ledger-bench-", dir=arguments.dir))
+    if arguments.beside:
+        try:
+            print(json.dumps(asyncio.run(_beside(base / "beside"))))
+        finally:
+            shutil.rmtree(base, ignore_errors=True)
+        return
     program = _tessera_program()
     rows: list[dict[str, Any]] = []
     try:
         for callers in CALLERS:
             rows.append(asyncio.run(_ours(base / f"ours-{callers}", callers, arguments.seconds)))
+            rows.append(asyncio.run(_hash_chain(base / f"chain-{callers}.db", callers, arguments.seconds)))
             for publish in (False, True) if program else ():
                 directory = base / f"tessera-{callers}-{publish}"
                 row = _tessera(program or "", directory, callers, arguments.seconds, publish)
@@ -165,6 +263,7 @@ def main() -> None:
             "fsync": "fsync of every file and folder; SQLite WAL, synchronous=FULL",
             "cores": os.cpu_count(),
             "python": platform.python_version(),
+            "marker": f"{marker:.0f} µs a commit" if (marker := _marker_us()) is not None else "none on this machine",
         }
     finally:
         shutil.rmtree(base, ignore_errors=True)

@@ -88,6 +88,23 @@ def governed_pull_with_reader(made: Bench, resource: str, out: Path) -> float:
     return seconds
 
 
+@contextmanager
+def appends_beside(directory: Path) -> Iterator[dict[str, Any]]:
+    """Single appends to a ledger of its own on the same disk; filled with their latencies at the end."""
+    program = str(Path(__file__).with_name("ledger.py"))
+    found: dict[str, Any] = {}
+    command = [sys.executable, program, "--beside", "--dir", str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as appending:
+        assert appending.stdout is not None
+        assert appending.stdin is not None
+        appending.stdout.readline()
+        try:
+            yield found
+        finally:
+            appending.stdin.close()
+            found.update(json.loads(appending.stdout.readline() or "{}"))
+
+
 def _transfer(info: Any) -> str:
     return str(json.loads(info.app_metadata)["transfer"])
 
@@ -127,6 +144,8 @@ def measure(directory: Path, *, mib: int, runs: int) -> dict[str, Any]:
                 raw.append(raw_pull(port, certs, directory / "raw.arrow"))
                 governed.append(governed_pull(made, "datasets/random"))
                 reading.append(governed_pull_with_reader(made, "datasets/random", directory / "own.arrow"))
+        with appends_beside(directory) as appends:
+            governed_pull(made, "datasets/random")
     mib_s = [mib / statistics.median(each) for each in (raw, governed, reading)]
     return {
         "mib": mib,
@@ -138,6 +157,7 @@ def measure(directory: Path, *, mib: int, runs: int) -> dict[str, Any]:
         "publish_mib_s": mib / published,
         "spread": {"raw": _spread(raw), "governed": _spread(governed), "with_reader": _spread(reading)},
         "peak_mib": memory.peak,
+        "appends_beside": appends,
     }
 
 

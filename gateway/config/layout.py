@@ -75,6 +75,11 @@ class ZoneLayout:
         return self.keys / "signing.pem"
 
     @property
+    def subjects_secret(self) -> Path:
+        """Under which the persons in datasets are hashed; without it they would be counted anew."""
+        return self.keys / "subjects.secret"
+
+    @property
     def identities(self) -> Path:
         """One directory per identity made here."""
         return self.root / "identities"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NamedTuple
-
-from sqlalchemy import Connection, bindparam, select
+from typing import Any, NamedTuple
 
 from gateway.catalog.register import Published
-from gateway.decisions.inputs import KeptDecision, Persons, Subject, action_of, own_persons, transfer_input
+from gateway.decisions.inputs import KeptDecision, Persons, Subject, action_of, transfer_input
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.lineage import lineage
 from gateway.exchange.peer import Answer, Granted
 from gateway.exchange.tickets import Tickets
+from gateway.exchange.usage import Usage, counted
 from gateway.exchange.views import view_id
 from gateway.flow import findings
 from gateway.flow.house import parse_envelope
@@ -27,7 +26,6 @@ from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
 from gateway.model.negotiation import advance
 from gateway.model.participant import Identity
-from gateway.model.policy_input import china_year
 from gateway.model.statements import (
     Agreement,
     AgreementLimits,
@@ -36,18 +34,8 @@ from gateway.model.statements import (
     ObligationPart,
     ZoneDecision,
 )
-from gateway.state.schema import agreements
 
 _DAY_S = 86_400
-_EXPORTED: Final = select(
-    agreements.c.created_at, agreements.c.persons_non_sensitive, agreements.c.persons_sensitive
-).where(
-    agreements.c.side == "provider",
-    agreements.c.provider == bindparam("owner"),
-    agreements.c.state == State.FINALIZED,
-    agreements.c.created_at > bindparam("since"),
-    agreements.c.persons_non_sensitive + agreements.c.persons_sensitive > 0,
-)
 
 
 class _Asked(NamedTuple):
@@ -61,9 +49,10 @@ class _Asked(NamedTuple):
 class Provider:
     """Answers paired gateways. Every method may be called again with the same content and answers the same."""
 
-    def __init__(self, house: House, tickets: Tickets) -> None:
+    def __init__(self, house: House, tickets: Tickets, usage: Usage) -> None:
         self._house = house
         self._tickets = tickets
+        self._usage = usage
         self._locks = KeyedLocks()
 
     async def negotiate(self, zone: str, envelope: str, ledger_size: int) -> Answer:
@@ -203,13 +192,12 @@ class Provider:
             return None, house.refuse(asked, findings.NOT_OFFERED)
         if published.version != request.version:
             return None, house.refuse(asked, findings.STALE)
-        subject, exporter, mechanisms, exported = await asyncio.gather(
-            house.subject(published),
+        subject = await house.subject(published)
+        exporter, mechanisms, persons = await asyncio.gather(
             house.exporter(published.owner),
             house.mechanisms.serving(request.mechanisms),
-            self.exported(published.owner),
+            self._usage.after(published.owner, published.version, subject),
         )
-        own = own_persons(subject)
         document = transfer_input(
             now=house.clock(),
             purpose=request.purpose,
@@ -219,35 +207,13 @@ class Provider:
             recipient=request.recipient,
             subject=subject,
             mechanisms=mechanisms,
-            persons=Persons(exported.non_sensitive + own.non_sensitive, exported.sensitive + own.sensitive),
+            persons=persons,
         )
-        return _Asked(published, own, subject), await house.decide(
+        return _Asked(published, counted(subject), subject), await house.decide(
             document,
             *findings.terms_findings(terms, request.purpose, action_of(subject)),
             obligations=[each.obligation() for each in terms.obligations],
         )
-
-    async def exported(self, owner: str) -> Persons:
-        """Persons the owner exports in this calendar year by agreements in force.
-
-        Without subject keys it is the sum over agreements in force (policy-facts D); one person in two agreements
-        counts twice, which is the stricter reading.
-
-        Args:
-            owner: the exporter's URI.
-        """
-        now = self._house.clock()
-        year = china_year(now)
-
-        def work(connection: Connection) -> tuple[int, int]:
-            plain = sensitive = 0
-            since = {"owner": owner, "since": now - 367 * _DAY_S}
-            for created_at, plain_part, sensitive_part in connection.execute(_EXPORTED, since):
-                if china_year(created_at) == year:
-                    plain, sensitive = plain + plain_part, sensitive + sensitive_part
-            return plain, sensitive
-
-        return Persons(*await self._house.state.read(work))
 
     def _offer(
         self,

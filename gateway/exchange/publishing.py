@@ -107,20 +107,29 @@ class Publisher:
         """What the thread does with the messages."""
         house = self._house
         if isinstance(publication, Publication):
-            return lambda inbox: self._store_rows(inbox, publication)
+            return lambda inbox: self._store_rows(inbox, publication, owner)
         trust, now = await house.trust(), house.clock()
         return lambda inbox: self._store_runs(inbox, publication, owner, trust, now)
 
-    def _store_rows(self, inbox: Inbox, publication: Publication) -> Published:
-        """A dataset's rows, read by pyarrow."""
+    def _store_rows(self, inbox: Inbox, publication: Publication, owner: Identity) -> Published:
+        """A dataset's rows, read by pyarrow; its persons are counted as they pass."""
         with ipc.open_stream(pa.PythonFile(ArrowFile(inbox), mode="r")) as reader:
             session = PublishSession(self._house.chunks, self._house.versions, reader.schema, publication)
+            counter = None
             try:
+                counter = self._house.subjects.counter(owner.uri, publication, reader.schema)
                 for batch in reader:
                     session.write(batch)
-                return session.finish()
+                    if counter is not None:
+                        counter.add(batch)
+                published = session.finish()
+                if counter is not None:
+                    counter.finish(published.version)
+                return published
             finally:
                 session.abort()
+                if counter is not None:
+                    counter.close()
 
     def _store_runs(
         self, inbox: Inbox, announcement: ModelAnnouncement, owner: Identity, trust: Trust, now: int

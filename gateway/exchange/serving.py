@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 import structlog
 
-from gateway.decisions.inputs import KeptDecision, transfer_input
+from gateway.decisions.inputs import KeptDecision, Persons, Subject, transfer_input
 from gateway.errors import ConflictError, LimitError, NotFoundError
 from gateway.exchange import rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.peer import Granted, PeerFrame
-from gateway.exchange.provider import Provider
 from gateway.exchange.sending import Sending, Stream
 from gateway.exchange.tickets import Tickets
+from gateway.exchange.usage import Usage, counted
 from gateway.flow import findings
 from gateway.flow.locks import KeyedLocks, both
 from gateway.flow.steps import Step
@@ -43,12 +44,20 @@ class _Stored:
     published_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who receives what, as a decision on it needs them."""
+
+    recipient: Recipient
+    subject: Subject
+
+
 class Serving:
     """Serves chunks to paired gateways."""
 
-    def __init__(self, house: House, provider: Provider, tickets: Tickets) -> None:
+    def __init__(self, house: House, usage: Usage, tickets: Tickets) -> None:
         self._house = house
-        self._provider = provider
+        self._usage = usage
         self._tickets = tickets
         self._locks = KeyedLocks()
         self._streams: dict[str, Stream] = {}
@@ -103,13 +112,15 @@ class Serving:
             version = await house.chunks.run(lambda: house.versions.open(agreement.version))
             try:
                 self._check(standing, agreement, body, version, first_chunk)
-                _, kept = await both(
-                    house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
-                    self._decide_again(agreement, body, version),  # 4
-                )
-                if kept.decision.effect != "allow":
-                    await self._refused(transfer_id, standing, agreement, kept)
-                recorded = await self._start(transfer_id, standing, agreement, version, first_chunk, kept)  # 5
+                mirrored = house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
+                _, asked = await both(mirrored, self._asked(agreement, version))  # 3
+                async with self._turn(agreement, asked):
+                    kept = await self._decide_again(agreement, body, asked)  # 4
+                    if kept.decision.effect != "allow":
+                        await self._refused(transfer_id, standing, agreement, kept)
+                    recorded = await self._start(  # 5
+                        transfer_id, standing, agreement, version, first_chunk, kept, asked
+                    )
             except BaseException:
                 version.chunks.close()
                 raise
@@ -216,16 +227,29 @@ class Serving:
             return
         require_room(agreement, body, manifest)
 
-    async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement, version: Version) -> KeptDecision:
+    async def _asked(self, agreement: rows.AgreementRow, version: Version) -> _Asked:
         house = self._house
-        negotiation, exporter, mechanisms, exported = await asyncio.gather(
-            rows.get_negotiation(house.state, agreement.negotiation_id),
-            house.exporter(agreement.provider),
-            house.mechanisms.serving(body.mechanisms),
-            self._provider.exported(agreement.provider),  # this agreement is among those in force
-        )
+        negotiation = await rows.get_negotiation(house.state, agreement.negotiation_id)
         stored = _Stored(
             parse_description(version.description_bytes), version.version, negotiation.document["published_at"]
+        )
+        return _Asked(Recipient.model_validate(negotiation.document["recipient"]), await house.subject(stored))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, agreement: rows.AgreementRow, asked: _Asked) -> AsyncIterator[None]:
+        """Hold the exporter's turn from the decision to the start, where persons are counted."""
+        if counted(asked.subject) == Persons(0, 0):
+            yield
+            return
+        async with self._usage.turns.hold(agreement.provider):
+            yield
+
+    async def _decide_again(self, agreement: rows.AgreementRow, body: Agreement, asked: _Asked) -> KeptDecision:
+        house = self._house
+        exporter, mechanisms, persons = await asyncio.gather(
+            house.exporter(agreement.provider),
+            house.mechanisms.serving(body.mechanisms),
+            self._usage.after(agreement.provider, agreement.version, asked.subject),
         )
         document = transfer_input(
             now=house.clock(),
@@ -233,10 +257,10 @@ class Serving:
             leaves=house.site(),
             enters=house.peer_site(agreement.peer_zone),
             exporter=exporter,
-            recipient=Recipient.model_validate(negotiation.document["recipient"]),
-            subject=await house.subject(stored),
+            recipient=asked.recipient,
+            subject=asked.subject,
             mechanisms=mechanisms,
-            persons=exported,
+            persons=persons,
         )
         return await house.decide(document)
 
@@ -267,6 +291,7 @@ class Serving:
         version: Version,
         first_chunk: int,
         kept: KeptDecision,
+        asked: _Asked,
     ) -> Recorded:
         house = self._house
         now = house.clock()
@@ -303,6 +328,7 @@ class Serving:
                     "pulls": 1,
                     "rows": version.manifest.rows,
                     "bytes": version.manifest.bytes,
+                    "export": self._usage.row(agreement.provider, agreement.version, transfer_id, asked.subject, now),
                 },
                 kept=kept,
             )

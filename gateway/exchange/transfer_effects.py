@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, update
+from sqlalchemy.dialects.sqlite import insert
 
 from gateway.errors import NotFoundError
 from gateway.exchange import rows
@@ -17,7 +18,7 @@ from gateway.flow.steps import Effect
 from gateway.journal import Recorded
 from gateway.model.transfer import TransferEvent as Event
 from gateway.model.transfer import TransferState
-from gateway.state.schema import agreements, outbox, transfers
+from gateway.state.schema import agreements, exports, outbox, transfers
 
 _COUNTS: Final = ("chunks", "rows", "bytes")
 
@@ -44,6 +45,18 @@ def _provider_started(connection: Connection, arguments: Mapping[str, Any], _rec
     connection.execute(
         update(agreements).where(agreements.c.id == row["agreement_id"]).values(**taken, updated_at=row["updated_at"])
     )
+    _exported(connection, arguments)
+
+
+def _exported(connection: Connection, arguments: Mapping[str, Any]) -> None:
+    """The persons that leave are counted in the transaction that records the start, or a resume in another year."""
+    if arguments["export"] is not None:
+        connection.execute(insert(exports).values(**arguments["export"]).on_conflict_do_nothing())
+
+
+def _provider_resumed(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
+    _resumed(connection, arguments, recorded)
+    _exported(connection, arguments)
 
 
 def _resumed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
@@ -116,7 +129,7 @@ EFFECTS: Final[Mapping[str, Effect]] = {
     "consumer.aborted": _aborted,
     "consumer.receipt": _consumer_receipt,
     "provider.started": _provider_started,
-    "provider.resumed": _resumed,
+    "provider.resumed": _provider_resumed,
     "provider.completed": _provider_completed,
     "provider.aborted": _aborted,
 }

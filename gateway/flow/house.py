@@ -39,6 +39,7 @@ from gateway.model.statements import Statement
 from gateway.state import StateStore
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.landing import Landings
+from gateway.storage.subjects import SubjectSets
 from gateway.storage.versions import VersionStore
 
 S = TypeVar("S", bound=Statement)
@@ -140,6 +141,7 @@ class ZoneHouse(Generic[P]):
         chunks: ChunkStore,
         versions: VersionStore,
         landings: Landings,
+        subjects: SubjectSets,
         jurisdiction: str,
         effects: Mapping[str, Effect],
         timing: Timing | None = None,
@@ -157,6 +159,7 @@ class ZoneHouse(Generic[P]):
         self.chunks = chunks
         self.versions = versions
         self.landings = landings
+        self.subjects = subjects
         self.timing = timing or Timing()
         self.clock = clock
         self.steps = Steps(state, journal, effects)

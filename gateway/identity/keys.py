@@ -112,7 +112,7 @@ def load_statement_key(path: Path) -> ed25519.Ed25519PrivateKey:
     return key
 
 
-def _load(path: Path) -> PrivateKeyTypes:
+def _read_private(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -123,7 +123,29 @@ def _load(path: Path) -> PrivateKeyTypes:
         ) from error
     if mode & 0o077:
         raise ConfigError(f"the key {path} is open to others ({mode:o})", remedy=f"chmod 600 {path}")
+    return data
+
+
+def _load(path: Path) -> PrivateKeyTypes:
+    data = _read_private(path)
     try:
         return load_pem_private_key(data[:KEY_FILE_MAX], password=None)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path} is no private key in PEM", remedy="name the right file") from error
+
+
+def keep_secret(path: Path) -> bytes:
+    """The 32 random bytes of a file, 0600, made where it is not there.
+
+    Raises:
+        ConfigError: others may read it, or it holds something else.
+        StorageError: it cannot be made.
+    """
+    if not path.exists():
+        write_file(path, os.urandom(32), mode=0o600, replace=False)
+    secret = _read_private(path)
+    if len(secret) != 32:
+        raise ConfigError(
+            f"{path} does not hold 32 bytes", remedy="restore it from a backup, or remove it to begin anew"
+        )
+    return secret

@@ -66,6 +66,22 @@ class _Facts(Part):
     onward: Items[Onward] = ()
 
 
+class PersonsKey(Part):
+    """How the rows name their persons, so that a person is counted once in a year; it stays on the own side.
+
+    Args:
+        column: names each row's person, as text or a whole number.
+        namespace: what kind of name that is; datasets of one institution with the same one share their persons.
+            By default a dataset shares none.
+        sensitive: a boolean column that says of whom a row tells something sensitive; needed where
+            ``cn.subjects_non_sensitive`` and ``cn.subjects_sensitive`` are both above 0.
+    """
+
+    column: Text
+    namespace: OptionalText = ""
+    sensitive: OptionalText = ""
+
+
 class PublishedFacts(_Facts):
     """The facts of the policy input's ``dataset`` that the publisher knows."""
 
@@ -122,6 +138,7 @@ class Publication(Part):
     description: Description_ = ""
     licence: OptionalText = ""
     dataset: PublishedFacts
+    persons: PersonsKey | None = None
     terms: Terms | None = None
 
     def describe(self, columns: Sequence[tuple[str, str]]) -> Description:

@@ -34,10 +34,11 @@ from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
+from gateway.exchange.usage import Usage
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
 from gateway.flow.house import Timing
 from gateway.identity.card import SignedCard
-from gateway.identity.keys import load_statement_key
+from gateway.identity.keys import keep_secret, load_statement_key
 from gateway.identity.participants import Participants
 from gateway.identity.registry import Registry
 from gateway.identity.statements import StatementSigner
@@ -56,6 +57,7 @@ from gateway.server.witnesses import Witnesses
 from gateway.state import StateStore
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.landing import Landings
+from gateway.storage.subjects import SubjectSets
 from gateway.storage.versions import VersionStore
 from gateway.wire.channel import ClientIdentity
 
@@ -135,6 +137,8 @@ class Gateway:
         stack.callback(versions.close)
         landings = Landings(data, chunks, versions)
         stack.callback(landings.close)
+        subjects = SubjectSets(data, keep_secret(layout.subjects_secret))
+        stack.callback(subjects.close)
         self.signers = ModelSigners(state)
         self.house = House(
             zone=settings.zone,
@@ -151,6 +155,7 @@ class Gateway:
             chunks=chunks,
             versions=versions,
             landings=landings,
+            subjects=subjects,
             jurisdiction=settings.jurisdiction,
             effects={**EFFECTS, **RUN_EFFECTS},
             timing=self._timing,
@@ -192,8 +197,9 @@ class Gateway:
         house = self.house
         self.offers = Offers(house)
         self.tickets = Tickets(house)
-        self.provider = Provider(house, self.tickets)
-        self.serving = Serving(house, self.provider, self.tickets)
+        usage = Usage(house)
+        self.provider = Provider(house, self.tickets, usage)
+        self.serving = Serving(house, usage, self.tickets)
         self.receipts = Receipts(house)
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)

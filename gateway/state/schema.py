@@ -171,6 +171,17 @@ agreements = Table(
     Column("updated_at", BigInteger, nullable=False),
 )
 
+exports = Table(
+    "exports",
+    metadata,
+    Column("exporter", String(300), primary_key=True),  # the provider institution's URI
+    Column("year", Integer, primary_key=True),  # calendar year, UTC+8
+    Column("version", String(64), primary_key=True),  # its persons are counted once, however often it leaves
+    Column("non_sensitive", BigInteger, nullable=False),
+    Column("sensitive", BigInteger, nullable=False),
+    Column("transfer_id", String(36), nullable=False),  # the first in that year
+)
+
 transfers = Table(
     "transfers",
     metadata,
