@@ -6,8 +6,10 @@ that the module defines or imports from `data`, or of one of those; everything e
 
 Left out after comparing regopy 1.5.2 with OPA 1.22.2: `replace` and `strings.replace_n` (an empty pattern eats
 all memory), `upper`, `lower` and `trim_space` (beyond ASCII), `object.union` (not deep), `ceil` (below zero),
-`indexof` (empty text). Allowed, but not alike on every argument: `concat` over a set (order), `sort`, `min`, `max`
-and comparisons across types. Prove a type before comparing.
+`indexof` (empty text), `max` and `min` (numbers in the order of their digits: the embedded max of 9 and 800 is 9).
+Allowed, but not alike on every argument: `sort` is for texts, whose order it gets right; `concat` over a set and a
+comprehension over a set have another order; `<` between arrays, objects or values of different types. Prove a type
+before comparing, and compare numbers one by one.
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ _CALL: Final = re.compile(r"(?<![\w.\])])([A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)
 _BRACKET_CALL: Final = re.compile(r"\]\s*\(")
 _IMPORT: Final = re.compile(r"^\s*import\s+(?P<path>[\w.]+)(?:\s+as\s+(?P<alias>\w+))?\s*$", re.MULTILINE)
 _DEFINED: Final = re.compile(r"^(?:default\s+)?([A-Za-z_]\w*)\(", re.MULTILINE)
+_PACKAGE_WORD: Final = re.compile(r"^[ \t]*package\b", re.MULTILINE)
+_PACKAGE: Final = re.compile(
+    r'[ \t]*package[ \t]+(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\["[^"\\\n]+"\])*)[ \t]*(?:#.*)?$', re.MULTILINE
+)
+_STEP: Final = re.compile(r'\["([^"]+)"\]|([A-Za-z_]\w*)')
 _WITH: Final = re.compile(r"(?<![\w.])with\s")
 _KEYWORDS: Final = frozenset({"if", "in", "not", "some", "every", "else", "as", "import", "package", "default", "set"})
 
@@ -42,7 +49,10 @@ def allowed_builtins(capabilities: bytes) -> frozenset[str]:
 
 
 def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
-    """Refuse modules that call what is not allowed.
+    """Refuse modules that call what is not allowed, or define what is not theirs.
+
+    A module's package is where its file stands. An engine merges whatever it loads: a zone's file with a pack's
+    package could answer in the pack's place.
 
     Args:
         modules: Rego texts by name.
@@ -53,6 +63,7 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
     """
     for name, text in sorted(modules.items()):
         code = _TEXT.sub(_blank, text)
+        _at_its_place(name, text, code)
         _refuse(name, code, _BRACKET_CALL.search(code), "a call through brackets")
         _refuse(name, code, _WITH.search(code), "`with`, which belongs into tests")
         roots = {"data"} | {
@@ -67,6 +78,17 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
             known = called in functions or called in allowed or called in _KEYWORDS
             if not known and not ("." in called and root in roots):
                 _refuse(name, code, call, f"the builtin {called}")
+
+
+def _at_its_place(name: str, text: str, code: str) -> None:
+    word = _PACKAGE_WORD.search(code)
+    found = _PACKAGE.match(text, word.start()) if word else None
+    steps = [step[1] or step[2] for step in _STEP.finditer(found["path"])] if found else []
+    if steps != name.split("/")[:-1]:
+        raise ConfigError(
+            f"{name}: its package is {found['path'] if found else 'missing'}, and its place is not",
+            remedy="a package is the path of its file's folder; a zone's own rules stand under tdz/zone/<zone>/",
+        )
 
 
 def _refuse(name: str, code: str, found: re.Match[str] | None, what: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -146,7 +146,7 @@ class PolicySet:
         modules = {n: self._modules[n] for n in files if n in self._modules}
         return ZonePolicy(
             zone=zone,
-            modules={**modules, _LOADED: _loaded(packs, data)},
+            modules={**modules, _LOADED: _loaded(packs, data, advisory=entry.get("optional", ()))},
             data=data,
             entrypoint=ENTRYPOINT,
             digest=_digest(files),
@@ -154,6 +154,11 @@ class PolicySet:
             packs=tuple(info for pack in packs if (info := _pack_info(pack, data)) is not None),
             files=dict(sorted(files.items())),
         )
+
+    def without(self, packs: Collection[str]) -> PolicySet:
+        """The same policy where packs, with their lists, are not there."""
+        gone = tuple(f"tdz/{room}/{pack}/" for pack in packs for room in ("packs", "lists"))
+        return PolicySet({n: b for n, b in self._files.items() if not n.startswith(gone)}) if gone else self
 
     @staticmethod
     def _merged(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -195,7 +200,7 @@ def _pack_info(pack: str, data: Mapping[str, Any]) -> PackInfo | None:
     return info
 
 
-def _loaded(packs: Iterable[str], data: Mapping[str, Any]) -> str:
+def _loaded(packs: Iterable[str], data: Mapping[str, Any], *, advisory: Sequence[str]) -> str:
     """The module that names every part of every pack with a manifest, for `tdz/main`.
 
     Rego could look them up by the names in the manifests, but for each such look-up the embedded engine builds a
@@ -209,6 +214,7 @@ def _loaded(packs: Iterable[str], data: Mapping[str, Any]) -> str:
         "verdicts[id] := said if { some id, said in {} }",
         "findings contains finding if { some finding in set() }",
         "obligations contains obligation if { some obligation in set() }",
+        "advice contains finding if { some finding in set() }",
     ]
     for pack in packs:
         manifest = data.get("tdz", {}).get("packs", {}).get(pack, {}).get("manifest")
@@ -227,6 +233,9 @@ def _loaded(packs: Iterable[str], data: Mapping[str, Any]) -> str:
         )
         lines.append(f'verdicts[id] := said if {{ id := "{pack}"; said := [{verdicts}] }}')
         for place in places:
+            if pack in advisory:
+                lines.append(f"advice contains finding if {{ some finding in {place}.findings }}")
+                continue
             lines.append(f"findings contains finding if {{ some finding in {place}.findings }}")
             lines.append(f"obligations contains obligation if {{ some obligation in {place}.obligations }}")
     return "\n".join(lines) + "\n"
