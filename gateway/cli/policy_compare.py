@@ -87,14 +87,15 @@ async def _diff(old: Path, new: Path, zone: Path | None, since: int, into: Compa
     from gateway.config import load_settings
     from gateway.decisions.authoring.comparing import compare_cases, compare_inputs
     from gateway.decisions.authoring.sources import Sources
-    from gateway.decisions.authoring.testing import load_cases
+    from gateway.decisions.authoring.testing import grouped, load_cases
     from gateway.decisions.policy_set import PolicySet
 
     olds, news = PolicySet.load(old), PolicySet.load(new)
     cases = {(file, case.name): case for root in (new, old) for file, case in load_cases(Sources.read(root))}
-    for gateway in sorted({case.gateway for case in cases.values()}):
-        chosen = [case for case in cases.values() if case.gateway == gateway]
-        await compare_cases(olds.for_zone(gateway), news.for_zone(gateway), chosen, into)
+    every = list(cases.values())
+    for places in grouped(every):
+        chosen = [every[place] for place in places]
+        await compare_cases(chosen[0].policy(olds), chosen[0].policy(news), chosen, into)
     if zone is not None:
         name, records = load_settings(zone).zone, opened(zone).records(since)
         await compare_inputs(olds.for_zone(name), news.for_zone(name), records, into)

@@ -118,15 +118,17 @@ def _parts(zone: str, data: Mapping[str, Any], modules: Mapping[str, str]) -> tu
         "verdicts[id] := said if { some id, said in {} }",
         "findings contains finding if { some finding in set() }",
         "obligations contains obligation if { some obligation in set() }",
+        "advice contains finding if { some finding in set() }",
     ]
-    for pack in (*entry.get("required", ()), *entry.get("optional", ())):
+    optional = entry.get("optional", ())
+    for pack in (*entry.get("required", ()), *optional):
         manifest = data["tdz"].get("packs", {}).get(pack, {}).get("manifest")
         if _NAME.fullmatch(pack) and isinstance(manifest, dict):
-            lines += _of_pack(pack, manifest)
+            lines += _of_pack(pack, manifest, advisory=pack in optional)
     return f"{package.replace('.', '/')}.rego", "\n".join(lines) + "\n"
 
 
-def _of_pack(pack: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+def _of_pack(pack: str, manifest: Mapping[str, Any], *, advisory: bool) -> Iterator[str]:
     parts = manifest.get("parts")
     named = (
         [each for each in parts if isinstance(each, str) and _NAME.fullmatch(each)] if isinstance(parts, list) else []
@@ -136,6 +138,9 @@ def _of_pack(pack: str, manifest: Mapping[str, Any]) -> Iterator[str]:
     yield f'manifests[id] := manifest if {{ id := "{pack}"; manifest := data.tdz.packs["{pack}"].manifest }}'
     yield f'verdicts[id] := said if {{ id := "{pack}"; said := [{verdicts}] }}'
     for place in places:
+        if advisory:
+            yield f"advice contains finding if {{ some finding in {place}.findings }}"
+            continue
         yield f"findings contains finding if {{ some finding in {place}.findings }}"
         yield f"obligations contains obligation if {{ some obligation in {place}.obligations }}"
 

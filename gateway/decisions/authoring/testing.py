@@ -172,10 +172,9 @@ async def run(root: Path, *, pattern: str = "", engine: str = "embedded", opa: O
     found: dict[int, Answer] = {}
     lines: dict[str, set[int]] = {}
     reached: dict[str, set[int]] = {}
-    for zone in sorted({case.gateway for _, case in chosen}):
-        places = [place for place, (_, case) in enumerate(chosen) if case.gateway == zone]
+    for places in grouped([case for _, case in chosen]):
         documents = [chosen[place][1].document for place in places]
-        policy = policy_set.for_zone(zone)
+        policy = chosen[places[0]][1].policy(policy_set)
         if opa is not None:
             values, coverage = _by_opa(policy, documents, opa)
             _covered(coverage, sources, lines, reached)
@@ -196,6 +195,14 @@ async def run(root: Path, *, pattern: str = "", engine: str = "embedded", opa: O
         rego,
         passed,
     )
+
+
+def grouped(chosen: Sequence[Case]) -> list[list[int]]:
+    """The places of cases that one policy decides: of one zone, with the same packs taken away."""
+    groups: dict[tuple[str, frozenset[str]], list[int]] = {}
+    for place, case in enumerate(chosen):
+        groups.setdefault((case.gateway, case.absent), []).append(place)
+    return list(groups.values())
 
 
 async def _embedded(policy: ZonePolicy, documents: Sequence[Any]) -> list[Answer]:
