@@ -162,4 +162,5 @@ def _lines(path: Path) -> Iterator[bytes]:
         while line := file.readline(_LINE_MAX + 1):
             if len(line) > _LINE_MAX:
                 raise TamperedError(f"{path}: a line is longer than {_LINE_MAX} bytes")
-            yield line
+            if line.endswith(b"\n"):  # a last one without its end is being written, or was torn by a crash
+                yield line
