@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from gateway.decisions.authoring.evaluating import DEADLINE_S
 from gateway.decisions.authoring.problem import Problem, line_of
 from gateway.decisions.engine import EmbeddedEngine
 from gateway.decisions.example import example
@@ -41,7 +42,7 @@ async def _compiled(policy: ZonePolicy) -> list[Problem]:
     found: list[Problem] = []
     modules = dict(policy.modules)
     for _ in range(_ROUNDS):
-        engine = EmbeddedEngine(replace(policy, modules=modules))
+        engine = EmbeddedEngine(replace(policy, modules=modules), deadline_s=DEADLINE_S)
         try:
             await engine.start()
             return found or await _decides(engine, policy.zone)

@@ -25,6 +25,8 @@ Progress = Callable[[int], None]
 """Called with the number of inputs that are done."""
 
 ENGINES: Final = max(1, min(8, os.cpu_count() or 1))
+DEADLINE_S: Final = 15.0
+"""More than a gateway gives: here nobody waits but the author, perhaps on a machine that does much else."""
 _BATCH: Final = 256
 
 
@@ -88,7 +90,7 @@ class Evaluators:
     """
 
     def __init__(self, policy: ZonePolicy, *, engines: int = 1) -> None:
-        self._engines = [EmbeddedEngine(policy) for _ in range(engines)]
+        self._engines = [EmbeddedEngine(policy, deadline_s=DEADLINE_S) for _ in range(engines)]
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Evaluators:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from gateway.decisions import codes
-from gateway.decisions.authoring.evaluating import Answer, Evaluators
+from gateway.decisions.authoring.evaluating import DEADLINE_S, Answer, Evaluators
 from gateway.decisions.authoring.paths import lookup
 from gateway.decisions.authoring.problem import line_of
 from gateway.decisions.authoring.what_if import Mend, Near, WhatIf, day
@@ -90,7 +90,7 @@ async def explain(
         ConfigError: the policy cannot be loaded.
         DecisionUnavailableError: the engine cannot be started, or fails on a changed input.
     """
-    point = DecisionPoint(policy_set, zone)
+    point = DecisionPoint(policy_set, zone, deadline_s=DEADLINE_S)
     await point.start()
     try:
         decision = await point.decide(document)

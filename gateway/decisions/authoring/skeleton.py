@@ -95,11 +95,13 @@ _CASES: Final = """\
 - name: a dataset of the sector {name} is reviewed
   flow: {flow}
   gateway: {gateway}
+  absent: {absent}
   set: {{dataset.sector: {name}}}
   expect: {{effect: review, codes: [{code}], obligations: {bound}}}
 - name: a dataset of another sector is not the matter of {name}
   flow: {flow}
   gateway: {gateway}
+  absent: {absent}
   set: {{dataset.sector: mobility}}
   expect: {{effect: allow, codes: [], obligations: {free}}}
 """
@@ -211,6 +213,7 @@ def _cases(zone: str, jurisdiction: str, name: str, code: str) -> str:
         gateway=zone,
         code=code,
         flow="CN-MY" if leaves_cn else "MY-CN",
+        absent="[]" if leaves_cn else "[us]",  # the advisory pack has something to say to most
         bound=f"[{bound}, require_approval]",
         free=f"[{bound}]",
     )
