@@ -43,7 +43,18 @@ _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Keys and certificates: request, approve, renew, revoke.",
         ("gateway.cli.identity", "gateway.cli.identity_online"),
     ),
-    "policy": ("Policy: example inputs, and what a zone's policy says to them.", ("gateway.cli.policy",)),
+    "policy": (
+        "Policy: write, test, explain and compare it.",
+        (
+            "gateway.cli.policy",
+            "gateway.cli.policy_check",
+            "gateway.cli.policy_cases",
+            "gateway.cli.policy_explain",
+            "gateway.cli.policy_log",
+            "gateway.cli.policy_compare",
+            "gateway.cli.policy_new",
+        ),
+    ),
 }
 _ORDER: Final = (
     "demo",

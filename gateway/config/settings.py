@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from gateway.config.address import Address, checked_authority, parse_host, parse_origin
+from gateway.config.decision_log import DecisionLogSettings, decision_log_lines, read_decision_log
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.toml import Document
@@ -93,6 +94,7 @@ class GatewaySettings:
         ledger: how the ledger is kept.
         timestamps: who stamps its checkpoints.
         approvals: who approves reviews.
+        decisions: how the decision log is kept.
     """
 
     layout: ZoneLayout
@@ -107,6 +109,7 @@ class GatewaySettings:
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     timestamps: TimestampSettings = field(default_factory=TimestampSettings)
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
+    decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
 
     @property
     def identity(self) -> Identity:
@@ -184,6 +187,7 @@ def load_settings(directory: Path) -> GatewaySettings:
                 "administrators", 1, limits.REVIEW_ADMINISTRATORS_MAX, default=limits.REVIEW_ADMINISTRATORS
             ),
         ),
+        decisions=read_decision_log(document),
     )
     for host in settings.names:
         gateway.checked("names", parse_host, host)
@@ -237,6 +241,7 @@ def write_settings(settings: GatewaySettings) -> None:
         ]
     if settings.approvals != ApprovalSettings():
         lines += ["", "[approvals]", f"administrators = {settings.approvals.administrators}"]
+    lines += decision_log_lines(settings.decisions)
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 
 

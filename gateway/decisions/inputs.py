@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, insert, select
 
@@ -28,7 +28,9 @@ from gateway.model.policy_input import (
     china_year,
 )
 from gateway.state import StateStore
-from gateway.state.schema import decision_inputs
+from gateway.state.schema import decision_inputs, decision_log_due
+
+_DUE: Final = insert(decision_log_due)
 
 Subject: TypeAlias = DatasetFacts | ModelFacts
 """What crosses."""
@@ -130,6 +132,7 @@ class KeptDecision:
             "decided_at": self.decided_at,
         }
         connection.execute(insert(decision_inputs).values(**row))
+        connection.execute(_DUE, {"decision_id": self.decision.decision_id})
 
     def entry(self) -> dict[str, Any]:
         """What a ledger entry says of it; the entry's id must be the decision's id.

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ class ZonePolicy:
         digest: SHA-256 over paths and contents of the files of modules, data and capabilities.
         data_revision: SHA-256 over paths and contents of the data documents alone.
         packs: the packs among it, required and optional.
+        files: all of it as files of a policy directory, from which it can be made again.
     """
 
     zone: str
@@ -55,6 +56,7 @@ class ZonePolicy:
     digest: str
     data_revision: str
     packs: tuple[PackInfo, ...]
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def valid_until(self) -> int:
@@ -151,6 +153,7 @@ class PolicySet:
             digest=_digest(files),
             data_revision=_digest(data_files),
             packs=tuple(info for pack in packs if (info := _pack_info(pack, data)) is not None),
+            files=dict(sorted(files.items())),
         )
 
     def without(self, packs: Collection[str]) -> PolicySet:

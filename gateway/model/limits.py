@@ -97,6 +97,11 @@ DECISION_INPUT_MAX: Final = 1 * MIB
 DECISION_OUTPUT_MAX: Final = 1 * MIB
 FINDINGS_MAX: Final = 64
 OBLIGATIONS_MAX: Final = 32
+DECISION_KEPT_S: Final = (
+    60 * 86_400
+)  # in the state database, for reviews and appeals; then the decision log has it alone
+DECISION_LOG_DAYS: Final = 400
+DECISION_LOG_BYTES: Final = 16 * 1024 * MIB
 
 # federated runs
 RUN_SPEC_MAX: Final = 24 * KIB  # with datasets and decisions its agreement fits a statement

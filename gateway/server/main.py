@@ -18,6 +18,9 @@ from grpc_health.v1 import health_pb2
 from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
+from gateway.decisions.kept_policy import keep_policy
+from gateway.decisions.log.follower import LogFollower
+from gateway.decisions.log.segments import Segments
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet
@@ -131,6 +134,15 @@ class Gateway:
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
         await decisions.start()
         stack.push_async_callback(decisions.close)
+        await asyncio.to_thread(keep_policy, layout.policies, decisions.policy)
+        self.decision_log = LogFollower(
+            state,
+            Segments(layout.decisions),
+            lambda: decisions.policy,
+            days=settings.decisions.days,
+            most=settings.decisions.bytes,
+            clock=lambda: int(time.time()),
+        )
         data = layout.chunks.parent
         chunks = ChunkStore(data)
         stack.callback(chunks.close)
@@ -268,6 +280,7 @@ class Gateway:
             self._loop("timestamps", self.timestamping.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)
+        self._loop("decision log", self.decision_log.run)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", zone=self.settings.zone, port=self.port, entries=self.house.journal.size)
 
@@ -324,6 +337,10 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self.decision_log.carry()
+        except TdzError as error:
+            _log.warning("the decision log goes on at the next start", reason=error.reason, error=str(error))
 
     def _identity(self) -> ClientIdentity:
         layout = self.settings.layout

@@ -99,6 +99,12 @@ decision_inputs = Table(
     Column("decided_at", BigInteger, nullable=False, index=True),
 )
 
+decision_log_due = Table(
+    "decision_log_due",
+    metadata,
+    Column("decision_id", String(36), primary_key=True),  # kept, and not yet in the decision log
+)
+
 # --- catalog --------------------------------------------------------------------------------------------
 
 resources = Table(
