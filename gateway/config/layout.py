@@ -115,6 +115,16 @@ class ZoneLayout:
         return self.root / "state" / "state.db"
 
     @property
+    def policies(self) -> Path:
+        """Each policy that was in force, by its digest."""
+        return self.root / "policy" / "in-force"
+
+    @property
+    def decisions(self) -> Path:
+        """The decision log."""
+        return self.root / "decisions"
+
+    @property
     def chunks(self) -> Path:
         """The content-addressed chunks."""
         return self.root / "data" / "chunks"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from gateway.config.address import Address, checked_authority, parse_host, parse_origin
+from gateway.config.decision_log import DecisionLogSettings, decision_log_lines, read_decision_log
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.toml import Document
@@ -66,6 +67,17 @@ class TimestampSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalSettings:
+    """Whose word lets on what policy sends to review.
+
+    Args:
+        administrators: so many different ones must approve. One alone would let one stolen laptop decide.
+    """
+
+    administrators: int = limits.REVIEW_ADMINISTRATORS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """One gateway, as its `gateway.toml` describes it.
 
@@ -82,6 +94,8 @@ class GatewaySettings:
         limits: bounds.
         ledger: how the ledger is kept.
         timestamps: who stamps its checkpoints.
+        approvals: who approves reviews.
+        decisions: how the decision log is kept.
     """
 
     layout: ZoneLayout
@@ -96,6 +110,8 @@ class GatewaySettings:
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     timestamps: TimestampSettings = field(default_factory=TimestampSettings)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
+    decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
 
     @property
     def identity(self) -> Identity:
@@ -137,6 +153,7 @@ def load_settings(directory: Path) -> GatewaySettings:
     zone, gateway = document.section("zone"), document.section("gateway")
     policy, bounds = document.section("policy", optional=True), document.section("limits", optional=True)
     ledger, stamps = document.section("ledger", optional=True), document.section("timestamps", optional=True)
+    approvals = document.section("approvals", optional=True)
     authority = stamps.text("authority", default="")
     name = zone.text("name")
     endpoint = gateway.address("endpoint")
@@ -168,6 +185,12 @@ def load_settings(directory: Path) -> GatewaySettings:
             every_s=stamps.integer("every_s", 60, 366 * 86_400, default=_STAMP_EVERY_S),
             ca=stamps.text("ca", default=""),
         ),
+        approvals=ApprovalSettings(
+            administrators=approvals.integer(
+                "administrators", 1, limits.REVIEW_ADMINISTRATORS_MAX, default=limits.REVIEW_ADMINISTRATORS
+            ),
+        ),
+        decisions=read_decision_log(document),
     )
     for host in settings.names:
         gateway.checked("names", parse_host, host)
@@ -222,6 +245,9 @@ def write_settings(settings: GatewaySettings) -> None:
             f"every_s = {settings.timestamps.every_s}",
             f"ca = {_quoted(settings.timestamps.ca)}",
         ]
+    if settings.approvals != ApprovalSettings():
+        lines += ["", "[approvals]", f"administrators = {settings.approvals.administrators}"]
+    lines += decision_log_lines(settings.decisions)
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 
 

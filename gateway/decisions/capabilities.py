@@ -6,15 +6,17 @@ that the module defines or imports from `data`, or of one of those; everything e
 
 Left out after comparing regopy 1.5.2 with OPA 1.22.2: `replace` and `strings.replace_n` (an empty pattern eats
 all memory), `upper`, `lower` and `trim_space` (beyond ASCII), `object.union` (not deep), `ceil` (below zero),
-`indexof` (empty text). Allowed, but not alike on every argument: `concat` over a set (order), `sort`, `min`, `max`
-and comparisons across types. Prove a type before comparing.
+`indexof` (empty text), `max` and `min` (numbers in the order of their digits: the embedded max of 9 and 800 is 9).
+Allowed, but not alike on every argument: `sort` is for texts, whose order it gets right; `concat` over a set and a
+comprehension over a set have another order; `<` between arrays, objects or values of different types. Prove a type
+before comparing, and compare numbers one by one.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from gateway.errors import ConfigError
@@ -25,7 +27,19 @@ _CALL: Final = re.compile(r"(?<![\w.\])])([A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)
 _BRACKET_CALL: Final = re.compile(r"\]\s*\(")
 _IMPORT: Final = re.compile(r"^\s*import\s+(?P<path>[\w.]+)(?:\s+as\s+(?P<alias>\w+))?\s*$", re.MULTILINE)
 _DEFINED: Final = re.compile(r"^(?:default\s+)?([A-Za-z_]\w*)\(", re.MULTILINE)
+_PACKAGE_WORD: Final = re.compile(r"^[ \t]*package\b", re.MULTILINE)
+_PACKAGE: Final = re.compile(
+    r'[ \t]*package[ \t]+(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\["[^"\\\n]+"\])*)[ \t]*(?:#.*)?$', re.MULTILINE
+)
+_STEP: Final = re.compile(r'\["([^"]+)"\]|([A-Za-z_]\w*)')
+_ZONE: Final = re.compile(r"tdz/zone/[^/]+/[^/]+\.rego")
+_FINDINGS: Final = re.compile(r"^findings\b", re.MULTILINE)
+_NO_SET: Final = re.compile(
+    r"^(?:default\s+)?(?:findings|obligations)\b(?!\s+contains\b|\s*:=\s*set\(\s*\)\s*$)", re.MULTILINE
+)
 _WITH: Final = re.compile(r"(?<![\w.])with\s")
+_REMEDY: Final = "use only the builtins that policy/capabilities.json lists; both engines agree on those"
+_SETS: Final = "write them as `findings contains {...} if {...}`, or `findings := set()` where there are none"
 _KEYWORDS: Final = frozenset({"if", "in", "not", "some", "every", "else", "as", "import", "package", "default", "set"})
 
 
@@ -42,7 +56,10 @@ def allowed_builtins(capabilities: bytes) -> frozenset[str]:
 
 
 def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
-    """Refuse modules that call what is not allowed.
+    """Refuse modules that call what is not allowed, or define what is not theirs.
+
+    A module's package is where its file stands. An engine merges whatever it loads: a zone's file with a pack's
+    package could answer in the pack's place. What a zone or a pack finds is a set: nothing else reaches a decision.
 
     Args:
         modules: Rego texts by name.
@@ -51,8 +68,14 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
     Raises:
         ConfigError: names the module, the line and the builtin.
     """
+    silent = {name.rsplit("/", 1)[0] for name in modules if _ZONE.match(name)}
     for name, text in sorted(modules.items()):
         code = code_of(text)
+        _at_its_place(name, text, code)
+        if name.startswith(("tdz/zone/", "tdz/packs/")):
+            _refuse(name, code, _NO_SET.search(code), "findings or obligations that are no set", _SETS)
+        if _FINDINGS.search(code):
+            silent.discard(name.rsplit("/", 1)[0])
         _refuse(name, code, _BRACKET_CALL.search(code), "a call through brackets")
         _refuse(name, code, _WITH.search(code), "`with`, which belongs into tests")
         roots = {"data"} | {
@@ -67,6 +90,7 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
             known = called in functions or called in allowed or called in _KEYWORDS
             if not known and not ("." in called and root in roots):
                 _refuse(name, code, call, f"the builtin {called}")
+    _told(silent)
 
 
 def code_of(text: str) -> str:
@@ -74,12 +98,31 @@ def code_of(text: str) -> str:
     return _TEXT.sub(_blank, text)
 
 
-def _refuse(name: str, code: str, found: re.Match[str] | None, what: str) -> None:
+def _told(silent: Collection[str]) -> None:
+    if silent:
+        raise ConfigError(
+            f"{min(silent)}: the zone's rules define no findings, so nothing that they say reaches a decision",
+            remedy=_SETS,
+        )
+
+
+def _at_its_place(name: str, text: str, code: str) -> None:
+    word = _PACKAGE_WORD.search(code)
+    found = _PACKAGE.match(text, word.start()) if word else None
+    steps = [step[1] or step[2] for step in _STEP.finditer(found["path"])] if found else []
+    if steps != name.split("/")[:-1]:
+        raise ConfigError(
+            f"{name}: its package is {found['path'] if found else 'missing'}, and its place is not",
+            remedy="a package is the path of its file's folder; a zone's own rules stand under tdz/zone/<zone>/",
+        )
+
+
+def _refuse(name: str, code: str, found: re.Match[str] | None, what: str, remedy: str = _REMEDY) -> None:
     if found is not None:
         line = code.count("\n", 0, found.start()) + 1
         raise ConfigError(
             f"{name}, line {line}: {what} is not allowed",
-            remedy="use only the builtins that policy/capabilities.json lists; both engines agree on those",
+            remedy=remedy,
         )
 
 

@@ -6,14 +6,18 @@
       flow: CN-MY                 # or MY-CN; action: transfer_dataset unless said otherwise
       gateway: lingang            # the exporter's unless said otherwise
       set: {dataset.cn.subjects_sensitive: 1, usage.cn.sensitive_after: 1}
+      remove: [exporter.ciio]     # members taken out of the example
       mechanisms: [{kind: pipia}, {kind: certification, expires_at: now}]
+      absent: [us]                # packs that are not loaded
       expect: {effect: deny, codes: [CN-MECH-EXPIRED], obligations: []}
 
-Times may be written as `now`, `now-3y`, `now+1`, `now-3y+1` (calendar years, seconds).
+Times may be written as `now`, `now-3y`, `now+1`, `now-3y+1` (calendar years, seconds; 29 February becomes 1 March).
+A case is evaluated on `case.policy(policy_set)`.
 """
 
 from __future__ import annotations
 
+import calendar
 import copy
 import datetime
 import re
@@ -24,12 +28,15 @@ from typing import Any, Final
 
 import yaml
 
-from gateway.decisions.example import NOW, example
+from gateway.decisions.example import NOW, PURPOSES, example
+from gateway.decisions.policy_set import PolicySet, ZonePolicy
 from gateway.errors import ConfigError
 
 _ZONES: Final = {"CN": "lingang", "MY": "cyberjaya"}
 _TIME: Final = re.compile(r"now(?P<years>[+-]\d+y)?(?P<seconds>[+-]\d+)?")
-_MEMBERS: Final = frozenset({"name", "flow", "action", "gateway", "now", "set", "mechanisms", "expect", "anchor"})
+_MEMBERS: Final = frozenset(
+    {"name", "flow", "action", "gateway", "now", "set", "remove", "mechanisms", "absent", "expect"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,15 @@ class Case:
     effect: str
     codes: frozenset[str]
     obligations: frozenset[str]
+    absent: frozenset[str] = frozenset()
+
+    def policy(self, policy_set: PolicySet) -> ZonePolicy:
+        """What the deciding zone loads of a policy directory, without the packs that the case takes away.
+
+        Raises:
+            ConfigError: the registry does not name the zone, or a data document is wrong.
+        """
+        return policy_set.without(self.absent).for_zone(self.gateway)
 
 
 def load(path: Path) -> Iterator[Case]:
@@ -69,6 +85,8 @@ def _case(item: Mapping[str, Any]) -> Case:
         document["mechanisms"] = [_mechanism(entry, document, subject, now) for entry in item["mechanisms"]]
     for path, value in item.get("set", {}).items():
         put(document, path, _time(value, now))
+    for path in item.get("remove", ()):
+        take(document, path)
     expect = item["expect"]
     return Case(
         name=item["name"],
@@ -77,6 +95,7 @@ def _case(item: Mapping[str, Any]) -> Case:
         effect=expect["effect"],
         codes=frozenset(expect["codes"]),
         obligations=frozenset(expect["obligations"]),
+        absent=frozenset(item.get("absent", ())),
     )
 
 
@@ -86,20 +105,35 @@ def put(document: Any, path: str, value: Any) -> None:
     Raises:
         KeyError: it has not.
     """
+    place, key = _place(document, path)
+    place[key] = value
+
+
+def take(document: Any, path: str) -> None:
+    """Take the member at a dotted path out of a document.
+
+    Raises:
+        KeyError: it is not there.
+    """
+    place, key = _place(document, path)
+    del place[key]
+
+
+def _place(document: Any, path: str) -> tuple[Any, Any]:
     *steps, last = path.split(".")
     for step in steps:
         document = document[int(step)] if isinstance(document, list) else document[step]
     key: Any = int(last) if isinstance(document, list) else last
     if isinstance(document, dict) and key not in document:
         raise KeyError(path)
-    document[key] = value
+    return document, key
 
 
 def _mechanism(entry: Mapping[str, Any], document: Mapping[str, Any], subject: str, now: int) -> dict[str, Any]:
     scope = {
         "dataset_ids": [subject],
         "recipient_id": document["recipient"]["id"],
-        "purposes": ["research", "judicial", "law_enforcement"],
+        "purposes": list(PURPOSES),
     }
     made = {
         "kind": entry["kind"],
@@ -119,4 +153,6 @@ def _time(value: object, now: int) -> object:
         return value
     date = datetime.datetime.fromtimestamp(now, tz=datetime.UTC)
     years = int((found["years"] or "0y")[:-1])
-    return int(date.replace(year=date.year + years).timestamp()) + int(found["seconds"] or 0)
+    leap = (date.month, date.day) == (2, 29) and not calendar.isleap(date.year + years)
+    moved = date.replace(year=date.year + years, month=3, day=1) if leap else date.replace(year=date.year + years)
+    return int(moved.timestamp()) + int(found["seconds"] or 0)

@@ -12,13 +12,15 @@ def ends_of(policy: ZonePolicy, kept: KeptDecision) -> list[int]:
     Of the mechanisms all that the request names count, also one that was not needed: which of them law asks for may
     be another one by then.
 
+    The end of advice that this zone keeps to itself is none, and would tell of it.
+
     Args:
         policy: what was decided with.
         kept: a decision on a whole policy input.
     """
     document = kept.document
     now = document["request"]["now"]
-    found = [pack.valid_until for pack in kept.decision.packs]
+    found = [pack.valid_until for pack in kept.decision.for_peer().packs]
     found += [mechanism["expires_at"] for mechanism in document["mechanisms"]]
     found.append(policy.until)
     named = ((document.get("dataset") or {}).get("cn") or {}).get("list_item_id", "").split("/")[0]

@@ -16,7 +16,7 @@ from gateway.model.policy_input import SCHEMA_ID, PolicyInput, china_year
 NOW: Final = 1_795_305_600  # 2026-11-22T00:00:00Z: an example is the same text on every day
 _YEAR_S: Final = 365 * 86_400
 _DIGEST: Final = "5f" * 32
-_PURPOSES: Final = [
+PURPOSES: Final = (
     "research",
     "product_improvement",
     "service_delivery",
@@ -24,7 +24,8 @@ _PURPOSES: Final = [
     "public_health",
     "judicial",
     "law_enforcement",
-]
+    "military",
+)
 _SITES: Final[dict[str, dict[str, Any]]] = {
     "CN": {"jurisdiction": "CN", "zone": "lingang", "gateway_id": "gateway"},
     "MY": {"jurisdiction": "MY", "zone": "cyberjaya", "gateway_id": "gateway"},
@@ -136,7 +137,7 @@ def _dataset(identity: str, origin: str, now: int) -> dict[str, Any]:
             "list_item_id": "",
         },
         "columns": [
-            {"name": "person", "arrow_type": "string", "tags": ["direct_identifier"]},
+            {"name": "person", "arrow_type": "string", "tags": ["quasi_identifier"]},
             {"name": "district", "arrow_type": "string", "tags": ["quasi_identifier"]},
             {"name": "trips", "arrow_type": "int64", "tags": []},
         ],
@@ -150,7 +151,7 @@ def _mechanism(kind: str, subject: str, recipient: str, issued: int, now: int) -
     return {
         "kind": kind,
         "ref": f"{kind.replace('_', '-')}-1",
-        "scope": {"dataset_ids": [subject], "recipient_id": recipient, "purposes": list(_PURPOSES)},
+        "scope": {"dataset_ids": [subject], "recipient_id": recipient, "purposes": list(PURPOSES)},
         "issued_at": issued,
         "expires_at": now + 2 * _YEAR_S,
         "verified_by": "zone_admin",
@@ -173,8 +174,8 @@ def _model(identity: str) -> dict[str, Any]:
         "country": "MY",
         "hired": "no",
         "devices": [device],
-        "device_hours": 64,
-        "exaops": 120_000,
+        "device_hours": 8_000,
+        "exaops": 9_000,
         "attestation": "signed",
     }
     return {

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -168,19 +168,26 @@ class PolicySet:
         data_files = {n: b for n, b in files.items() if n in self._data}
         data = self._merged(data_files)
         data.setdefault("tdz", {})["local"] = {"zone": zone}
+        data["tdz"]["registry"] = _of_others(data["tdz"]["registry"], zone)
         files[CAPABILITIES] = self._files[CAPABILITIES]
         modules = {n: self._modules[n] for n in files if n in self._modules}
+        optional = tuple(entry.get("optional", ()))
         return ZonePolicy(
             zone=zone,
-            modules={**modules, LOADED: _loaded(packs, data)},
+            modules={**modules, LOADED: _loaded(packs, data, advisory=optional)},
             data=data,
             entrypoint=ENTRYPOINT,
             digest=_digest(files),
             data_revision=_digest(data_files),
             packs=tuple(info for pack in packs if (info := _pack_info(pack, data)) is not None),
-            until=min((_until(n, b) for n, b in files.items() if n.startswith(MANIFESTS)), default=0),
+            until=min((_until(n, b) for n, b in files.items() if _decides(n, optional)), default=0),
             files=dict(sorted(files.items())),
         )
+
+    def without(self, packs: Collection[str]) -> PolicySet:
+        """The same policy where packs, with their lists, are not there."""
+        gone = tuple(f"tdz/{room}/{pack}/" for pack in packs for room in ("packs", "lists"))
+        return PolicySet({n: b for n, b in self._files.items() if not n.startswith(gone)}) if gone else self
 
     @staticmethod
     def _merged(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -209,6 +216,11 @@ def _digest(files: Mapping[str, bytes]) -> str:
     return canonical.digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
 
 
+def _decides(name: str, advisory: Sequence[str]) -> bool:
+    """Whether a file is the manifest of a bundle whose end ends the policy: advice that is over is none, no denial."""
+    return name.startswith(MANIFESTS) and name not in {f"{MANIFESTS}packs.{pack}.json" for pack in advisory}
+
+
 def _until(name: str, content: bytes) -> int:
     try:
         until = json.loads(content)["metadata"]["valid_until"]
@@ -217,6 +229,14 @@ def _until(name: str, content: bytes) -> int:
     if type(until) is not int or until <= 0:
         raise ConfigError(f"{name} has no valid_until")
     return until
+
+
+def _of_others(registry: Mapping[str, Any], zone: str) -> dict[str, Any]:
+    """The registry as one zone's engine has it: of other zones the law alone, for which packs they load is theirs."""
+    return {
+        name: entry if name == zone or not isinstance(entry, dict) else {"jurisdiction": entry.get("jurisdiction")}
+        for name, entry in registry.items()
+    }
 
 
 def _pack_info(pack: str, data: Mapping[str, Any]) -> PackInfo | None:
@@ -232,7 +252,7 @@ def _pack_info(pack: str, data: Mapping[str, Any]) -> PackInfo | None:
     return info
 
 
-def _loaded(packs: Iterable[str], data: Mapping[str, Any]) -> str:
+def _loaded(packs: Iterable[str], data: Mapping[str, Any], *, advisory: Sequence[str]) -> str:
     """The module that names every part of every pack with a manifest, for `tdz/main`.
 
     Rego could look them up by the names in the manifests, but for each such look-up the embedded engine builds a
@@ -246,6 +266,7 @@ def _loaded(packs: Iterable[str], data: Mapping[str, Any]) -> str:
         "verdicts[id] := said if { some id, said in {} }",
         "findings contains finding if { some finding in set() }",
         "obligations contains obligation if { some obligation in set() }",
+        "advice contains finding if { some finding in set() }",
     ]
     for pack in packs:
         manifest = data.get("tdz", {}).get("packs", {}).get(pack, {}).get("manifest")
@@ -264,6 +285,9 @@ def _loaded(packs: Iterable[str], data: Mapping[str, Any]) -> str:
         )
         lines.append(f'verdicts[id] := said if {{ id := "{pack}"; said := [{verdicts}] }}')
         for place in places:
+            if pack in advisory:
+                lines.append(f"advice contains finding if {{ some finding in {place}.findings }}")
+                continue
             lines.append(f"findings contains finding if {{ some finding in {place}.findings }}")
             lines.append(f"obligations contains obligation if {{ some obligation in {place}.obligations }}")
     return "\n".join(lines) + "\n"

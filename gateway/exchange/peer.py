@@ -145,5 +145,17 @@ class PeerGateway(Protocol):
     async def deliver_receipt(self, receipt: str, ledger_size: int) -> tuple[str, int]:
         """The provider's receipt for the consumer's, and its ledger size."""
 
+    async def reviewed(self, negotiation: str, decision: str, ledger_size: int) -> None:
+        """Tell what reviewers answered: a signed denial, or nothing where the negotiation may go on."""
+
+    async def appeal(self, envelope: str, ledger_size: int) -> int:
+        """An institution's appeal against the peer's denial; until when it is answered, Unix seconds."""
+
+    async def end_agreement(self, agreement: str, envelope: str, ledger_size: int) -> None:
+        """Tell that an agreement has ended before its date."""
+
+    async def preview(self, envelope: str) -> list[str]:
+        """What it would decide for each purpose of a signed question: decisions as JSON; nothing is recorded."""
+
     async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
         """Tell it that the transfer is given up."""

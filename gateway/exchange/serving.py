@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from gateway.decisions.inputs import KeptDecision, Persons, Subject, transfer_input
 from gateway.errors import ConflictError, LimitError, NotFoundError
-from gateway.exchange import rows
+from gateway.exchange import honouring, rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.peer import Granted, PeerFrame
@@ -118,10 +119,12 @@ class Serving:
                 _, asked = await both(mirrored, self._asked(agreement, version))  # 3
                 async with self._turn(agreement, asked):
                     kept = await self._decide_again(agreement, body, asked)  # 4
+                    kept, approvals = await honouring.for_pull(house, kept, agreement)
                     if kept.decision.effect != "allow":
                         await self._refused(transfer_id, standing, agreement, kept)
+                    said = {**kept.entry(), **honouring.named(approvals)}
                     recorded = await self._start(  # 5
-                        transfer_id, standing, agreement, version, first_chunk, kept, asked
+                        transfer_id, standing, agreement, version, first_chunk, kept, asked, said
                     )
             except BaseException:
                 version.chunks.close()
@@ -185,6 +188,19 @@ class Serving:
         self._policies += 1
         for stream in self._streams.values():
             stream.to_be_decided = True
+
+    async def end_all(self, agreement_id: str, reason: str) -> None:
+        """Abort every open transfer of an agreement that has ended: none of them starts after this."""
+        async with self._locks.hold(agreement_id):
+            open_rows = await rows.list_transfers(
+                self._house.state,
+                agreement_id=agreement_id,
+                side="provider",
+                where_state=[State.STARTED, State.SUSPENDED],
+                size=None,
+            )
+        for row in open_rows:
+            await self.end(row.id, reason)
 
     async def take_up(self) -> None:
         """After a restart: streams that were open are cut."""
@@ -300,6 +316,7 @@ class Serving:
         first_chunk: int,
         kept: KeptDecision,
         asked: _Asked,
+        said: dict[str, Any],
     ) -> Recorded:
         house = self._house
         now = house.clock()
@@ -323,7 +340,7 @@ class Serving:
                 kind="transfer.started" if standing is None else "transfer.resumed",
                 subject=f"transfers/{transfer_id}",
                 body={
-                    **kept.entry(),
+                    **said,
                     "agreement": agreement.id,
                     "version": agreement.version,
                     "view": row["view"],

@@ -123,6 +123,7 @@ class ZoneHouse(Generic[P]):
     Args:
         effects: what recorded steps do, by name, of all flows.
         trust: whose signatures on models count here.
+        administrators: so many different ones must approve what policy sends to review.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class ZoneHouse(Generic[P]):
         subjects: SubjectSets,
         jurisdiction: str,
         effects: Mapping[str, Effect],
+        administrators: int = limits.REVIEW_ADMINISTRATORS,
         timing: Timing | None = None,
         clock: Callable[[], int] = wall_clock,
     ) -> None:
@@ -164,7 +166,9 @@ class ZoneHouse(Generic[P]):
         self.timing = timing or Timing()
         self.clock = clock
         self.steps = Steps(state, journal, effects)
+        self.administrators = administrators
         self.transfers = KeyedLocks()  # whoever records something of a transfer holds its lock
+        self.negotiations = KeyedLocks()  # and of a negotiation, where nothing drives it: as provider, and while held
         self.paces = Paces()  # whoever lets a caller add to the ledger takes a token of it first
         self._gateway_id = gateway_id
         self._signer = signer
@@ -304,7 +308,10 @@ class ZoneHouse(Generic[P]):
             further: findings of the gateway itself, such as the owner's terms; they can only tighten.
             obligations: of the owner's terms; they add up with policy's, and what cannot be fulfilled denies.
         """
-        decision = findings.tighten(await self._decisions.decide(document), *further)
+        decision = await self._decisions.decide(document)
+        if decision.effect == "allow" and any(each.kind == "require_approval" for each in decision.obligations):
+            decision = findings.tighten(decision, findings.APPROVAL)  # a zone's own rule that asks for no review
+        decision = findings.tighten(decision, *further)
         if added := tuple(obligations):
             decision = self._decisions.bind(decision, added, action=document["request"]["action"])
         return KeptDecision(decision, document, self.clock())

@@ -217,7 +217,8 @@ def _contradictions(document: PolicyInput) -> Iterator[Problem]:
     if document.dataset is None:
         return
     yield from dataset_contradictions(document.dataset)
-    if request.action == "transfer_dataset":
+    # The request's own count is nobody's where an aggregate or a model update leaves a job.
+    if document.job is None or document.job.output_kind not in {"aggregate", "model_update"}:
         own = document.dataset.cn
         # A person who moved from the one group to the other in the year is counted as sensitive only.
         total = usage.non_sensitive_after + usage.sensitive_after

@@ -28,6 +28,7 @@ from gateway.sdk.admin_resources import (
     Signer,
     ZoneStatus,
 )
+from gateway.sdk.reviews import Answering
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.session import Session
 from gateway.sdk.sync import Face, blocking
@@ -59,7 +60,7 @@ __all__ = [
 POLICY_DEADLINE_S: Final = 120.0  # a policy is compiled and tried before the answer
 
 
-class AsyncAdmin:
+class AsyncAdmin(Answering):
     """An administrator's or auditor's connection; errors are those of `gateway.errors`, as with `AsyncZone`."""
 
     def __init__(self, session: Session) -> None:
@@ -358,6 +359,11 @@ class Admin(Face[AsyncAdmin]):
     remove_signer = blocking(AsyncAdmin.remove_signer)
     propose_policy = blocking(AsyncAdmin.propose_policy)
     policy_status = blocking(AsyncAdmin.policy_status)
+    reviews = blocking(AsyncAdmin.reviews)
+    review = blocking(AsyncAdmin.review)
+    answer_review = blocking(AsyncAdmin.answer_review)
+    revoke_agreement = blocking(AsyncAdmin.revoke_agreement)
+    preview = blocking(AsyncAdmin.preview)
 
     def __enter__(self) -> Self:
         return self

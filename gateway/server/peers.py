@@ -127,6 +127,26 @@ class PeerClient(RunCalls):
         answer = await self._call(self._stub.DeliverReceipt(request, timeout=limits.RPC_DEADLINE_S))
         return answer.receipt, answer.ledger_size
 
+    async def reviewed(self, negotiation: str, decision: str, ledger_size: int) -> None:
+        """Tell what reviewers answered."""
+        request = peer_pb2.ReviewedRequest(negotiation=negotiation, decision=decision, ledger_size=ledger_size)
+        await self._call(self._stub.Reviewed(request, timeout=limits.RPC_DEADLINE_S))
+
+    async def appeal(self, envelope: str, ledger_size: int) -> int:
+        """An appeal; until when it is answered."""
+        request = peer_pb2.AppealRequest(envelope=envelope, ledger_size=ledger_size)
+        return int((await self._call(self._stub.Appeal(request, timeout=limits.RPC_DEADLINE_S))).deadline)
+
+    async def end_agreement(self, agreement: str, envelope: str, ledger_size: int) -> None:
+        """Tell that an agreement has ended."""
+        request = peer_pb2.EndAgreementRequest(agreement=agreement, envelope=envelope, ledger_size=ledger_size)
+        await self._call(self._stub.EndAgreement(request, timeout=limits.RPC_DEADLINE_S))
+
+    async def preview(self, envelope: str) -> list[str]:
+        """What it would decide."""
+        request = peer_pb2.PreviewRequest(envelope=envelope)
+        return list((await self._call(self._stub.Preview(request, timeout=limits.CONNECT_DEADLINE_S))).decisions)
+
     async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
         """Tell it that the transfer is given up."""
         request = peer_pb2.AbortRequest(transfer=transfer, reason=reason, ledger_size=ledger_size)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 5
 
 metadata = MetaData()
 
@@ -127,6 +127,12 @@ decision_inputs = Table(
     Column("decision", Text, nullable=False),  # whole, as no other zone sees it
     Column("salt", LargeBinary, nullable=False),  # 32 random bytes: opens the commitment in the ledger entry
     Column("decided_at", BigInteger, nullable=False, index=True),
+)
+
+decision_log_due = Table(
+    "decision_log_due",
+    metadata,
+    Column("decision_id", String(36), primary_key=True),  # kept, and not yet in the decision log
 )
 
 # --- catalog --------------------------------------------------------------------------------------------
@@ -263,6 +269,41 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_at", BigInteger, nullable=False),
     Index("outbox_due", "next_at"),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(8), nullable=False),  # review or appeal
+    Column("negotiation_id", String(36), nullable=False, index=True),
+    Column("holder", String(8), nullable=False),  # admin or owner
+    Column("owner", String(300), nullable=False, default=""),  # URI, where the owner is asked
+    Column("participant", String(300), nullable=False),  # the consumer institution's URI
+    Column("peer_zone", String(63), nullable=False, default=""),
+    Column("resource", String(100), nullable=False),
+    Column("purpose", String(40), nullable=False),
+    Column("decision_id", String(36), nullable=False),  # what asked for it, or was appealed against
+    Column("basis", Text, nullable=False),  # what an approval is bound to
+    Column("needed", Integer, nullable=False),  # different persons who must approve
+    Column("state", String(10), nullable=False, index=True),  # gateway.model.review
+    Column("note", Text, nullable=False, default=""),  # the appeal's; never on a ledger
+    Column("deadline", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger, nullable=False, default=0),
+)
+
+review_votes = Table(
+    "review_votes",
+    metadata,
+    Column("review_id", String(36), primary_key=True),
+    Column("by", String(300), primary_key=True),  # URI; on the ledger stands the certificate's fingerprint
+    Column("fingerprint", String(64), nullable=False),
+    Column("verdict", String(8), nullable=False),  # approve or deny
+    Column("note", Text, nullable=False, default=""),  # the ledger has a commitment to it
+    Column("salt", String(64), nullable=False),  # 32 random bytes as hex: opens the commitments in the entry
+    Column("entry_id", String(36), nullable=False),
+    Column("at", BigInteger, nullable=False),
 )
 
 # --- federation -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from tests.e2e.material import (
 )
 
 DEADLINE_S = 30.0
+ADMINS = (ADMIN, "ops-2", "ops-3", "ops-4", "ops-5")  # each zone's administrators
 QUICK = Timing(reaper=0.05, retry=0.05, answer=2)
 
 Entry = dict[str, Any]
@@ -102,7 +103,7 @@ class Small:
 
     @contextlib.asynccontextmanager
     async def admin(self, zone: str, who: str = ADMIN) -> AsyncIterator[AsyncAdmin]:
-        """A connection as an administrator of the zone."""
+        """A connection as one of the zone's administrators."""
         connected = AsyncAdmin(Session.open(self.corridor.zone(zone).profile(who)))
         try:
             yield connected
@@ -182,10 +183,9 @@ async def small_corridor(
     directory: Path,
     timing: Timing = QUICK,
     prepare: Callable[[Small], None] | None = None,
-    admins: Sequence[str] = (ADMIN,),
 ) -> AsyncIterator[Small]:
     """Two gateways, started and paired, with a university and a laboratory; `prepare` runs before they start."""
-    small = Small(await asyncio.to_thread(lambda: Corridor.make(directory, admins=admins)), timing)
+    small = Small(await asyncio.to_thread(Corridor.make, directory, admins=ADMINS), timing)
     if prepare is not None:
         prepare(small)
     async with small.stack:

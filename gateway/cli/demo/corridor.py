@@ -246,7 +246,12 @@ class Corridor:
 
     @classmethod
     def make(cls, directory: Path, specs: Sequence[ZoneSpec] = ZONES, *, admins: Sequence[str] = (ADMIN,)) -> Corridor:
-        """Make zones on free ports of the loopback interface, each with these administrators; nothing is started.
+        """Make zones on free ports of the loopback interface; nothing is started.
+
+        Args:
+            directory: gets one directory for each zone.
+            specs: the zones.
+            admins: ids of each zone's first administrators.
 
         Raises:
             ConfigError: a zone's directory is there already, or cannot be made.

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.config import write_file
-from gateway.decisions.policy_set import PolicySet, ZonePolicy
+from gateway.decisions.kept_policy import keep_policy, load_policy
+from gateway.decisions.policy_set import ZonePolicy
 from gateway.errors import IntegrityError, NotFoundError, StorageError
 from gateway.model import canonical
 from gateway.model.ids import parse_uuid7
 from gateway.model.limits import BUNDLE_MAX, MIB
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_POLICY_MAX: Final = 64 * MIB
 _RECORD_MAX: Final = 1 * MIB
 _REMEDY: Final = "restore the zone's policy folder from a backup"
 
@@ -84,9 +84,7 @@ class PolicyStore:
         Raises:
             StorageError: they cannot be made durable.
         """
-        files: dict[str, canonical.JsonValue] = {n: content.decode("utf-8") for n, content in policy.files.items()}
-        document = canonical.encode({"zone": policy.zone, "digest": policy.digest, "files": files})
-        self._keep(self._policies / f"{policy.digest}.json", document)
+        keep_policy(self._policies, policy)
 
     def zone_policy(self, digest: str) -> ZonePolicy:
         """The policy that a decision names as its `policy_digest`.
@@ -96,16 +94,9 @@ class PolicyStore:
             IntegrityError: what was kept does not have this digest.
             ConfigError: this program cannot load it any more.
         """
-        data = _read(self._policies / f"{_checked(digest)}.json", _POLICY_MAX)
-        try:
-            document = json.loads(data)
-            files = {str(name): text.encode("utf-8") for name, text in document["files"].items()}
-            zone = str(document["zone"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"the kept policy {digest} is damaged", remedy=_REMEDY) from error
-        policy = PolicySet(files).for_zone(zone)
-        if policy.digest != digest:
-            raise IntegrityError(f"the kept policy {digest} is damaged", remedy=_REMEDY)
+        policy = load_policy(self._policies, digest)
+        if policy is None:
+            raise NotFoundError(f"no policy {digest[:80]} was kept here", remedy=_REMEDY)
         return policy
 
     def keep_record(self, entry_id: str, record: Mapping[str, Any], salt: bytes) -> None:

@@ -87,12 +87,19 @@ entitled if {
 	required[0]
 }
 
-at_home if input.request.flow.from.zone == zone
+at_home if home(input.request.flow.from)
 
-at_home if input.request.flow.to.zone == zone
+at_home if home(input.request.flow.to)
 
+home(site) if {
+	site.zone == zone
+	site.jurisdiction == data.tdz.registry[zone].jurisdiction
+}
+
+# A date that is no number would be greater than every number.
 in_date contains id if {
 	some id in required
+	shape.whole([manifests[id].valid_until], 1, 7258118400)
 	input.request.now < manifests[id].valid_until
 }
 
@@ -206,6 +213,12 @@ findings contains finding if {
 	some finding in loaded.findings
 }
 
+# Optional packs advise: they may warn, they oblige nobody, and without them nothing is missing.
+findings contains verdict.advised(finding) if {
+	proven
+	some finding in loaded.advice
+}
+
 # The zone's administrators may add findings and obligations; nothing here lets them take one away.
 findings contains finding if {
 	proven
@@ -239,6 +252,13 @@ explained(finding) := {
 	"fields": finding.fields,
 } if {
 	text := meaning(finding.code)
+} else := {
+	"code": "TDZ-NO-MATCH",
+	"effect": "deny",
+	"authority": "house",
+	"cite": "House rule; a finding without code, effect or fields denies",
+	"remedy": "Report this to the zone's administrator; the rule needs all three",
+	"fields": [],
 }
 
 # A code means what its owner's annotations say; the house's own words come first.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.decisions.cases import Case, load
+from gateway.decisions.policy_set import PolicySet, ZonePolicy
 from gateway.model.policy_input import PolicyInput
 
 _POLICY = Path(__file__).resolve().parents[3] / "policy"
@@ -31,18 +32,18 @@ def _canonical(answer: dict) -> tuple:
     )
 
 
-def _by_zone(cases: list[Case]) -> dict[str, list[Case]]:
+def _by_policy(cases: list[Case], policy_set: PolicySet) -> list[tuple[ZonePolicy, list[Case]]]:
     groups = defaultdict(list)
     for case in cases:
-        groups[case.gateway].append(case)
-    return groups
+        groups[case.gateway, case.absent].append(case)
+    return [(group[0].policy(policy_set), group) for group in groups.values()]
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda p: p.parent.name)
 def test_cases_give_exactly_their_findings(path, policy_set, embedded):
     wrong = []
-    for zone, cases in _by_zone(list(load(path))).items():
-        answers = embedded(policy_set.for_zone(zone), [case.document for case in cases])
+    for policy, cases in _by_policy(list(load(path)), policy_set):
+        answers = embedded(policy, [case.document for case in cases])
         for case, answer in zip(cases, answers, strict=True):
             if _short(answer) != (case.effect, case.codes, case.obligations):
                 wrong.append((case.name, _short(answer), (case.effect, case.codes, case.obligations)))
@@ -51,8 +52,7 @@ def test_cases_give_exactly_their_findings(path, policy_set, embedded):
 
 def test_both_engines_answer_every_case_alike(policy_set, embedded, real_opa):
     everything = [case for path in _FILES for case in load(path)]
-    for zone, cases in _by_zone(everything).items():
-        policy = policy_set.for_zone(zone)
+    for policy, cases in _by_policy(everything, policy_set):
         documents = [case.document for case in cases]
         ours, theirs = embedded(policy, documents), real_opa(policy, documents)
         assert [_canonical(a) for a in ours] == [_canonical(a) for a in theirs]

@@ -49,7 +49,18 @@ from gateway.storage.versions import VersionStore
 from ledger.writer import LogWriter
 
 _PR_SET_PDEATHSIG = 1
-_ASKS = ("hello", "get_card", "negotiate", "confirm", "issue_ticket", "deliver_receipt", "abort")
+_ASKS = (
+    "hello",
+    "get_card",
+    "negotiate",
+    "confirm",
+    "issue_ticket",
+    "deliver_receipt",
+    "abort",
+    "reviewed",
+    "appeal",
+    "end_agreement",
+)
 _step: ContextVar[str] = ContextVar("step", default="")
 
 

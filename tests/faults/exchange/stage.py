@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.cli.demo.corridor import ADMIN, Corridor, ZoneProcess
+from gateway.cli.demo.corridor import Corridor, ZoneProcess
 from gateway.config import ZoneLayout
 from gateway.errors import PeerUnavailableError
 from gateway.flow.house import Timing
@@ -29,7 +29,7 @@ from gateway.sdk import AsyncZone, connect_async
 from gateway.sdk.access import AsyncAccess
 from ledger.marker import marker_folder
 from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset
-from tests.e2e.small import directory_entries
+from tests.e2e.small import ADMINS, directory_entries
 
 DEADLINE_S = 40.0
 TIMING = Timing(retry=0.05, reaper=0.1, answer=20.0, lease=30, confirm=30)
@@ -300,10 +300,10 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(directory: Path, timing: Timing = TIMING, admins: Sequence[str] = (ADMIN,)) -> AsyncIterator[Stage]:
+async def stage(directory: Path, timing: Timing = TIMING) -> AsyncIterator[Stage]:
     """Two gateways, started and paired."""
     async with AsyncExitStack() as stack:
-        corridor = await asyncio.to_thread(lambda: Corridor.make(directory, admins=admins))
+        corridor = await asyncio.to_thread(Corridor.make, directory, admins=ADMINS)
         forks = Forks()
         stack.callback(forks.close)
         made = Stage(corridor, forks, timing)

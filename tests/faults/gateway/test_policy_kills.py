@@ -23,7 +23,7 @@ from tests.unit.decisions.bundles import material
 
 pytestmark = pytest.mark.faults
 
-SECOND = "second"
+SECOND = "ops-2"
 POINTS = [
     ("policy keep_bundle", 1, "after"),
     ("policy keep_record", 1, "before"),  # of the first administrator's approval
@@ -86,7 +86,7 @@ async def comes_back(gate: Gate, revived: asyncio.Event) -> PolicyStatus:
 
 @pytest.fixture
 async def zone(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(tmp_path, admins=(ADMIN, SECOND)) as made:
+    async with stage(tmp_path) as made:
         material.trust(made.b.layout.policy_trust)
         yield made
 

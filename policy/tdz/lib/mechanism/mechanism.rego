@@ -31,8 +31,17 @@ three_years := {"security_assessment", "certification", "tia"}
 
 outlived(m) if {
 	three_years[m.kind]
-	not input.request.now * 1000000000 < time.add_date(m.issued_at * 1000000000, 3, 0, 0)
+	not input.request.now < third_year(m)
 }
+
+# In seconds; a leap day's third year ends on 1 March.
+third_year(m) := time.add_date(m.issued_at * 1000000000, 3, 0, 0) / 1000000000
+
+# When a mechanism stops to serve, whatever its paper says.
+ends(m) := third_year(m) if {
+	three_years[m.kind]
+	third_year(m) < m.expires_at
+} else := m.expires_at
 
 covers(m) if {
 	subject in m.scope.dataset_ids

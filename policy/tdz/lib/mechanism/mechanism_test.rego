@@ -40,3 +40,9 @@ test_a_leap_day_ends_on_the_first_of_march if {
 	mechanism.current(tia) with input as {"request": {"now": 1803859199}}
 	not mechanism.current(tia) with input as {"request": {"now": 1803859200}}
 }
+
+test_a_mechanism_of_three_years_ends_then_whatever_it_says if {
+	mechanism.ends(changed({"kind": "tia", "issued_at": 1709164800, "expires_at": 1900000000})) == 1803859200
+	mechanism.ends(changed({"kind": "tia", "issued_at": 1709164800, "expires_at": 1709164801})) == 1709164801
+	mechanism.ends(changed({"kind": "consent", "issued_at": 1709164800, "expires_at": 1900000000})) == 1900000000
+}

@@ -67,10 +67,10 @@ findings contains {"code": "TDZ-JOB-MODEL", "effect": "review", "fields": ["job.
 #   code: TDZ-GROUP
 #   authority: house
 #   cite: House rule; no group under the minimum size leaves a zone
-#   remedy: Ask for coarser groups; the job's minimum is at least 1
+#   remedy: Ask for coarser groups; a job's minimum is at least 2, for a group of one is a person
 findings contains {"code": "TDZ-GROUP", "effect": "deny", "fields": ["job.min_group"]} if {
 	aggregated
-	not input.job.min_group > 0
+	not input.job.min_group > 1
 }
 
 findings contains {"code": "TDZ-GROUP", "effect": "deny", "fields": ["job.min_group", "release.smallest_group"]} if {
@@ -120,7 +120,7 @@ findings contains {"code": "TDZ-MEMORISATION", "effect": "deny", "fields": ["mod
 
 obligations contains {"kind": "aggregate_only", "params": {"min_group": input.job.min_group}} if {
 	aggregated
-	input.job.min_group > 0
+	input.job.min_group > 1
 }
 
 default aggregated := false

@@ -51,7 +51,7 @@ findings contains {"code": "CN-CORE", "effect": "deny", "fields": ["dataset.cn.c
 #   remedy: Pass the CAC's security assessment for this dataset, recipient and purpose; for a job, have it approved
 findings contains {"code": "CN-IMPORTANT", "effect": important, "fields": fields} if {
 	in_scope
-	not "valid" in mechanism.found({"security_assessment"})
+	not mechanism.held({"security_assessment"})
 	fields := ["dataset.cn.class", "dataset.cn.notified_important", "mechanisms"]
 	not stale_assessment
 }
@@ -67,25 +67,28 @@ important := "review" if {
 	flow.exports_no_persons
 }
 
-# Not notified and not published: need not be assessed as such (art 2), so a person looks [H].
+# Neither notified nor published: need not be assessed as such (art 2), so a person looks [H].
 important := "review" if {
 	not assessable
-	not harmless
+	perhaps_important[input.dataset.cn.class]
 }
 
-harmless if {
-	input.dataset.cn.class == "general"
-	input.dataset.cn.notified_important == "no"
-}
+perhaps_important := {"important", "unknown"}
 
-harmless if input.dataset.cn.class == "core"
-
+# Notified or published as important, or not known to be neither.
 default assessable := false
 
 assessable if {
-	input.dataset.cn.class in {"important", "unknown"}
-	input.dataset.cn.notified_important in {"yes", "unknown"}
+	not input.dataset.cn.class == "core"
+	not input.dataset.cn.notified_important == "no"
 }
+
+# The table's first rows: what they decide on, the rows for persons and their exemptions do not.
+default decided := false
+
+decided if input.dataset.cn.class == "core"
+
+decided if assessable
 
 # METADATA
 # title: A mechanism is out of date

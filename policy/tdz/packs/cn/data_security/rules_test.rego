@@ -4,15 +4,21 @@ import data.tdz.packs.cn.data_security as rules
 
 facts(class, notified) := {"dataset": {"cn": {"class": class, "notified_important": notified}}}
 
-test_general_and_not_notified_is_harmless if rules.harmless with input as facts("general", "no")
-
-test_unknown_is_not_harmless if {
-	not rules.harmless with input as facts("general", "unknown")
-	not rules.harmless with input as facts("unknown", "no")
+test_only_general_data_that_was_not_notified_is_free if {
+	not rules.decided with input as facts("general", "no")
+	not rules.perhaps_important.general
+	rules.perhaps_important.unknown
 }
 
-test_unknown_notification_of_important_data_needs_the_assessment if {
+test_unknown_notification_needs_the_assessment if {
 	rules.assessable with input as facts("important", "unknown")
+	rules.assessable with input as facts("general", "unknown")
+	not rules.assessable with input as facts("important", "no")
+}
+
+test_core_data_is_decided_by_its_own_row if {
+	rules.decided with input as facts("core", "no")
+	not rules.assessable with input as facts("core", "yes")
 }
 
 test_no_input_is_no_verdict if rules.verdict == "incomplete" with input as {}

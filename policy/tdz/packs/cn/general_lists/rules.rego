@@ -9,6 +9,7 @@ package tdz.packs.cn.general_lists
 import data.tdz.lib.flow
 import data.tdz.lib.given
 import data.tdz.lib.mechanism
+import data.tdz.lib.persons
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
 
@@ -33,13 +34,18 @@ claimed if {
 	not input.dataset.cn.list_item_id == ""
 }
 
-list_id := split(input.dataset.cn.list_item_id, "/")[0]
+named := split(input.dataset.cn.list_item_id, "/")
 
-list := data.tdz.lists.cn[list_id]
+list := data.tdz.lists.cn[named[0]]
 
+# A list counts where it says who made it and until when it holds.
 default in_date := false
 
-in_date if input.request.now < list.valid_until
+in_date if {
+	shape.whole([list.valid_until], 1, 7258118400)
+	input.request.now < list.valid_until
+	is_string(list.source)
+}
 
 # METADATA
 # title: The list is unknown or out of date
@@ -58,8 +64,8 @@ findings contains {"code": "LIST-EXPIRED", "effect": "review", "fields": ["datas
 # custom:
 #   code: CN-LG-COND
 #   authority: binding
-#   cite: Lin-gang general data lists, conditions - Shanghai FTZ, activity in Lin-gang, no CIIO, filing; vehicles - no faces or plates
-#   remedy: Meet the conditions, file the list use (general_list_filing), blur faces and plates, or use another route
+#   cite: Lin-gang general data lists, conditions - Shanghai FTZ, activity in Lin-gang, no CIIO, filing; vehicles - no faces or plates, no vehicle number that leads back to a person
+#   remedy: Meet the conditions, file the list use (general_list_filing), blur faces and plates, tokenise the vehicle number, or use another route
 findings contains {"code": "CN-LG-COND", "effect": "deny", "fields": sort(unmet)} if {
 	claimed
 	in_date
@@ -72,22 +78,53 @@ unmet contains "exporter.lingang_activity" if not input.exporter.lingang_activit
 
 unmet contains "exporter.ciio" if not input.exporter.ciio == "no"
 
-unmet contains "mechanisms" if not mechanism.held({"general_list_filing"})
+unmet contains "mechanisms" if "missing" in filing
+
+filing := mechanism.shortfall({"general_list_filing"})
+
+findings contains {"code": "CN-MECH-EXPIRED", "effect": "deny", "fields": ["mechanisms"]} if {
+	claimed
+	in_date
+	"expired" in filing
+}
+
+findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
+	claimed
+	in_date
+	"scope" in filing
+}
+
+unmet contains "dataset.category" if {
+	vehicles
+	not on_the_road[input.dataset.category]
+}
+
+on_the_road := {"vehicle", "personal", "geo", "none"}
 
 unmet contains "dataset.columns" if {
 	vehicles
-	count(tags & {"face", "plate"}) > 0
-	not input.dataset.deid.method in {"blurred", "aggregated"}
+	persons.shown
 }
 
-vehicles if not list_is_other
+# The vehicle number must not lead back to a person: the data is treated already, and the number is masked too.
+unmet contains "dataset.deid.method" if {
+	vehicles
+	persons.tags.vin
+	input.dataset.deid.method == "none"
+}
 
-list_is_other if {
+# The vehicle list, unless the list or the item named says otherwise.
+default vehicles := true
+
+vehicles := false if {
 	count(list.scenarios) > 0
 	not "vehicles" in list.scenarios
 }
 
-tags := {tag | tag := input.dataset.columns[_].tags[_]}
+vehicles := false if {
+	not named[1] == "vehicles"
+	named[1] in list.scenarios
+}
 
 default exempts := false
 
@@ -95,11 +132,11 @@ exempts if {
 	claimed
 	in_date
 	unmet == set()
+	filing == set()
 }
 
-# The vehicle number must not lead back to a person.
 obligations contains {"kind": "mask_columns", "params": {"columns": masks}} if {
 	exempts
-	"vin" in tags
+	persons.tags.vin
 	masks := {column.name: "keyed_hash" | column := input.dataset.columns[_]; "vin" in column.tags}
 }

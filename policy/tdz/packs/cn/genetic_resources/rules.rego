@@ -74,7 +74,9 @@ concerned if {
 	not input.dataset.cn.hgr.kind in {"none", "clinical", "image", "protein", "metabolic"}
 }
 
+# Of nobody there is no sequence: the number was not stated.
 ordinary if {
+	input.dataset.cn.hgr.persons > 0
 	input.dataset.cn.hgr.persons <= 500
 	input.dataset.cn.hgr.special == "none"
 }

@@ -8,6 +8,7 @@ test_five_hundred_is_ordinary if rules.ordinary with input as facts(500, "none")
 
 test_more_or_special_is_not if {
 	not rules.ordinary with input as facts(501, "none")
+	not rules.ordinary with input as facts(0, "none")
 	not rules.ordinary with input as facts(1, "specific_region")
 	not rules.ordinary with input as {}
 }

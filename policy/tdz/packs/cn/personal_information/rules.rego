@@ -9,8 +9,10 @@ package tdz.packs.cn.personal_information
 import data.tdz.lib.flow
 import data.tdz.lib.given
 import data.tdz.lib.mechanism
+import data.tdz.lib.persons
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
+import data.tdz.packs.cn.data_security
 import data.tdz.packs.cn.general_lists
 
 default verdict := "incomplete"
@@ -25,53 +27,66 @@ verdict := judged.of(findings) if {
 	flow.leaves("CN")
 }
 
-# Persons are exported unless that is proven not so: no personal category, nobody counted, no sensitive type.
+# Persons are exported unless that is proven not so.
 default exported := false
 
 exported if {
 	flow.leaves("CN")
 	given.dataset
 	not flow.exports_no_persons
-	not impersonal
-}
-
-default impersonal := false
-
-impersonal if {
-	input.dataset.category in {"none", "vehicle", "geo", "financial", "industrial"}
-	input.dataset.cn.subjects_non_sensitive == 0
-	input.dataset.cn.subjects_sensitive == 0
-	input.dataset.cn.spi_types == []
+	not persons.nobody
 }
 
 year := input.usage.cn
 
-# Order 16: transit (art 4 [U]), necessity (art 5(1)-(3) [U]), few persons (art 5(4)); general lists (art 6 [U]).
+# Health data and genes are sensitive (GB/T 45574-2025): a manifest that counts nobody as sensitive is not believed [H].
+default sensitive_after := 1
+
+sensitive_after := year.sensitive_after if year.sensitive_after > 0
+
+sensitive_after := 0 if {
+	year.sensitive_after == 0
+	not sensitive_categories[input.dataset.category]
+	not input.dataset.cn.hgr.kind == "sequence"
+}
+
+sensitive_categories := {"health", "genetic"}
+
+# Order 16: transit (art 4 [U]), necessity (art 5(1)-(3) [U]), general lists (art 6 [U]). Few persons (art 5(4)) are
+# the table's own row. Important and core data know no exemption.
 default exempt := false
 
 exempt if {
-	input.dataset.cn.exemption == "transit"
-	input.dataset.origin == "foreign_in_transit"
-	not "CN" in input.dataset.origin_jurisdictions
+	not data_security.decided
+	exemption
 }
 
-exempt if input.dataset.cn.exemption in {"contract", "hr", "emergency"}
+exemption if {
+	input.dataset.cn.exemption == "transit"
+	input.dataset.origin == "foreign_in_transit"
+	{country | some country in input.dataset.origin_jurisdictions} & {"CN", "unknown"} == set()
+}
 
-exempt if general_lists.exempts
+exemption if necessities[input.dataset.cn.exemption]
 
+exemption if general_lists.exempts
+
+necessities := {"contract", "hr", "emergency"}
+
+# Each group takes its own row of the table, and the stricter wins.
 route := {"security_assessment"} if {
 	not input.exporter.ciio == "no"
 } else := {"security_assessment"} if {
 	year.non_sensitive_after >= 1000000
 } else := {"security_assessment"} if {
-	year.sensitive_after >= 10000
+	sensitive_after >= 10000
 } else := {"standard_contract", "certification", "security_assessment"} if {
 	not few
 } else := set()
 
 few if {
 	year.non_sensitive_after < 100000
-	year.sensitive_after == 0
+	sensitive_after == 0
 }
 
 # A certification serves the art 8 band only, and never important data (Order 20).
@@ -82,6 +97,7 @@ accepted := route if {
 needs contains {"code": "CN-CBDF-MECH", "kinds": accepted} if {
 	exported
 	not exempt
+	not data_security.decided
 	not route == set()
 }
 
@@ -152,5 +168,10 @@ obligations contains {"kind": "ledger_add", "params": {"jurisdiction": "CN", "ye
 obligations contains {"kind": "no_onward", "params": {}} if {
 	exported
 	not exempt
-	not route == set()
+	by_mechanism
 }
+
+# The mechanism was made with this recipient.
+by_mechanism if data_security.decided
+
+by_mechanism if not route == set()

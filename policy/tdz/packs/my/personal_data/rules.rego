@@ -8,6 +8,7 @@ package tdz.packs.my.personal_data
 import data.tdz.lib.flow
 import data.tdz.lib.given
 import data.tdz.lib.mechanism
+import data.tdz.lib.persons
 import data.tdz.lib.shape
 import data.tdz.lib.verdict as judged
 
@@ -30,32 +31,44 @@ exported if {
 	flow.leaves("MY")
 	given.dataset
 	not flow.exports_no_persons
+	not governments[input.dataset.gov_source]
 	not impersonal
 }
+
+# s.3(1): the Federal and State Governments stand outside of the Act (public_sector decides on their data). Data
+# that they published is outside no more, and statutory bodies never were.
+governments := {"federal", "state"}
 
 default impersonal := false
 
 impersonal if {
-	input.dataset.category in {"none", "vehicle", "geo", "financial", "industrial"}
 	input.dataset.my.sensitivity == "none"
-	input.dataset.my.subjects == 0
-	input.dataset.my.sensitive_subjects == 0
+	persons.nobody
 }
 
 # Sensitive unless proven otherwise: health, biometrics such as face templates, religion, politics, offences.
+default sensitive := false
+
 sensitive if {
 	exported
 	not plain
 }
 
 plain if {
-	input.dataset.my.sensitivity in {"none", "personal"}
+	plain_words[input.dataset.my.sensitivity]
 	input.dataset.my.sensitive_subjects == 0
-	not input.dataset.category in {"health", "genetic"}
-	count(tags & {"face", "sensitive"}) == 0
+	not sensitive_categories[input.dataset.category]
+	sensitive_types & {kind | some kind in input.dataset.cn.spi_types} == set()
+	not persons.tags.sensitive
+	not persons.face_shown
 }
 
-tags := {tag | tag := input.dataset.columns[_].tags[_]}
+plain_words := {"none", "personal"}
+
+sensitive_categories := {"health", "genetic"}
+
+# What s.4 calls sensitive too, among the types of the other law.
+sensitive_types := {"biometric", "religion", "health"}
 
 # s.129(2): tia. s.129(3): the others, any one of them.
 bases := {
@@ -109,7 +122,7 @@ findings contains {"code": "MY-TIA-STALE", "effect": "deny", "fields": ["mechani
 # custom:
 #   code: MY-MECH-EXPIRED
 #   authority: binding
-#   cite: PDPA 2010 ss.40 and 129; a ground counts between its dates
+#   cite: PDPA 2010 ss.40 and 129, Strategic Trade Act 2010 s.9; a ground or a permit counts between its dates
 #   remedy: Have the mechanism renewed and registered anew (tdz mechanism add)
 findings contains {"code": "MY-MECH-EXPIRED", "effect": "deny", "fields": ["mechanisms"]} if {
 	some need in needs
@@ -122,8 +135,8 @@ findings contains {"code": "MY-MECH-EXPIRED", "effect": "deny", "fields": ["mech
 # custom:
 #   code: MY-MECH-SCOPE
 #   authority: binding
-#   cite: PDPA 2010 ss.40 and 129; a ground covers the dataset, recipient and purpose that it names
-#   remedy: Register a mechanism whose scope names this dataset, this recipient and this purpose
+#   cite: PDPA 2010 ss.40 and 129, Strategic Trade Act 2010 s.9; a ground or a permit covers what, for whom and for which purpose it names
+#   remedy: Register a mechanism whose scope names this dataset or model, this recipient and this purpose
 findings contains {"code": "MY-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
 	some need in needs
 	"scope" in mechanism.shortfall(need.kinds)
@@ -139,7 +152,7 @@ findings contains {"code": "MY-MECH-SCOPE", "effect": "deny", "fields": ["mechan
 findings contains {"code": "MY-DPO", "effect": "review", "fields": ["exporter.dpo_required", "exporter.dpo_ref"]} if {
 	exported
 	not input.exporter.dpo_required == "no"
-	input.exporter.dpo_ref == ""
+	trim(input.exporter.dpo_ref, " ") == ""
 }
 
 missing(code) if {
@@ -153,4 +166,11 @@ obligations contains {"kind": "delete_by", "params": {"at": delete_at}} if expor
 # PDPA s.10: not kept longer than the purpose needs. Without a date of its own the data goes with its basis.
 delete_at := input.dataset.retention_until if {
 	input.dataset.retention_until > 0
-} else := max({m.expires_at | some m in input.mechanisms; m.kind in bases; mechanism.grade(m) == "valid"})
+} else := last if {
+	some last in ends
+	every other in ends {
+		other <= last
+	}
+}
+
+ends := {mechanism.ends(m) | some m in input.mechanisms; bases[m.kind]; mechanism.grade(m) == "valid"}

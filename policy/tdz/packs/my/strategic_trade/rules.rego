@@ -39,30 +39,61 @@ weights if {
 #   remedy: State the civil end use, or obtain a permit and register it (sta_permit); for a weapon's end use there is none
 findings contains {"code": "MY-STA", "effect": "deny", "fields": ["model.end_use"]} if {
 	weights
-	input.model.end_use in {"wmd", "military_intelligence"}
+	weapons[input.model.end_use]
 }
 
-findings contains {"code": "MY-STA", "effect": "review", "fields": ["model.end_use"]} if {
+findings contains {"code": "MY-STA", "effect": "review", "fields": sort(doubts)} if {
+	doubtful
+	not permitted
+}
+
+findings contains {"code": "MY-MECH-EXPIRED", "effect": "review", "fields": ["mechanisms"]} if {
+	doubtful
+	"expired" in mechanism.shortfall({"sta_permit"})
+}
+
+findings contains {"code": "MY-MECH-SCOPE", "effect": "review", "fields": ["mechanisms"]} if {
+	doubtful
+	"scope" in mechanism.shortfall({"sta_permit"})
+}
+
+weapons := {"wmd", "military_intelligence"}
+
+plain_uses := {"civil", "wmd", "military_intelligence"}
+
+# What a person has to look at, unless a permit (s.9) already answers it.
+doubts contains "model.end_use" if not plain_uses[input.model.end_use]
+
+doubts contains "model.provenance" if not input.model.provenance == "verified"
+
+doubts contains "model.training.runs" if controlled
+
+default doubtful := false
+
+doubtful if {
 	weights
-	not input.model.end_use in {"civil", "wmd", "military_intelligence"}
-	not mechanism.held({"sta_permit"})
+	not doubts == set()
 }
 
-findings contains {"code": "MY-STA", "effect": "review", "fields": ["model.training.runs"]} if {
-	weights
-	controlled
-	not mechanism.held({"sta_permit"})
-}
+default permitted := false
 
+permitted if mechanism.held({"sta_permit"})
+
+# Directive 1/2025: devices of US origin at that performance. What is unknown counts as such.
 default controlled := false
 
 controlled if {
 	device := input.model.training.runs[_].devices[_]
-	device.vendor_country in {"US", "unknown"}
-	device.eccn in {"3A090.a", "4A090", "unknown"}
+	origins[device.vendor_country]
+	listed[device.eccn]
 }
+
+origins := {"US", "unknown"}
+
+listed := {"3A090.a", "4A090", "unknown"}
 
 obligations contains {"kind": "notify", "params": {"who": ["strategic_trade_controller"]}} if {
 	weights
 	controlled
+	not permitted
 }
