@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import ConflictError, ReviewError
+from gateway.errors import ConflictError, PeerUnavailableError, ReviewError
 from gateway.sdk import AsyncZone
 from gateway.sdk.admin import AsyncAdmin
 from gateway.sdk.reviews import Answered
@@ -153,14 +153,17 @@ async def appealed_and_revoked(made: Stage, resource: str) -> str:
 
     await eventually(denied, f"{request} is denied")
 
-    async def appeal() -> None:
+    async def appeal() -> bool:
         try:
             await made.um.appeal(request, note="look again")
+        except PeerUnavailableError:
+            return False
         except ConflictError as error:
             if "before" not in error.message:
                 raise
+        return True
 
-    await insist(appeal)
+    await eventually(appeal, f"{request} is appealed against")
     await administrators(made.b, request, ADMINS[1:3])
 
     async def anew() -> str:
