@@ -19,13 +19,14 @@ from gateway.errors import ConflictError, InputError, NotFoundError, PeerError, 
 from gateway.exchange import review_rows, rows
 from gateway.exchange.asking import denied_by
 from gateway.exchange.house import House
+from gateway.exchange.peer import AppealTaken
 from gateway.exchange.review_effects import create_anew, note_appeal
 from gateway.exchange.reviewing import Drive, ask_anew
 from gateway.flow.house import parse_envelope
 from gateway.flow.steps import Step
 from gateway.model import limits
 from gateway.model.commitment import commitment
-from gateway.model.ids import uuid7
+from gateway.model.ids import parse_uuid7, uuid7
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
 from gateway.model.participant import Identity
@@ -67,15 +68,15 @@ class Appeals:
             else:
                 body = Appeal(negotiation=row.id, participant=caller.uri, note=note)
                 envelope = house.sign(body, to=zone, process=row.id)
-                deadline = await house.peers.get(zone).appeal(envelope, house.journal.committed_size)
-                await self._note(row, zone, note, min(deadline, house.clock() + house.timing.review))
+                taken = await house.peers.get(zone).appeal(envelope, house.journal.committed_size)
+                if not taken.review:
+                    raise PeerError(f"{zone} takes an appeal without naming it")
+                until = min(taken.deadline, house.clock() + house.timing.review)
+                await self._note(row, AppealTaken(parse_uuid7(taken.review), until), zone, note)
         return await rows.get_negotiation(house.state, identifier)
 
-    async def take(self, zone: str, envelope: str) -> int:
+    async def take(self, zone: str, envelope: str) -> AppealTaken:
         """Take an appeal of another zone's institution; repeated, it gives the same answer.
-
-        Returns:
-            Until when it is answered, Unix seconds.
 
         Raises:
             NotFoundError: no such negotiation of that zone.
@@ -90,19 +91,19 @@ class Appeals:
                 raise NotFoundError("no such negotiation")
             standing = row.document.get("appeal", {})
             if standing.get("state") == "open":
-                return int(standing["deadline"])
+                return AppealTaken(standing["review"], standing["deadline"])
             if self._require_appealable(row) != house.zone:
                 raise ConflictError("this zone did not deny it")
             deadline = house.clock() + house.timing.review
-            await self._take(row, body.note, deadline)
-        return deadline
+            return AppealTaken(await self._take(row, body.note, deadline), deadline)
 
-    async def hear(self, zone: str, identifier: str, decision: str, ledger_size: int) -> None:
+    async def hear(self, zone: str, identifier: str, review: str, decision: str, ledger_size: int) -> None:
         """Hear what reviewers of the other zone answered; repeated, it changes nothing.
 
         Args:
             zone: the zone that tells.
             identifier: the negotiation.
+            review: what they answered; what is told again late must not pass for the answer to a later appeal.
             decision: its signed denial; empty where the negotiation may go on.
             ledger_size: of its ledger, with the answer on it.
 
@@ -118,7 +119,8 @@ class Appeals:
                 raise NotFoundError("no such negotiation")
             appeal: dict[str, Any] = row.document.get("appeal", {})
             held = row.state == State.REQUESTED and row.held_by.startswith(f"{zone}/")
-            appealed = row.state == State.TERMINATED and (appeal.get("state"), appeal.get("zone")) == ("open", zone)
+            standing = tuple(appeal.get(name) for name in ("state", "zone", "review"))
+            appealed = row.state == State.TERMINATED and standing == ("open", zone, review)
             if row.state == State.REQUESTED and not row.held_by:
                 # Its answer that the negotiation waits is just being recorded, or it goes on already.
                 raise PeerUnavailableError("the negotiation is under way here", remedy="tell it again")
@@ -149,8 +151,8 @@ class Appeals:
             )
         return denied["zone"]
 
-    async def _take(self, row: rows.NegotiationRow, note: str, deadline: int) -> None:
-        """This zone answers it."""
+    async def _take(self, row: rows.NegotiationRow, note: str, deadline: int) -> str:
+        """This zone answers it; its id."""
         house, now = self._house, self._house.clock()
         review = review_rows.new_review(
             kind=ReviewKind.APPEAL,
@@ -170,10 +172,12 @@ class Appeals:
         )
         appeal = {"zone": house.zone, "state": "open", "deadline": deadline, "review": review["id"]}
         await self._record(row, note, appeal, review)
+        return str(review["id"])
 
-    async def _note(self, row: rows.NegotiationRow, zone: str, note: str, deadline: int) -> None:
+    async def _note(self, row: rows.NegotiationRow, taken: AppealTaken, zone: str, note: str) -> None:
         """The other zone answers it."""
-        await self._record(row, note, {"zone": zone, "state": "open", "deadline": deadline}, None)
+        appeal = {"zone": zone, "state": "open", "deadline": taken.deadline, "review": taken.review}
+        await self._record(row, note, appeal, None)
 
     async def _record(
         self, row: rows.NegotiationRow, note: str, appeal: dict[str, Any], review: dict[str, Any] | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 import structlog
@@ -77,8 +78,12 @@ class Outbox:
                 await self._send_receipt(mail)
             else:
                 peer, size = self._house.peers.get(mail.peer_zone), self._house.journal.committed_size
-                tell = {"abort": peer.abort, "reviewed": peer.reviewed, "revocation": peer.end_agreement}[mail.kind]
-                await tell(mail.subject, mail.payload, size)
+                if mail.kind == "reviewed":
+                    said = json.loads(mail.payload)
+                    await peer.reviewed(mail.subject, said["review"], said["decision"], size)
+                else:
+                    tell = peer.end_agreement if mail.kind == "revocation" else peer.abort
+                    await tell(mail.subject, mail.payload, size)
         except (PeerUnavailableError, LedgerError, StorageError, ClockError) as error:  # it passes, here or there
             _log.debug("not delivered yet", mail=mail.kind, transfer=mail.subject, error=str(error))
             await self._later(mail, _BACKOFF_S[min(mail.attempts, len(_BACKOFF_S) - 1)])

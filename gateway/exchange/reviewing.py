@@ -24,7 +24,7 @@ from gateway.exchange.outbox import Outbox
 from gateway.exchange.review_rows import ReviewRow, VoteRow
 from gateway.flow import findings
 from gateway.flow.steps import Step
-from gateway.model import limits
+from gateway.model import canonical, limits
 from gateway.model.commitment import commitment
 from gateway.model.decision import Decision
 from gateway.model.ids import uuid7
@@ -249,12 +249,12 @@ class Desk:
             decision, document = await self._denied(row, negotiation)
             follows: dict[str, Any] = {"move": "deny", "document": document}
             if not own:
-                follows["mail"] = self._told(negotiation, decision, Holder(row.holder))
+                follows["mail"] = self._mail(row, negotiation, self._signed(negotiation, decision, Holder(row.holder)))
             return follows, ""
         follows = {"move": "release", "document": {"until": until}, "deadline": until}
         if own:
             return {**follows, "effect": ""}, negotiation.id
-        mail = self._outbox.mail("reviewed", negotiation.peer_zone, negotiation.id, "")
+        mail = self._mail(row, negotiation, "")
         return {**follows, "effect": negotiation.effect, "mail": mail}, ""
 
     def _appealed(
@@ -273,7 +273,7 @@ class Desk:
             return {**follows, "anew": anew}, str(anew["id"])
         decision = findings.refusal(self._house.zone, denial(self._house.zone, Holder.ADMIN))
         payload = "" if overturned else self._signed(negotiation, decision, Holder.ADMIN)
-        follows["mail"] = self._outbox.mail("reviewed", negotiation.peer_zone, negotiation.id, payload)
+        follows["mail"] = self._mail(row, negotiation, payload)
         return follows, ""
 
     async def _denied(self, row: ReviewRow, negotiation: rows.NegotiationRow) -> tuple[Decision, dict[str, Any]]:
@@ -300,8 +300,9 @@ class Desk:
             document["answer"] = {**stored, "decision": answer}
         return said, document
 
-    def _told(self, negotiation: rows.NegotiationRow, decision: Decision, holder: Holder) -> dict[str, Any]:
-        payload = self._signed(negotiation, decision, holder)
+    def _mail(self, row: ReviewRow, negotiation: rows.NegotiationRow, decision: str) -> dict[str, Any]:
+        """What tells the other zone: a signed denial, or nothing where its negotiation may go on."""
+        payload = canonical.encode({"review": row.id, "decision": decision}).decode()
         return self._outbox.mail("reviewed", negotiation.peer_zone, negotiation.id, payload)
 
     def _signed(self, negotiation: rows.NegotiationRow, decision: Decision, holder: Holder) -> str:

@@ -141,12 +141,15 @@ class PeerService:
 
     async def reviewed(self, request: peer_pb2.ReviewedRequest, context: Any) -> peer_pb2.ReviewedResponse:
         """Hear what reviewers answered."""
-        await self._flows.appeals.hear(self._paced(context), request.negotiation, request.decision, request.ledger_size)
+        await self._flows.appeals.hear(
+            self._paced(context), request.negotiation, request.review, request.decision, request.ledger_size
+        )
         return peer_pb2.ReviewedResponse()
 
     async def appeal(self, request: peer_pb2.AppealRequest, context: Any) -> peer_pb2.AppealResponse:
         """Take an appeal."""
-        return peer_pb2.AppealResponse(deadline=await self._flows.appeals.take(self._paced(context), request.envelope))
+        taken = await self._flows.appeals.take(self._paced(context), request.envelope)
+        return peer_pb2.AppealResponse(deadline=taken.deadline, review=taken.review)
 
     async def end_agreement(self, request: peer_pb2.EndAgreementRequest, context: Any) -> peer_pb2.EndAgreementResponse:
         """Hear that an agreement has ended."""

@@ -148,14 +148,16 @@ class AbortResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ReviewedRequest(_message.Message):
-    __slots__ = ("negotiation", "decision", "ledger_size")
+    __slots__ = ("negotiation", "decision", "ledger_size", "review")
     NEGOTIATION_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_FIELD_NUMBER: _ClassVar[int]
     negotiation: str
     decision: str
     ledger_size: int
-    def __init__(self, negotiation: _Optional[str] = ..., decision: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+    review: str
+    def __init__(self, negotiation: _Optional[str] = ..., decision: _Optional[str] = ..., ledger_size: _Optional[int] = ..., review: _Optional[str] = ...) -> None: ...
 
 class ReviewedResponse(_message.Message):
     __slots__ = ()
@@ -170,10 +172,12 @@ class AppealRequest(_message.Message):
     def __init__(self, envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
 
 class AppealResponse(_message.Message):
-    __slots__ = ("deadline",)
+    __slots__ = ("deadline", "review")
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_FIELD_NUMBER: _ClassVar[int]
     deadline: int
-    def __init__(self, deadline: _Optional[int] = ...) -> None: ...
+    review: str
+    def __init__(self, deadline: _Optional[int] = ..., review: _Optional[str] = ...) -> None: ...
 
 class EndAgreementRequest(_message.Message):
     __slots__ = ("agreement", "envelope", "ledger_size")

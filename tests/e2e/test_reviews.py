@@ -20,6 +20,7 @@ from gateway.errors import (
     ReviewError,
     TdzError,
 )
+from gateway.exchange import rows
 from tests.e2e.material import CYBERJAYA, LINGANG, measurements, next_id, open_dataset, patients
 from tests.e2e.small import ADMINS, entries, eventually, of_subject, recorded
 
@@ -381,6 +382,28 @@ async def test_a_denial_of_the_other_zone_is_appealed_against_there_and_its_answ
                     e["subject"] == f"negotiations/{request}" and e["body"].get("reason") == "appeal upheld"
                 ),
             )
+
+
+async def test_what_is_told_again_late_does_not_pass_for_the_answer_to_an_appeal(shared):
+    request = await held(shared, await odd(shared), purpose="unknown")
+    for who in ADMINS[:2]:
+        await answers(shared, CYBERJAYA, request, by=who)
+    await waits_at(shared, request, "lingang/admin")
+    denied = await answers(shared, LINGANG, request, "deny", by=ADMINS[0], note="no")
+    await becomes(shared, request, "TERMINATED")
+    um = await shared.um()
+    await um.appeal(request, note="look again")
+    house = shared.b.house
+    row = await rows.get_negotiation(house.state, request)
+    peer = house.peers.get(CYBERJAYA)
+    for decision in (row.document["answer"]["decision"], ""):
+        await peer.reviewed(request, denied.id, decision, house.journal.committed_size)
+    shown = await um.show_request(request)
+    assert (shown.state, shown.appeal, shown.anew) == ("TERMINATED", "open", "")
+    open_appeal = row.document["appeal"]["review"]
+    with pytest.raises(TdzError):  # a denial that nobody signed closes nothing either
+        await peer.reviewed(request, open_appeal, "{}", house.journal.committed_size)
+    assert (await um.show_request(request)).appeal == "open"
 
 
 async def test_what_the_law_denies_is_denied_again_after_an_overturned_appeal(shared):

@@ -12,14 +12,16 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.errors import ConflictError, ReviewError
+from gateway.errors import ConflictError, PeerUnavailableError, ReviewError
 from gateway.sdk import AsyncZone
 from gateway.sdk.admin import AsyncAdmin
+from gateway.sdk.reviews import Answered
 from gateway.sdk.session import Session
 from ledger.verify import verify_directory
 from tests.e2e.material import measurements, next_id, open_dataset
@@ -31,7 +33,17 @@ _log = logging.getLogger(__name__)
 pytestmark = pytest.mark.faults
 
 _ALL = os.environ.get("TDZ_FAULTS") == "all"
-_OF_REVIEWS = ("review", "approval", "_go_on")
+_OF_REVIEWS = ("review", "approval", "_go_on", "appeal", "revo", "end_agreement")
+_OF_APPEALS = (
+    "append appeal",
+    "append approval",
+    "append revocation",
+    "review.",
+    "revoked",
+    "_go_on",
+    "ask ",
+    "answer ",
+)
 _BESIDE = (
     "get_card",
     "hello",
@@ -45,26 +57,37 @@ _BESIDE = (
     "landing",
     "add version",
 )
+Tale = Callable[[Stage, str], Awaitable[str]]
 _HOLDERS = ("cyberjaya/admin", "lingang/owner", "lingang/admin")
 
 
-async def offered(made: Stage) -> str:
-    """A dataset whose owner is asked, for a purpose that both zones' policies review."""
-    manifest = open_dataset(next_id("held"), purposes=["unknown"], approval="owner")
+async def offered(made: Stage, approval: str = "owner") -> str:
+    """A dataset whose owner may be asked, for a purpose that both zones' policies review."""
+    manifest = open_dataset(next_id("held"), purposes=["unknown"], approval=approval)
     return (await made.lab.publish(measurements().slice(0, 50), manifest)).name
 
 
-async def answer(zone: AsyncZone | AsyncAdmin, request: str) -> None:
-    """Approve, again while the gateway is away; what was recorded before its answer was lost is done."""
+async def answer(zone: AsyncZone | AsyncAdmin, request: str, verdict: Answered = "approve") -> None:
+    """Answer, again while the gateway is away; what was recorded before its answer was lost is done."""
 
     async def once() -> None:
         try:
-            await zone.answer_review(request, "approve", note="seen")
+            await zone.answer_review(request, verdict, note="seen")
         except ConflictError as error:
-            if "already" not in error.message and "APPROVED" not in error.message and "SUPERSEDED" not in error.message:
+            if not any(word in error.message for word in ("already", "APPROVED", "SUPERSEDED", "DENIED")):
                 raise
 
     await insist(once)
+
+
+async def administrators(gate: Gate, request: str, who: Iterable[str], verdict: Answered = "approve") -> None:
+    """Some of a zone's administrators answer, one after the other."""
+    for each in who:
+        admin = AsyncAdmin(Session.open(gate.zone.profile(each)))
+        try:
+            await answer(admin, request, verdict)
+        finally:
+            await admin.close()
 
 
 async def waits(made: Stage, request: str, holder: str) -> bool:
@@ -99,17 +122,60 @@ async def story(made: Stage, resource: str) -> str:
             await answer(made.lab, request)
             continue
         gate = made.a if holder.startswith("cyberjaya") else made.b
-        for who in ADMINS[:2]:
-            admin = AsyncAdmin(Session.open(gate.zone.profile(who)))
-            try:
-                await answer(admin, request)
-            finally:
-                await admin.close()
+        await administrators(gate, request, ADMINS[:2])
+    await agreed(made, request)
+    return request
 
-    async def final() -> bool:
-        return bool((await insist(lambda: made.um.show_request(request))).agreement)
 
-    await eventually(final, f"{request} becomes an agreement")
+async def agreed(made: Stage, request: str) -> str:
+    """Wait until a request has become an agreement; its id."""
+
+    async def final() -> str:
+        return str((await insist(lambda: made.um.show_request(request))).agreement)
+
+    return str(await eventually(final, f"{request} becomes an agreement"))
+
+
+async def appealed_and_revoked(made: Stage, resource: str) -> str:
+    """A denial by the other zone's administrator is appealed against and overturned; what came of it is revoked."""
+    request_id = str(uuid.uuid4())
+    try:
+        await insist(lambda: made.um.request(resource, purpose="unknown", request_id=request_id))
+        raise AssertionError("it was not held")
+    except ReviewError as error:
+        request = error.request_id
+    await administrators(made.a, request, ADMINS[:2])
+    await waits(made, request, "lingang/admin")
+    await administrators(made.b, request, ADMINS[:1], "deny")
+
+    async def denied() -> bool:
+        return (await insist(lambda: made.um.show_request(request))).state == "TERMINATED"
+
+    await eventually(denied, f"{request} is denied")
+
+    async def appeal() -> bool:
+        try:
+            await made.um.appeal(request, note="look again")
+        except PeerUnavailableError:
+            return False
+        except ConflictError as error:
+            if "before" not in error.message:
+                raise
+        return True
+
+    await eventually(appeal, f"{request} is appealed against")
+    await administrators(made.b, request, ADMINS[1:3])
+
+    async def anew() -> str:
+        return str((await insist(lambda: made.um.show_request(request))).anew)
+
+    agreement = await agreed(made, str(await eventually(anew, f"{request} is decided anew")))
+    await insist(lambda: made.lab.revoke_agreement(agreement, note="no more"))
+
+    async def ended() -> bool:
+        return (await insist(lambda: made.um.agreement(agreement))).state == "TERMINATED"
+
+    await eventually(ended, f"{agreement} has ended in both zones")
     return request
 
 
@@ -128,12 +194,12 @@ def chosen(found: list[Point]) -> list[Point]:
     return [point for point in dict.fromkeys(picked) if point in found]
 
 
-async def dies_and_comes_back(made: Stage, gate: Gate, point: Point) -> bool:
+async def dies_and_comes_back(made: Stage, gate: Gate, point: Point, tale: Tale, approval: str) -> bool:
     """One story during which the gateway dies at the point and is started again; whether it came to the point."""
     label, occurrence, when = point
-    resource = await offered(made)
+    resource = await offered(made, approval)
     await gate.arm(label=label, occurrence=occurrence, when=when)
-    telling = asyncio.create_task(story(made, resource))
+    telling = asyncio.create_task(tale(made, resource))
     died = False
     while not telling.done():
         await asyncio.wait({telling}, timeout=0.05)
@@ -169,10 +235,15 @@ def check(made: Stage) -> None:
         assert copy == ledgers[other.zone.name][: len(copy)]
     for zone, entries in ledgers.items():
         _approved_before_it_goes_on(zone, entries)
-    for negotiation, agreement in made.a.rows("SELECT id, agreement_id FROM negotiations WHERE side='consumer'"):
+    for negotiation, agreement, state in made.a.rows(
+        "SELECT n.id, n.agreement_id, a.state FROM negotiations n JOIN agreements a ON a.id=n.agreement_id"
+    ):
         for gate in (made.a, made.b):
-            found = gate.rows("SELECT id FROM agreements WHERE negotiation_id=? AND state='FINALIZED'", negotiation)
-            assert found == [(agreement,)], (gate.zone.name, negotiation, found)
+            found = gate.rows("SELECT id, state FROM agreements WHERE negotiation_id=?", negotiation)
+            assert found == [(agreement, state)], (gate.zone.name, negotiation, found)
+            revoked = [e for e in ledgers[gate.zone.name] if e["subject"] == f"agreements/{agreement}"]
+            kinds = [entry["kind"] for entry in revoked]
+            assert kinds == ["agreement", *(["revocation"] if state == "TERMINATED" else [])]
 
 
 def _approved_before_it_goes_on(zone: str, entries: list[Found]) -> None:
@@ -181,7 +252,7 @@ def _approved_before_it_goes_on(zone: str, entries: list[Found]) -> None:
     persons: dict[str, list[str]] = {}
     for entry in entries:
         body = entry["body"]
-        if entry["kind"] == "approval" and body.get("what") == "review":
+        if entry["kind"] == "approval" and body.get("what") in {"review", "appeal"}:
             persons.setdefault(body["review"], []).append(body["by"])
             if body["outcome"] == "APPROVED":
                 assert body["review"] not in approved, f"{zone} approved {body['review']} twice"
@@ -193,21 +264,26 @@ def _approved_before_it_goes_on(zone: str, entries: list[Found]) -> None:
 
 
 @pytest.mark.parametrize("side", ["consumer", "provider"])
-async def test_a_gateway_killed_at_any_operation_of_a_review_comes_back_to_one_agreement(
-    side: str, tmp_path: Path, record_property: Any
+@pytest.mark.parametrize(
+    ("tale", "approval"), [(story, "owner"), (appealed_and_revoked, "none")], ids=["held", "appeal"]
+)
+async def test_a_gateway_killed_at_any_operation_of_persons_answers_comes_back_to_one_outcome(
+    side: str, tale: Tale, approval: str, tmp_path: Path, record_property: Any
 ) -> None:
     missed: list[Point] = []
     async with stage(tmp_path) as made:
         gate = made.gate(side)
-        resource = await offered(made)
+        resource = await offered(made, approval)
         await gate.arm()
-        await story(made, resource)
+        await tale(made, resource)
         taken = chosen(list(_points(await gate.arm())))
-        assert [point for point in taken if "append approval" in point[0]]
+        if approval == "none":  # what the other story has not
+            taken = [point for point in taken if any(word in point[0] for word in _OF_APPEALS)]
+        assert [point for point in taken if "append a" in point[0]]
         for point in taken:
             started = time.monotonic()
             try:
-                if not await dies_and_comes_back(made, gate, point):
+                if not await dies_and_comes_back(made, gate, point, tale, approval):
                     missed.append(point)
             except Exception as error:
                 raise AssertionError(f"{side} killed at {point}: {error}\n{gate.last_words()}") from error
