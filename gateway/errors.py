@@ -30,6 +30,7 @@
     ├── PeerError                the other gateway refused or broke the protocol
     │   ├── ForkError            a ledger contradicts what it signed before: nothing is opened with its zone
     │   └── PeerUnavailableError the other gateway cannot be reached in time
+    │       └── MirrorFullError  the mirror of a ledger has no room for more of it: nothing is opened between the two
     ├── ClockError               the two gateways' clocks are too far apart
     ├── UpdateError              a run's update is not what the run declared
     │   ├── UpdateRunError       it is for another run, round or zone
@@ -253,6 +254,12 @@ class PeerUnavailableError(PeerError):
     reason = "TDZ-PEER-UNAVAILABLE"
 
 
+class MirrorFullError(PeerUnavailableError):
+    """The mirror of one zone's ledger at the other has no room for more of it; it passes when there is room."""
+
+    reason = "TDZ-MIRROR-FULL"
+
+
 class ClockError(TdzError):
     """The gateways' clocks are further apart than the leeway."""
 
@@ -354,6 +361,7 @@ REASON_STATUS: Final[dict[str, str]] = {
     "TDZ-PEER": "FAILED_PRECONDITION",
     "TDZ-FORK": "FAILED_PRECONDITION",
     "TDZ-PEER-UNAVAILABLE": "UNAVAILABLE",
+    "TDZ-MIRROR-FULL": "UNAVAILABLE",
     "TDZ-CLOCK": "FAILED_PRECONDITION",
     "TDZ-UPDATE": "INVALID_ARGUMENT",
     "TDZ-UPDATE-RUN": "INVALID_ARGUMENT",

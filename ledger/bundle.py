@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.entry import Entry
-from ledger.envelope import EnvelopeCheck, KnownKey
+from ledger.envelope import EnvelopeCheck, KnownKey, Pairing
 from ledger.errors import EntryError, LedgerError
 from ledger.lock import LockDatabase
 from ledger.merkle import leaf_hash, node_hash
@@ -117,6 +117,8 @@ class BundleChecker:
         if self.keys is not None:
             for entry in parsed:
                 checked.envelopes.check(entry.seq, entry.body, self.keys)
+                if entry.kind == "zone.paired" and (pairing := Pairing.of(entry.seq, entry.time, entry.body)):
+                    checked.envelopes.pairings.append(pairing)
         if self.lock is not None and parsed:
             checked.faults = self._compare_rows(parsed, entries)
         return checked

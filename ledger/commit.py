@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -19,6 +18,7 @@ from ledger.keyring import Keyring
 from ledger.lock import LockDatabase, Row
 from ledger.merkle import consistency_proof, leaf_hash
 from ledger.note import NoteSigner
+from ledger.reserve import Reserve
 from ledger.staging import Batch
 from ledger.storage import Storage
 
@@ -27,7 +27,6 @@ __all__ = ["Appended", "Committer", "Staged"]
 CLOCK_TOLERANCE_US: Final = 2_000_000
 """How far the clock may lie behind the last entry before nothing is signed any more, in microseconds."""
 
-RESERVE_PATH: Final = "state/reserve"
 _OVERHEAD_BYTES: Final = 64 * 1024
 
 
@@ -68,7 +67,7 @@ class Committer:
         time_us: the time of the last entry, microseconds since 1970.
         sealed: its last entry is ``log.sealed``.
         clock: nanoseconds since 1970.
-        reserve_bytes: the size of ``state/reserve``.
+        reserve: ``state/reserve``.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Committer:
         time_us: int,
         sealed: bool,
         clock: Callable[[], int],
-        reserve_bytes: int,
+        reserve: Reserve,
     ) -> None:
         self._directory = directory
         self._storage = storage
@@ -95,7 +94,7 @@ class Committer:
         self.time_us = time_us
         """The time of the last entry, microseconds since 1970."""
         self._clock = clock
-        self._reserve_bytes = reserve_bytes
+        self._reserve = reserve
         self.sealed = sealed
         self.published = published
         self.next_key: NoteSigner | None = None
@@ -109,18 +108,17 @@ class Committer:
         Free space covers the reserve and four times the batch. Where every entry of the batch closes something, it
         need not cover the reserve, and where it does not cover the batch either, the reserve itself is given up.
         """
-        reserve = f"{self._directory}/{RESERVE_PATH}"
+        reserve = self._reserve
         batch = sum(each.size for each in drafts) + self._edge.partial_bytes() + _OVERHEAD_BYTES
         free = self._storage.free_bytes(self._directory)
-        if free >= self._reserve_bytes + 4 * batch:
-            if free >= 2 * self._reserve_bytes + 4 * batch and not os.path.exists(reserve):
+        if free >= reserve.size + 4 * batch:
+            if free >= 2 * reserve.size + 4 * batch and not reserve.held:
                 with contextlib.suppress(OSError):  # the disk filled meanwhile: the next batch looks again
-                    self._files.replace(RESERVE_PATH, os.urandom(self._reserve_bytes))
+                    reserve.write(self._files)
             return True
         if not closing:
             return False
-        if free < 4 * batch and os.path.exists(reserve):
-            self._storage.unlink(reserve)
+        if free < 4 * batch and reserve.give_up():
             free = self._storage.free_bytes(self._directory)
         return free >= 4 * batch
 
@@ -170,7 +168,7 @@ class Committer:
         if now <= self.time_us - CLOCK_TOLERANCE_US:
             raise ClockError(
                 f"the clock is {(self.time_us - now) / 1e6:.1f} s behind the last entry",
-                remedy="set the clock right; if it is right, stop the writer and run tdz-ledger clock accept",
+                remedy="set the clock right; if it is right, say so: clock accept",
             )
         return max(now, self.time_us)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint, Published
-from ledger.commit import RESERVE_PATH, Appended, Committer
+from ledger.commit import Appended, Committer
 from ledger.edge import TileEdge
 from ledger.entry import Draft, first_prev, new_id
 from ledger.errors import LedgerError, OperationalError
@@ -22,12 +22,11 @@ from ledger.lock import LockDatabase, create_database
 from ledger.merkle import EMPTY_ROOT
 from ledger.note import NoteSigner
 from ledger.policy import default_policy
+from ledger.reserve import DEFAULT_RESERVE_BYTES, Reserve
 from ledger.staging import TEMPORARY
 from ledger.storage import Storage, refuse_remote_filesystem
 
 __all__ = ["DEFAULT_RESERVE_BYTES", "create_log"]
-
-DEFAULT_RESERVE_BYTES: Final = 16 * 1024 * 1024
 
 _ORIGIN: Final = re.compile(r"tdz/[a-z0-9-]+/[a-z0-9-]+", re.ASCII)
 
@@ -111,8 +110,7 @@ def _fill(
     files.replace("vkey", f"{signer.vkey}\n".encode())
     files.replace("vkeys", keyring.history.encode())
     files.replace("policy.tlog", default_policy(signer.vkey).encode())
-    # Really written, so that the space is there when it is needed; random, so that nothing compresses it away.
-    files.replace(RESERVE_PATH, os.urandom(reserve_bytes))
+    reserve = Reserve.make(str(work), reserve_bytes, storage, files)
     files.replace("checkpoint", note)
     create_database(state / "witness.db", WITNESS_SCHEMA)
     LockDatabase.create(state / "lock.db", origin, note)
@@ -129,7 +127,7 @@ def _fill(
             time_us=0,
             sealed=False,
             clock=clock,
-            reserve_bytes=reserve_bytes,
+            reserve=reserve,
         )
         body: dict[str, JsonValue] = {"origin": origin, "vkey": signer.vkey}
         if predecessor is not None:

@@ -8,7 +8,6 @@ and the log's key needs nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,14 +19,16 @@ from ledger.commitment import SALT_BYTES, field_pointer, require_commitment
 from ledger.entry import MAX_ENTRY_BYTES, Entry
 from ledger.errors import FormatError, LedgerError, OperationalError, TamperedError
 from ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
-from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, NoteVerifier, Verified, open_note
+from ledger.note import MAX_NOTE_BYTES
+from ledger.proof import SignedCheckpoint, Trust
 from ledger.storage import DiskStorage
 from ledger.tiles import TileReader, read_regular_file
 from ledger.vault import Vault
 
-__all__ = ["Disclosed", "make_disclosure", "read_disclosure", "stored_entry", "verify_disclosure"]
+__all__ = ["Disclosed", "is_disclosure", "make_disclosure", "verify_disclosure"]
 
 MAX_DISCLOSURE_BYTES: Final = MAX_NOTE_BYTES + 8 * MAX_ENTRY_BYTES
+_BEGINS: Final = b'{"disclosure":'
 _MEMBERS: Final = {"disclosure", "entry", "field", "note", "proof", "salt", "value"}
 _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_HASHES: Final = 64
@@ -40,8 +41,7 @@ class Disclosed:
     entry: Entry
     field: str
     value: JsonValue
-    checkpoint: Checkpoint
-    cosignatures: tuple[Verified, ...]
+    signed: SignedCheckpoint
 
 
 def make_disclosure(directory: Path, seq: int, field: str) -> bytes:
@@ -86,47 +86,31 @@ def make_disclosure(directory: Path, seq: int, field: str) -> bytes:
     )
 
 
-def stored_entry(directory: Path, seq: int) -> bytes:
-    """An entry as it lies in a copy of the log, whose checkpoint is not verified here.
-
-    Raises:
-        OperationalError: the copy has no such entry.
-        TamperedError: a file of it is missing or no bundle.
-    """
-    _, checkpoint = _newest(directory, seq)
-    (data,) = TileReader(directory).entries(seq, seq + 1, checkpoint.size)
-    return data
+def is_disclosure(data: bytes) -> bool:
+    """Whether a file says that it is a disclosure."""
+    return data.startswith(_BEGINS)
 
 
-def read_disclosure(path: Path) -> bytes:
-    """The file's bytes, bounded.
-
-    Raises:
-        TamperedError, OperationalError: it is missing, too long or no regular file.
-    """
-    return read_regular_file(str(path), MAX_DISCLOSURE_BYTES)
-
-
-def verify_disclosure(data: bytes, *, vkey: str, witness_vkeys: Sequence[str] = ()) -> Disclosed:
-    """Check a disclosure with the log's key alone.
+def verify_disclosure(data: bytes, trust: Trust) -> Disclosed:
+    """Check a disclosure with nothing but its bytes and the keys that are trusted.
 
     Args:
-        vkey: the key of the log that signed its checkpoint.
-        witness_vkeys: keys of witnesses whose cosignatures count.
+        data: the file's bytes.
+        trust: the key of the log that signed its checkpoint, and those of witnesses whose cosignatures count.
 
     Raises:
         TamperedError: something in it does not hold.
-        NoteError: a key that was handed in is none.
     """
-    log, witnesses = NoteVerifier(vkey), list(map(CosignatureVerifier, witness_vkeys))
     try:
-        return _verified(data, log, witnesses)
+        return _verified(data, trust)
     except (CanonicalError, LedgerError) as error:
         text = error.message if isinstance(error, LedgerError) else str(error)
         raise TamperedError(f"the disclosure does not hold: {text}") from error
 
 
-def _verified(data: bytes, log: NoteVerifier, witnesses: list[CosignatureVerifier]) -> Disclosed:
+def _verified(data: bytes, trust: Trust) -> Disclosed:
+    if len(data) > MAX_DISCLOSURE_BYTES:
+        raise FormatError(f"it has more than {MAX_DISCLOSURE_BYTES} bytes")
     document = canonical.decode(data)
     if not isinstance(document, dict) or document.keys() != _MEMBERS or type(document["disclosure"]) is not int:
         raise FormatError(f"it has exactly the members {', '.join(sorted(_MEMBERS))}")
@@ -142,10 +126,8 @@ def _verified(data: bytes, log: NoteVerifier, witnesses: list[CosignatureVerifie
     if not all(_HASH.fullmatch(each) for each in path):
         raise FormatError("a hash of its proof is not SHA-256 in lower-case hex")
     # 1. The log signed the checkpoint.
-    opened = open_note(note.encode(), [log, *witnesses])
-    checkpoint = Checkpoint.parse(opened.text)
-    if checkpoint.origin != log.vkey.name or not any(each.vkey == str(log.vkey) for each in opened.verified):
-        raise FormatError("the log did not sign its checkpoint")
+    signed = trust.open(note.encode())
+    checkpoint = signed.checkpoint
     # 2. The entry stands under it.
     entry = Entry.parse(entry_text.encode())
     leaf = leaf_hash(entry_text.encode())
@@ -154,8 +136,7 @@ def _verified(data: bytes, log: NoteVerifier, witnesses: list[CosignatureVerifie
     if field_pointer(field) != field:
         raise FormatError("its field is not a JSON pointer into the body")
     require_commitment(entry, field, bytes.fromhex(salt), document["value"])
-    cosignatures = tuple(each for each in opened.verified if each.time is not None)
-    return Disclosed(entry, field, document["value"], checkpoint, cosignatures)
+    return Disclosed(entry, field, document["value"], signed)
 
 
 def _newest(directory: Path, seq: int) -> tuple[bytes, Checkpoint]:

@@ -22,6 +22,7 @@ __all__ = [
     "Draft",
     "Entry",
     "LoneDraft",
+    "body_bytes",
     "check_body",
     "content_of",
     "first_prev",
@@ -145,6 +146,11 @@ class Entry:
         if prev is not None and entry.prev != prev:
             raise EntryError("prev is not the leaf hash of the entry before")
         return entry
+
+
+def body_bytes(entry: Entry, data: bytes) -> bytes:
+    """The canonical bytes of a body, cut out of its entry's canonical bytes ``data``."""
+    return data[len(b'{"body":') : data.rindex(b',"id":"%b","kind":"' % entry.id.encode())]
 
 
 class Draft:

@@ -29,22 +29,25 @@ from cryptography.hazmat.primitives.serialization import (
 from ledger.canonical import JsonValue
 from ledger.errors import OperationalError
 
-__all__ = ["EnvelopeCheck", "KnownKey", "envelopes", "load_public_key", "pae", "unbase64"]
+__all__ = ["EnvelopeCheck", "KnownKey", "Pairing", "Use", "envelopes", "load_public_key", "pae", "unbase64"]
 
 _MEMBERS: Final = {"payload", "payloadType", "signatures"}
 _MOST_NESTED: Final = 4
 """Envelopes within payloads of envelopes: a request within an offer."""
+_MOST_PAIRINGS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
     """A public key and whom it speaks for. Pickles, for worker processes.
 
-    ``raw`` is 32 bytes of Ed25519, or a P-256 key as SubjectPublicKeyInfo.
+    ``raw`` is 32 bytes of Ed25519, or a P-256 key as SubjectPublicKeyInfo; ``dated`` asks for the statements' own
+    times too.
     """
 
     name: str
     raw: bytes
+    dated: bool = False
 
     @property
     def keyid(self) -> str:
@@ -66,17 +69,54 @@ class KnownKey:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """An entry ``zone.paired``: which card of which zone it admits, by the card's fingerprint."""
+
+    seq: int
+    time: str
+    zone: str
+    card: str
+
+    @classmethod
+    def of(cls, seq: int, time: str, body: dict[str, JsonValue]) -> Pairing | None:
+        """The pairing in an entry's body; None where it names no card."""
+        zone, card = body.get("zone"), body.get("card")
+        return cls(seq, time, zone, card) if isinstance(zone, str) and isinstance(card, str) else None
+
+
+@dataclass(slots=True)
+class Use:
+    """When a key was used: the first entry with a signature of it, and its latest statement by its own time.
+
+    ``issued`` is Unix seconds, 0 where no statement says it; ``issued_in`` is that statement's entry.
+    """
+
+    first: int
+    issued: int = 0
+    issued_in: int = 0
+
+    def add(self, seq: int, issued: int, issued_in: int) -> None:
+        """One more."""
+        self.first = min(self.first, seq)
+        if issued > self.issued:
+            self.issued, self.issued_in = issued, issued_in
+
+
 @dataclass(slots=True)
 class EnvelopeCheck:
     """What the envelopes of a range of entries gave.
 
-    ``faults`` are sequence numbers with what is wrong there.
+    ``faults`` are sequence numbers with what is wrong there; ``uses`` says by keyid when each known key was used;
+    ``pairings`` are the range's admissions of cards, the first 10,000.
     """
 
     envelopes: int = 0
     verified: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[int, str]] = field(default_factory=list)
+    uses: dict[str, Use] = field(default_factory=dict)
+    pairings: list[Pairing] = field(default_factory=list)
 
     def check(self, seq: int, body: dict[str, JsonValue], keys: Mapping[str, KnownKey]) -> None:
         """Verify every envelope in an entry's body.
@@ -86,7 +126,7 @@ class EnvelopeCheck:
         """
         for envelope in envelopes(body):
             self.envelopes += 1
-            fault = self._judge(envelope, keys)
+            fault = self._judge(seq, envelope, keys)
             if fault:
                 self.faults.append((seq, fault))
 
@@ -95,6 +135,9 @@ class EnvelopeCheck:
         self.envelopes += other.envelopes
         self.verified.update(other.verified)
         self.unknown.update(other.unknown)
+        for keyid, use in other.uses.items():
+            self.uses.setdefault(keyid, Use(use.first)).add(use.first, use.issued, use.issued_in)
+        self.pairings += other.pairings[: _MOST_PAIRINGS - len(self.pairings)]
 
     @property
     def lines(self) -> list[str]:
@@ -114,7 +157,7 @@ class EnvelopeCheck:
             "verified_signatures": dict(self.verified),
         }
 
-    def _judge(self, envelope: dict[str, JsonValue], keys: Mapping[str, KnownKey]) -> str:
+    def _judge(self, seq: int, envelope: dict[str, JsonValue], keys: Mapping[str, KnownKey]) -> str:
         kind, payload, signatures = envelope["payloadType"], envelope["payload"], envelope["signatures"]
         data = unbase64(payload) if isinstance(payload, str) else None
         if data is None or not isinstance(kind, str) or not isinstance(signatures, list) or not signatures:
@@ -131,6 +174,8 @@ class EnvelopeCheck:
                 self.unknown[keyid or "without a keyid"] += 1
             elif key.verifies(signature, message):
                 self.verified[key.name] += 1
+                issued = _issued(data) if key.dated else 0
+                self.uses.setdefault(key.keyid, Use(seq)).add(seq, issued, seq)
             else:
                 return f"the signature of {key.name} is not over the envelope {kind}"
         return ""
@@ -187,6 +232,13 @@ def load_public_key(name: str, pem: bytes) -> KnownKey:
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
         return KnownKey(name, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     raise OperationalError(f"{name} is neither an Ed25519 nor a P-256 key")
+
+
+def _issued(payload: bytes) -> int:
+    """The time that a statement gives itself, in Unix seconds; 0 where it gives none."""
+    value = _json(payload)
+    issued = value.get("issued_at") if isinstance(value, dict) else None
+    return issued if type(issued) is int and issued > 0 else 0
 
 
 def _json(data: bytes) -> JsonValue:

@@ -34,6 +34,10 @@ class FileWriter:
         self._known = {directory}
         self._linked: list[str] = []
 
+    def free_bytes(self) -> int:
+        """The bytes that may still be written here."""
+        return self._storage.free_bytes(self._directory)
+
     def sweep(self) -> None:
         """Remove what an earlier process left unfinished."""
         for name in os.listdir(self._temporary):

@@ -1,22 +1,31 @@
-"""The end of an origin at its mirror: the evidence durable first, then the word that nothing more is taken."""
+"""The end of an origin at its mirror: nothing more is taken of it, and what proves the fork is kept.
+
+The row with reason and evidence is durable first, in one transaction, so that no full folder and no crash keeps a log
+from being frozen; the file in ``evidence/`` follows from it, at the next try or start if need be.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.entry import first_prev, new_id
+from ledger.entry import new_id
 from ledger.errors import ForkError, FrozenError, LedgerError, OperationalError
-from ledger.evidence import MAX_EVIDENCE_BYTES, Evidence
+from ledger.evidence import MAX_EVIDENCE_BYTES, Evidence, evidence_prefix
 from ledger.files import FileWriter
 from ledger.freezing import SCHEMA
-from ledger.lock import open_database
+from ledger.key_history import KeyHistory
+from ledger.lock import is_full, open_database
 from ledger.staging import TEMPORARY
 from ledger.storage import Storage
 from ledger.tiles import read_regular_file
 
 __all__ = ["Freezer", "Frozen"]
+
+_log = logging.getLogger("ledger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ class Freezer:
 
     Args:
         ledger: our own log's directory.
-        vkey: the peer log's key.
+        vkey: the key of the peer's card; those that its entries introduced stand in ``state/witness.db``.
     """
 
     def __init__(self, ledger: Path, origin: str, vkey: str, storage: Storage) -> None:
@@ -45,33 +54,38 @@ class Freezer:
         self._origin = origin
         self._vkey = vkey
         self._storage = storage
-        prefix = f"{TEMPORARY}evidence-{first_prev(origin).hex()[:16]}-"
+        prefix = f"{TEMPORARY}evidence-{evidence_prefix(origin)}"
         self._files = FileWriter(storage, str(self._ledger), str(self._ledger / "state" / "staging"), prefix)
         self._files.sweep()
         self._db: sqlite3.Connection = open_database(self._ledger / "state" / "witness.db", OperationalError)
         self._db.execute(SCHEMA)
         self.frozen: Frozen | None = None
+        self._document = b""
+        self._recorded = self._filed = False
         self.look()
         if self.frozen is None:
             self._adopt()
 
     def look(self) -> None:
-        """Look again: the operator's word may come at any time, from another process."""
+        """Look again: the operator's word may come at any time, from another process. What a full disk kept from
+        being written is tried again."""
         if self.frozen is None:
-            query = "SELECT reason, evidence, entry_id FROM frozen WHERE origin = ?"
+            query = "SELECT reason, evidence, entry_id, document FROM frozen WHERE origin = ?"
             row = self._db.execute(query, (self._origin,)).fetchone()
-            self.frozen = None if row is None else Frozen(*row)
+            if row is None:
+                return
+            self.frozen, self._document, self._recorded = Frozen(*row[:3]), bytes(row[3]), True
+        self._write()
 
     def _adopt(self) -> None:
-        """Evidence without its row: a crash came between the two."""
-        folder = self._ledger / "evidence"
-        for path in sorted(folder.glob(f"{first_prev(self._origin).hex()[:16]}-*.json")):
+        """Evidence without its row: ``state/witness.db`` was made anew, and what was known must not be forgotten."""
+        for path in sorted((self._ledger / "evidence").glob(f"{evidence_prefix(self._origin)}*.json")):
             try:
-                found = Evidence.parse(read_regular_file(str(path), MAX_EVIDENCE_BYTES), vkey=self._vkey)
+                found = Evidence.parse(read_regular_file(str(path), MAX_EVIDENCE_BYTES), vkeys=self._vkeys())
             except LedgerError:
-                continue  # a copy that was cut short: it proves nothing
+                continue  # a copy that was cut short, or of other keys: it proves nothing
             if found.origin == self._origin:
-                self.freeze(f"{self._origin} signed two histories", f"evidence/{path.name}")
+                self._freeze(f"{self._origin} signed two histories", f"evidence/{path.name}", found.encode())
                 return
 
     def close(self) -> None:
@@ -87,35 +101,66 @@ class Freezer:
             )
 
     def freeze_for(self, fork: ForkError) -> None:
-        """Keep the evidence, then freeze; both are durable when it returns. A crash between leaves the evidence."""
-        try:
-            evidence = Evidence.of(fork, self._vkey)
-        except LedgerError:  # signed by a key that has ended since: the notes prove it, this file's form does not
-            self.freeze(fork.message)
-            return
-        path = f"evidence/{evidence.name}"
-        self._files.add([(path, evidence.encode())], existing="replace")
-        self.freeze(fork.message, path)
+        """Freeze, with the evidence; both are durable when it returns, but on a disk that is full.
 
-    def freeze(self, reason: str, evidence: str = "") -> None:
+        There it is frozen in this process, nothing is cosigned, and the next :meth:`look` writes it.
+        """
+        try:
+            evidence = Evidence.of(fork, self._origin, self._vkeys())
+        except LedgerError as error:
+            _log.error("what shows the fork of %s is no evidence for others: %s", self._origin, error.message)
+            self._freeze(fork.message, "", b"")
+        else:
+            self._freeze(fork.message, f"evidence/{evidence.name}", evidence.encode())
+
+    def freeze(self, reason: str) -> None:
         """Take nothing more of this origin, for ever; its first reason stands."""
-        self.look()
-        if self.frozen is not None:
-            return
-        frozen = Frozen(reason, evidence, new_id())
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute(
-            "INSERT INTO frozen VALUES (?, ?, ?, ?)",
-            (self._origin, frozen.reason, frozen.evidence, frozen.entry_id),
-        )
-        self._storage.commit(self._db)
-        self.frozen = frozen
+        self._freeze(reason, "", b"")
 
     def evidence(self) -> Evidence | None:
         """The evidence behind the freezing; None where there is none, or it is not what was kept."""
-        if self.frozen is None or not self.frozen.evidence:
+        if not self._document:
             return None
         try:
-            return Evidence.parse(read_regular_file(str(self._ledger / self.frozen.evidence), MAX_EVIDENCE_BYTES))
+            return Evidence.parse(self._document, vkeys=self._vkeys())
         except LedgerError:
             return None
+
+    def _freeze(self, reason: str, evidence: str, document: bytes) -> None:
+        self.look()
+        if self.frozen is None:
+            self.frozen, self._document, self._recorded = Frozen(reason, evidence, new_id()), document, False
+            self._write()
+
+    def _write(self) -> None:
+        """The row, then the file; a full disk leaves what is missing for the next time."""
+        if self.frozen is None or (self._recorded and self._filed):
+            return
+        try:
+            if not self._recorded:
+                self._record(self.frozen)
+            if self._document and not os.path.lexists(self._ledger / self.frozen.evidence):
+                self._files.replace(self.frozen.evidence, self._document)
+            self._filed = True
+        except (OSError, sqlite3.Error) as error:
+            if not is_full(error):
+                raise
+            where = "the evidence folder" if self._recorded else "state/witness.db"
+            _log.error("%s is frozen; the disk is full, and %s does not say so yet", self._origin, where)
+
+    def _record(self, frozen: Frozen) -> None:
+        row = self._origin, frozen.reason, frozen.entry_id, frozen.evidence, self._document
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("INSERT OR IGNORE INTO frozen VALUES (?, ?, ?, ?, ?)", row)
+            self._storage.commit(self._db)
+        except sqlite3.Error:
+            if self._db.in_transaction:  # a full disk may have ended it already
+                self._db.execute("ROLLBACK")
+            raise
+        self._recorded = True
+
+    def _vkeys(self) -> set[str]:
+        """The keys that may have signed what was taken: that of the card, and those of the log's own history."""
+        row = self._db.execute("SELECT keys FROM mirror WHERE origin = ?", (self._origin,)).fetchone()
+        return {self._vkey, *(KeyHistory.parse(row[0]).vkeys if row and row[0] else ())}

@@ -15,10 +15,12 @@ from ledger.lock import open_database
 
 __all__ = ["SCHEMA", "freeze", "frozen", "mirrored_origins", "require_open"]
 
-# Also that of a fork's evidence; an operator's word has none.
+# Also that of a fork: `document` is its evidence, `evidence` the file with the same bytes below the ledger's
+# directory. Both are empty where there is none, as for an operator's word.
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS frozen (
-    origin TEXT PRIMARY KEY, reason TEXT NOT NULL, evidence TEXT NOT NULL, entry_id TEXT NOT NULL
+    origin TEXT PRIMARY KEY, reason TEXT NOT NULL, entry_id TEXT NOT NULL,
+    evidence TEXT NOT NULL DEFAULT '', document BLOB NOT NULL DEFAULT x''
 ) WITHOUT ROWID
 """
 
@@ -40,8 +42,9 @@ def freeze(ledger: Path, origin: str, reason: str) -> bool:
     db = open_database(ledger / "state" / "witness.db", OperationalError)
     try:
         db.execute(SCHEMA)
-        row = origin, reason, "", new_id()
-        return db.execute("INSERT OR IGNORE INTO frozen VALUES (?, ?, ?, ?)", row).rowcount == 1
+        row = origin, reason, new_id()
+        add = "INSERT OR IGNORE INTO frozen (origin, reason, entry_id) VALUES (?, ?, ?)"
+        return db.execute(add, row).rowcount == 1
     except sqlite3.Error as error:
         raise OperationalError(f"cannot freeze {origin}: {error}") from error
     finally:

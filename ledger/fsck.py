@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ledger.bundle import BundleChecker
 from ledger.canonical import JsonValue
+from ledger.card import Card
+from ledger.card_history import judge_cards, statement_keys
 from ledger.entry import first_prev
 from ledger.envelope import KnownKey
 from ledger.errors import OperationalError, TamperedError
@@ -67,6 +69,7 @@ def check_everything(
     directory: Path,
     *,
     trust: Trust | None = None,
+    cards: Sequence[Card] = (),
     keys: Sequence[KnownKey] = (),
     with_envelopes: bool = True,
     against_peer: Path | None = None,
@@ -74,6 +77,7 @@ def check_everything(
     max_age: int | None = None,
     progress: Progress | None = None,
     workers: int = 1,
+    tsa_ca: bytes = b"",
 ) -> Check:
     """Verify a log as its operator can: public and private files, every envelope, every mirror.
 
@@ -82,13 +86,16 @@ def check_everything(
     Args:
         directory: the log's, with ``state/``.
         trust: as for :func:`~ledger.verify.verify_directory`.
-        keys: keys of statements that are known; signatures of others are counted.
+        cards: cards of zones, superseded ones too: the statement key of each is known, and held against the entries
+            that say when it spoke for its zone.
+        keys: other keys of statements that are known; signatures of keys that are not are counted.
         with_envelopes: verify the envelopes inside the entries.
         against_peer: the peer's ledger or an export of it, with its mirror of this log; or that mirror itself.
         seen: as there.
         max_age: as there.
         progress: called with entries done and entries in all, of one log after another.
         workers: how many processes.
+        tsa_ca: as there.
 
     Raises:
         OperationalError: there is no log, or it has no ``state/``: an auditor's copy is for ``verify``.
@@ -100,15 +107,24 @@ def check_everything(
     private.read_lock()
     checker = BundleChecker(
         str(directory),
-        keys={each.keyid: each for each in keys} if with_envelopes else None,
+        keys={each.keyid: each for each in (*keys, *statement_keys(cards))} if with_envelopes else None,
         lock=private.origin or None,
     )
     report = verify_directory(
-        directory, trust=trust, seen=seen, max_age=max_age, progress=progress, workers=workers, checker=checker
+        directory,
+        trust=trust,
+        seen=seen,
+        max_age=max_age,
+        progress=progress,
+        workers=workers,
+        checker=checker,
+        tsa_ca=tsa_ca,
     )
     check = Check(report)
     try:
         private.judge(report)
+        if with_envelopes:
+            judge_cards(report, report.envelopes, cards)
     except TooManyFindingsError:
         report.notices.append("stopped: more findings would say nothing new")
     # A mirror is judged by the key that a card gave, or else by the one under which it was begun.

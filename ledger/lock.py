@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from ledger.errors import ContradictionError, OperationalError, StorageFullError
 from ledger.storage import Storage
 
-__all__ = ["LockDatabase", "Row"]
+__all__ = ["LockDatabase", "Row", "is_full"]
 
 _SCHEMA: Final = """
 CREATE TABLE lock (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
@@ -101,7 +101,7 @@ class LockDatabase:
             storage.commit(self._db)
         except (OSError, sqlite3.Error) as error:
             self._roll_back()
-            if not _is_full(error) or self.note() != old:
+            if not is_full(error) or self.note() != old:
                 raise
             raise StorageFullError(
                 "the disk is full", remedy="free space for the ledger; entries may be retried"
@@ -125,10 +125,11 @@ class LockDatabase:
             self._db.execute("ROLLBACK")
 
 
-def _is_full(error: OSError | sqlite3.Error) -> bool:
+def is_full(error: BaseException) -> bool:
+    """Whether an error of a file or of SQLite says that the disk is full."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def create_database(path: Path, schema: str, first: tuple[str, tuple[object, ...]] | None = None) -> None:

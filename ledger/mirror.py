@@ -113,6 +113,10 @@ class Mirror:
         """The peer's origin."""
         return self._store.origin
 
+    def knows(self, vkey: str) -> bool:
+        """Whether the mirrored entries introduced this key of the log."""
+        return self._store.keys.knows(vkey)
+
     @property
     def size(self) -> int:
         """The number of entries that are mirrored and cosigned."""

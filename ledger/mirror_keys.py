@@ -43,6 +43,10 @@ class MirrorKeys:
         """The newest key, and all as ``vkeys`` has them; nothing before the first entry."""
         return (self._newest.current, self._newest.encode().decode()) if self._newest else (self._vkey, "")
 
+    def knows(self, vkey: str) -> bool:
+        """Whether entries that are mirrored introduced a key."""
+        return self._judge.keys is not None and vkey in self._judge.keys.vkeys
+
     @property
     def key_ids(self) -> set[bytes]:
         """The ids of the keys whose signatures are served."""

@@ -89,7 +89,7 @@ class MirrorStore:
         staging = ledger.absolute() / "state" / "staging"
         prefix = f"{TEMPORARY}mirror-{os.path.basename(self._directory)[:16]}-"
         self._files = FileWriter(storage, self._directory, str(staging), prefix)
-        self._keys = MirrorKeys(self._judge, peer_vkey, self._files)
+        self.keys = MirrorKeys(self._judge, peer_vkey, self._files)
         self._db = open_database(ledger / "state" / "witness.db", OperationalError)
         try:
             self._files.sweep()
@@ -150,7 +150,7 @@ class MirrorStore:
         edge = self._judge.entries(fresh, self._edge)
         if edge.root() != checkpoint.root:
             raise BadProofError(f"the entries do not give the root of size {checkpoint.size}")
-        self._keys.require(Published(checkpoint, note), fresh, self._edge.size)
+        self.keys.require(Published(checkpoint, note), fresh, self._edge.size)
         if self._held_bytes + size > MAX_HELD_BYTES or checkpoint.size - self._filed_size > MAX_HELD_ENTRIES:
             self.file()
         held = [(self.origin, seq, entry) for seq, entry in enumerate(fresh, self._edge.size)]
@@ -179,9 +179,9 @@ class MirrorStore:
             self._files.remove_partials([path for path, _ in self._unfiled])
             self._unfiled.clear()
             self._held_bytes = 0
-        self._keys.file()
+        self.keys.file()
         # SPEC tlog-mirror: the checkpoint served MUST include the mirror's cosignature.
-        own = self._keys.key_ids
+        own = self.keys.key_ids
         lines = [each for each in Note.parse(mirrored.note).signatures if each.key_id in own][: len(own)]
         note = Note(mirrored.checkpoint.text, (*lines, Signature.parse(self._line))).encode()
         self._files.replace("checkpoint", note)
@@ -210,7 +210,7 @@ class MirrorStore:
             raise BadRequestError(f"{len(entries)} entries from {self._edge.size} on are beyond what is pending")
         size = self._room_for(entries)
         self._store(self._judge.entries(entries, self._edge))
-        self._keys.follow(entries, self._edge.size - len(entries))
+        self.keys.follow(entries, self._edge.size - len(entries))
         self._bytes += size
 
     def finish(self) -> str:
@@ -236,7 +236,7 @@ class MirrorStore:
             if self._edge.root() != pending.checkpoint.root:
                 self._forget()
                 raise BadProofError(f"the entries do not give the root of size {pending.checkpoint.size}")
-            self._keys.require(pending)
+            self.keys.require(pending)
             # 2. Entries and tiles durable: the full ones were written as they came.
             self._files.add(self._edge.partials(self.size), existing="replace")
             # 3. Set mirrored.
@@ -285,12 +285,12 @@ class MirrorStore:
             total,
             mirrored.note,
             filed.note if filed else b"",
-            *self._keys.columns,
+            *self.keys.columns,
             held=held,
         )
         self.mirrored = self.pending = mirrored
         self._filed, self._bytes = filed, total
-        self._keys.settle()
+        self.keys.settle()
 
     def _settle(self) -> None:
         """From here on nothing is forgotten any more."""
@@ -312,7 +312,7 @@ class MirrorStore:
         self._files.remove_all(self._full)
         self._full.clear()
         self._edge, self._bytes = self._base.copy(), self._base_bytes
-        self._keys.forget()
+        self.keys.forget()
 
     def _change(self, assignments: str, *values: object, held: Sequence[tuple[str, int, bytes]] = ()) -> None:
         """Change our row where it is still at the mirrored size, and what is held, durably."""
@@ -343,7 +343,7 @@ class MirrorStore:
             self._db.execute("INSERT INTO mirror VALUES (?, ?, 0, 0, x'', x'', NULL, '')", (self.origin, peer_vkey))
             row = ("", 0, 0, b"", b"", None)
         keys, size, self._bytes, note, filed, pending = row
-        self._keys.load(keys)
+        self.keys.load(keys)
         self.mirrored, self._filed = self._published(note), self._published(filed)
         if self.size != size:
             raise ContradictionError(f"state/witness.db: the note of {self.origin} is not of size {size}")
@@ -395,6 +395,6 @@ class MirrorStore:
                 edge = self._judge.entries(entries, self._edge)
             except LedgerError:
                 return  # the pushing side sends them again
-            self._keys.follow(entries, self._edge.size)
+            self.keys.follow(entries, self._edge.size)
             self._store(edge)
             self._bytes += sum(map(len, entries))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ledger.canonical import JsonValue
-from ledger.commit import CLOCK_TOLERANCE_US, RESERVE_PATH, Appended, Committer
+from ledger.commit import CLOCK_TOLERANCE_US, Appended, Committer
 from ledger.commitment import MAX_VALUES, commitment, field_pointer, with_commitments
 from ledger.committing import Fatal, stopped
 from ledger.entry import Draft, Entry, LoneDraft, new_id
@@ -20,6 +19,7 @@ from ledger.key_history import KeyHistory, Rotation
 from ledger.lock import LockDatabase
 from ledger.note import NoteSigner
 from ledger.reads import LogReads
+from ledger.reserve import Reserve
 from ledger.storage import Storage
 from ledger.tiles import TileReader
 from ledger.vault import Vault, erasure_in
@@ -66,6 +66,19 @@ class LogOperations(LogReads):
         """Whether the log has ended."""
         return self._committer.sealed
 
+    def require_rotatable(self) -> None:
+        """Refuse another key while the last rotation is not finished.
+
+        Raises:
+            OperationalError: it is not.
+        """
+        ring = self._committer.keyring
+        if ring.retiring is not None and not self._cosignatures.seen_by_all(ring.history.ranges[-1].first):
+            raise OperationalError(
+                "the last rotation is not finished: not every cosigner has seen its key",
+                remedy="wait until each of policy.tlog has cosigned, or take those out that are gone",
+            )
+
     async def rotate(self, new: NoteSigner) -> Appended:
         """Have another key sign from here on; the old one signs beside it until every cosigner has seen the new one.
 
@@ -79,11 +92,7 @@ class LogOperations(LogReads):
         old = ring.current
         if new.name != ring.origin or new.vkey in ring.history.vkeys:
             raise OperationalError(f"{new.vkey} is no fresh key of {ring.origin}", remedy="make a new key file")
-        if ring.retiring is not None and not self._cosignatures.seen_by_all(ring.history.ranges[-1].first):
-            raise OperationalError(
-                "the last rotation is not finished: not every cosigner has seen its key",
-                remedy="wait until each of policy.tlog has cosigned, or take those out that are gone",
-            )
+        self.require_rotatable()
         self._committer.next_key = new
 
         def body(seq: int, _: str) -> dict[str, JsonValue]:
@@ -170,6 +179,17 @@ class LogOperations(LogReads):
         draft = Draft(id, kind, subject, with_commitments(body, texts))
         return await self.append_draft(draft, closing=closing, committed=committed)
 
+    async def holder(self, seq: int, field: str) -> Entry | None:
+        """The entry that commits to a value which is still kept here; None where nothing is kept for that field."""
+        pointer = field_pointer(field)
+        if not 0 <= seq < self.committed.checkpoint.size:
+            return None
+        await self.changed(seq)  # what is committed is published in a moment
+        entries = await self.read(seq, seq + 1, 1)
+        entry = Entry.parse(entries[0], seq=seq)
+        kept = await self._guarded(lambda: self._vault.get(entry.id, pointer))
+        return None if kept is None else entry
+
     async def erase(self, seq: int, field: str) -> Appended:
         """Forget a value that an entry commits to: first the log says so, then the value goes, for good.
 
@@ -231,7 +251,7 @@ class LogOperations(LogReads):
     def _fail_from_thread(self, error: BaseException) -> None: ...
 
 
-def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: int) -> Vault:
+def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: int, reserve: Reserve) -> Vault:
     """Open the vault at a start: forget what never came to stand, and carry out the erasures of the log.
 
     These are there after a crash, or with an older vault. Where the disk is full, the reserve makes room for them.
@@ -240,6 +260,7 @@ def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: in
         directory: the log's directory.
         rows: says which ids stand.
         size: the number of the log's entries.
+        reserve: makes room on a full disk.
 
     Raises:
         StorageFullError: a value that must go cannot be deleted.
@@ -252,10 +273,8 @@ def take_up_vault(directory: str, storage: Storage, rows: LockDatabase, size: in
                 _finish_erasures(directory, vault, size)
                 break
             except StorageFullError:
-                reserve = f"{directory}/{RESERVE_PATH}"
-                if attempt == 2 or not os.path.exists(reserve):
+                if attempt == 2 or not reserve.give_up():
                     raise
-                storage.unlink(reserve)
     except BaseException:
         vault.close()
         raise

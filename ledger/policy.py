@@ -13,7 +13,8 @@ from ledger.note import CosignatureVerifier, NoteVerifier, Verified
 __all__ = ["TrustPolicy", "combined_policy", "default_policy"]
 
 _MAX_POLICY_BYTES: Final = 256 * 1024
-_MAX_LINES: Final = 32
+_MAX_LINES: Final = 64
+"""SPEC tlog-policy: 32 of each at least; a ledger's own policy has those and every paired zone's mirror."""
 _ILLEGAL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _THRESHOLD: Final = re.compile(r"[1-9][0-9]*", re.ASCII)
 
@@ -73,8 +74,11 @@ class TrustPolicy:
 
     def needs(self, name: str) -> bool:
         """Whether no quorum is reached without this witness."""
-        others = set(self.witnesses) - {name}
-        return self.quorum != "none" and not self._has(self.quorum or "", others)
+        return self.quorum != "none" and not self.reached_by(set(self.witnesses) - {name})
+
+    def reached_by(self, names: Collection[str]) -> bool:
+        """Whether these witnesses alone make a quorum; with ``quorum none`` nobody does."""
+        return self.quorum != "none" and self._has(self.quorum or "", set(names))
 
     @property
     def groups(self) -> dict[str, tuple[int, tuple[str, ...]]]:

@@ -16,9 +16,10 @@ from ledger.key_history import KeyHistory
 from ledger.lock import open_database
 from ledger.merkle import leaf_hash
 from ledger.mirror_store import mirror_directory
-from ledger.note import NoteVerifier, Verifier, open_note
+from ledger.note import Verifier, open_note
 from ledger.recover import load_edge
 from ledger.report import Report
+from ledger.reserve import chosen_size
 from ledger.staging import Batch
 
 __all__ = ["PrivateFiles"]
@@ -88,7 +89,7 @@ class PrivateFiles:
             self._findings.append(("state/lock.db", f"it is of the origin {self.origin}"))
             return
         try:
-            head = _opened(self._note, [NoteVerifier(report.vkey)], report.origin)
+            head = _signed(self._note, report.keys or KeyHistory.of(report.vkey))
         except LedgerError as error:
             self._findings.append(("state/lock.db", f"its checkpoint: {error.message}"))
             return
@@ -139,6 +140,11 @@ class PrivateFiles:
             self._notices.append("state/reserve is not there: the disk was full; the next start makes it again")
         elif path.stat().st_blocks * 512 < path.stat().st_size:
             self._findings.append(("state/reserve", "it is not really written: a full disk would stop what closes"))
+        chosen = chosen_size(str(self._directory))
+        if chosen is None and (self._directory / "state" / "reserve.size").exists():
+            self._findings.append(("state/reserve.size", "it is no size; the next start takes that of the file"))
+        elif chosen is not None and path.is_file() and path.stat().st_size != chosen:
+            self._findings.append(("state/reserve", f"it is not of the {chosen} bytes that were chosen"))
 
     def _judge_staging(self) -> None:
         left = len(os.listdir(self._directory / "state" / "staging")) if self._staging() else 0
@@ -212,6 +218,16 @@ class PrivateFiles:
             edge.append(entry, leaf_hash(entry))
         if (edge.size, edge.root()) != (mirrored.size, mirrored.root):
             raise NoteError(f"size {mirrored.size} was cosigned, and what is held is not that")
+
+
+def _signed(note: bytes, keys: KeyHistory) -> Checkpoint:
+    """A checkpoint that the log's key of its size signed, whichever that is: a rotation may be half done."""
+    opened = open_note(note, keys.verifiers())
+    checkpoint = Checkpoint.parse(opened.text)
+    if checkpoint.origin != keys.origin:
+        raise NoteError(f"it is of the origin {checkpoint.origin}")
+    keys.require_signed({each.vkey for each in opened.verified}, checkpoint.size)
+    return checkpoint
 
 
 def _opened(note: bytes, verifiers: Sequence[Verifier], origin: str) -> Checkpoint:

@@ -18,7 +18,6 @@ from typing import Final
 
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint, Published
-from ledger.commit import RESERVE_PATH
 from ledger.create import DEFAULT_RESERVE_BYTES, WITNESS_SCHEMA, create_log
 from ledger.edge import TileEdge
 from ledger.entry import Entry, content_of, first_prev
@@ -28,6 +27,7 @@ from ledger.lock import LockDatabase, Row, create_database
 from ledger.merkle import leaf_hash
 from ledger.note import MAX_NOTE_BYTES, Note, NoteSigner, NoteVerifier, open_note
 from ledger.policy import default_policy
+from ledger.reserve import Reserve
 from ledger.scan import Progress
 from ledger.staging import TEMPORARY
 from ledger.storage import DiskStorage, Storage, refuse_remote_filesystem
@@ -219,7 +219,7 @@ def _go_on(made: Path, source: Source, reserve_bytes: int, disk: Storage, progre
     rows = filler.log(published, source.vkey, source.entries(), progress=progress, lock=state / "lock.db")
     filler.files.replace("vkeys", f"0 - {source.vkey}\n".encode())
     filler.files.replace("policy.tlog", default_policy(source.vkey).encode())
-    filler.files.replace(RESERVE_PATH, os.urandom(reserve_bytes))
+    Reserve.make(str(made), reserve_bytes, disk, filler.files)
     create_database(state / "witness.db", WITNESS_SCHEMA)
     for path in (made / "tile", state / "staging", state):
         disk.sync_directory(str(path))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.checkpoint import Checkpoint, Published
-from ledger.commit import RESERVE_PATH
 from ledger.edge import TileEdge, edge_widths
 from ledger.entry import Entry, first_prev, parse_time
 from ledger.errors import ContradictionError, LedgerError, RolledBackError
@@ -17,8 +16,8 @@ from ledger.keyring import Keyring
 from ledger.lock import LockDatabase
 from ledger.merkle import HASH_SIZE, leaf_hash
 from ledger.note import MAX_NOTE_BYTES, NoteSigner, NoteVerifier, open_note
+from ledger.reserve import Reserve
 from ledger.staging import Batch
-from ledger.storage import Storage
 from ledger.tiles import TILE_WIDTH, TileReader, read_regular_file
 
 __all__ = ["Recovered", "load_edge", "recover"]
@@ -38,13 +37,14 @@ class Recovered:
 
 
 def recover(
-    directory: str, lock: LockDatabase, signers: Sequence[NoteSigner], files: FileWriter, storage: Storage
+    directory: str, lock: LockDatabase, signers: Sequence[NoteSigner], files: FileWriter, reserve: Reserve
 ) -> Recovered:
     """Bring a log's directory to the checkpoint that its lock database holds.
 
     Args:
         directory: absolute; this process alone writes it.
         signers: the private keys of the log that are at hand: the newest, and one that is still being replaced.
+        reserve: makes room on a full disk for what is committed and not published.
 
     Raises:
         ContradictionError: the files contradict each other; the text names the file.
@@ -75,7 +75,8 @@ def recover(
     if public.size < head.size:
         whole = staged is not None and staged.old_size == public.size
         entries = staged.entries if staged and whole else _filed(directory, public, head)
-        _make_room(directory, entries, storage)
+        if files.free_bytes() < 4 * sum(map(len, entries)) + (1 << 24):
+            reserve.give_up()  # what is committed must be published
         edge = _replay(edge, entries, committed, files)
         files.replace("checkpoint", committed.note)
     history = _mend_keys(directory, history, head.size, files)
@@ -186,14 +187,6 @@ def _replay(edge: TileEdge, entries: tuple[bytes, ...], committed: Published, fi
     files.add(full, existing="rewrite")
     files.add(edge.partials(since), existing="rewrite")
     return edge
-
-
-def _make_room(directory: str, entries: tuple[bytes, ...], storage: Storage) -> None:
-    """Give up the reserve where a replay needs it: what is committed must be published."""
-    reserve = f"{directory}/{RESERVE_PATH}"
-    needed = 4 * sum(map(len, entries)) + (1 << 24)
-    if storage.free_bytes(directory) < needed and os.path.exists(reserve):
-        storage.unlink(reserve)
 
 
 def _check_kept(directory: str, head: Checkpoint, verifiers: Sequence[NoteVerifier]) -> None:

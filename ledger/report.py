@@ -8,6 +8,7 @@ from typing import Final
 
 from ledger.canonical import JsonValue
 from ledger.envelope import EnvelopeCheck
+from ledger.key_history import KeyHistory
 from ledger.note import Verified
 
 __all__ = ["Finding", "Report", "TooManyFindingsError", "Witnessed"]
@@ -67,6 +68,7 @@ class Report:
 
     directory: str
     vkey: str = ""
+    keys: KeyHistory | None = None
     keys_from_directory: tuple[str, ...] = ()
     origin: str = ""
     size: int = 0
@@ -77,6 +79,8 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    timestamps: list[JsonValue] = field(default_factory=list)
+    evidence: list[JsonValue] = field(default_factory=list)
 
     def find(self, file: str, text: str, seq: int | None = None) -> None:
         """Add a finding.
@@ -117,7 +121,8 @@ class Report:
         if self.findings:
             first = self.first_bad_entry
             where = f"; the first bad entry is {first}" if first is not None else ""
-            lines.append(f"NOT VERIFIED: {self.origin or self.directory}: {len(self.findings)} findings{where}")
+            found = "1 finding" if len(self.findings) == 1 else f"{len(self.findings)} findings"
+            lines.append(f"NOT VERIFIED: {self.origin or self.directory}: {found}{where}")
             for each in self.findings:
                 place = f"entry {each.seq}, " if each.seq is not None else ""
                 lines.append(f"  {place}{each.file}: {each.text}")
@@ -141,6 +146,7 @@ class Report:
         return {
             "directory": self.directory,
             "entries": self.entries,
+            "evidence": [*self.evidence],
             "findings": findings,
             "first_bad_entry": self.first_bad_entry,
             "incomplete": [*self.incomplete],
@@ -151,6 +157,7 @@ class Report:
             "root": self.root.hex(),
             "size": self.size,
             "summary": self.first_line,
+            "timestamps": [*self.timestamps],
             "vkey": self.vkey,
             "witnessed": witnessed,
         }

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError, OperationalError, TamperedError
 from ledger.merkle import tree_root
@@ -31,7 +32,7 @@ from ledger.tiles import TileReader, read_regular_file
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse
 
-__all__ = ["FOLDER", "Timestamp", "request_timestamp", "verify_timestamps"]
+__all__ = ["FOLDER", "Timestamp", "authority_name", "newest_timestamp", "request_timestamp", "verify_timestamps"]
 
 FOLDER: Final = "timestamps"
 MAX_STAMP_BYTES: Final = 64 * 1024
@@ -64,9 +65,60 @@ class Timestamp:
     problem: str
     trusted: bool
 
+    def as_json(self) -> dict[str, JsonValue]:
+        """As one document."""
+        return {
+            "file": self.file,
+            "problem": self.problem,
+            "size": self.size,
+            "time": self.time.isoformat() if self.time else None,
+            "trusted": self.trusted,
+            "tsa": self.tsa,
+        }
+
+
+def authority_name(url: str, name: str = "") -> str:
+    """What files call an authority: the name that was chosen for it, or its host.
+
+    Raises:
+        OperationalError: it is no authority's URL, or its host gives no name.
+    """
+    name = name or re.sub(r"[^a-z0-9.-]+", "-", (urlsplit(url).hostname or "").lower()).strip("-.")
+    if urlsplit(url).scheme not in ("http", "https") or not _TSA.fullmatch(name):
+        raise OperationalError(f"{url!r} is no authority's URL", remedy="give --tsa https://… and, if need be, --name")
+    return name
+
+
+def newest_timestamp(directory: Path, head: Checkpoint, tsa: str) -> Timestamp | None:
+    """The stamp of the largest size that an authority gave; its signature is not judged. None where there is none.
+
+    Args:
+        directory: the log's directory.
+        head: its newest checkpoint.
+        tsa: as :func:`authority_name` has it.
+
+    Raises:
+        OperationalError: the folder cannot be read.
+    """
+    try:
+        found = [m for m in map(_NAME.fullmatch, os.listdir(directory / FOLDER)) if m and m[2] == tsa]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OperationalError(f"cannot read {directory / FOLDER}: {error.strerror}") from error
+    newest = max(found, key=lambda match: int(match[1]), default=None)
+    return None if newest is None else _verify(directory, f"{FOLDER}/{newest[0]}", head, None)
+
 
 def request_timestamp(
-    directory: Path, head: Checkpoint, checkpoint: Checkpoint, url: str, *, ca: bytes = b"", name: str = ""
+    directory: Path,
+    head: Checkpoint,
+    checkpoint: Checkpoint,
+    url: str,
+    *,
+    ca: bytes = b"",
+    name: str = "",
+    deadline: float = DEADLINE_S,
 ) -> Timestamp:
     """Have a checkpoint stamped, verify the answer and keep it; one that is there already is kept and verified.
 
@@ -79,20 +131,19 @@ def request_timestamp(
         url: the authority's, over HTTP or HTTPS; the answer is signed.
         ca: certificates of authorities that are trusted (PEM); without any the signature is not judged.
         name: what the file calls the authority; by default its host.
+        deadline: for its answer, in seconds.
 
     Raises:
         OperationalError: it does not answer, refuses, or answers what is no stamp of this request.
     """
     library = _library()
-    name = name or re.sub(r"[^a-z0-9.-]+", "-", (urlsplit(url).hostname or "").lower()).strip("-.")
-    if urlsplit(url).scheme not in ("http", "https") or not _TSA.fullmatch(name):
-        raise OperationalError(f"{url!r} is no authority's URL", remedy="give --tsa https://… and, if need be, --name")
+    name = authority_name(url, name)
     file = f"{FOLDER}/{checkpoint.size}-{name}.tsr"
     if not os.path.lexists(directory / file):
         text = checkpoint.text.encode()
         builder = library.TimestampRequestBuilder().data(text).hash_algorithm(library.HashAlgorithm.SHA256)
         request = builder.nonce(nonce=True).cert_request(cert_request=True).build()
-        answer = _post(url, request.as_bytes())
+        answer = _post(url, request.as_bytes(), deadline)
         try:
             stamp = _decode(answer)
             # RFC 3161, section 2.4.2: the nonce MUST be that of the request.
@@ -233,20 +284,20 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing."""
 
 
-def _post(url: str, query: bytes) -> bytes:
+def _post(url: str, query: bytes, deadline: float) -> bytes:
     headers = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
     request = urllib.request.Request(url, data=query, headers=headers)  # noqa: S310 (the scheme was checked)
     opener = urllib.request.build_opener(_NoRedirect)
-    until = time.monotonic() + DEADLINE_S
+    until = time.monotonic() + deadline
     try:
-        with opener.open(request, timeout=DEADLINE_S) as response:
+        with opener.open(request, timeout=deadline) as response:
             answer = b""
             while part := response.read1(16 * 1024):
                 answer += part
                 if len(answer) > MAX_STAMP_BYTES:
                     raise OperationalError(f"the authority answers more than {MAX_STAMP_BYTES} bytes")
                 if time.monotonic() > until:
-                    raise OperationalError(f"the authority did not answer within {DEADLINE_S:g} s")
+                    raise OperationalError(f"the authority did not answer within {deadline:g} s")
             return answer
     except urllib.error.HTTPError as error:
         error.close()

@@ -13,6 +13,7 @@ from typing import Final
 
 from ledger.bundle import BundleChecker
 from ledger.checkpoint import Checkpoint
+from ledger.companions import Companions
 from ledger.errors import LedgerError, NoteError, OperationalError, SignatureError, TamperedError
 from ledger.key_history import KeyHistory, Rotation
 from ledger.leftovers import Leftovers
@@ -46,6 +47,7 @@ def verify_directory(
     progress: Progress | None = None,
     workers: int = 1,
     checker: BundleChecker | None = None,
+    tsa_ca: bytes = b"",
 ) -> Report:
     """Check every entry, the chain, every tile, the checkpoint, the kept ones and the cosignatures of known keys.
 
@@ -61,6 +63,7 @@ def verify_directory(
         progress: called with entries done and entries in all.
         workers: how many processes judge bundles.
         checker: judges the bundles, where more than the public files counts.
+        tsa_ca: certificates of time-stamping authorities (PEM); without any no stamp's signature is judged.
 
     Raises:
         OperationalError: there is no log to verify, or it cannot be read.
@@ -71,7 +74,7 @@ def verify_directory(
     given = trust or Trust(())
     logs = [*([NoteVerifier(vkey)] if vkey is not None else ()), *given.all_logs]
     witnesses = [*map(CosignatureVerifier, witness_vkeys), *given.all_witnesses]
-    verification = _Verification(Report(str(path)), logs, witnesses, given.policy, seen)
+    verification = _Verification(Report(str(path)), logs, witnesses, given.policy, seen, tsa_ca)
     try:
         verification.run(checker or BundleChecker(str(path)), workers, progress)
         if max_age is not None:
@@ -96,6 +99,7 @@ class _Verification:
     witnesses: list[CosignatureVerifier]
     given_policy: TrustPolicy | None
     seen: bytes | None
+    tsa_ca: bytes
     keys: KeyHistory | None = None
     policy: TrustPolicy | None = None
     kept: list[int] = field(default_factory=list)
@@ -110,7 +114,7 @@ class _Verification:
         self._load_keys()
         if self.keys is None:
             return
-        report.vkey, report.origin = self.keys.current, self.keys.origin
+        report.keys, report.vkey, report.origin = self.keys, self.keys.current, self.keys.origin
         self.witnesses = [each for each in self.witnesses if each.vkey.name != own_mirror(report.origin)]
         self._load_policy()
         # 2. What it says about itself; checkpoint last, since a running writer moves it on before the others.
@@ -140,6 +144,7 @@ class _Verification:
         self._check_rotations(scanned)
         # 4. What else lies there.
         Leftovers(report, reader, report.size).check()
+        Companions(report, self.keys.vkeys, [str(each.vkey) for each in self.logs], self.tsa_ca).check()
         if self.unknown:
             report.notices.append(f"{self.unknown} signatures of unknown keys")
         if self.witnesses and report.witnessed is None:
@@ -218,10 +223,12 @@ class _Verification:
         if keys is None:
             raise NoteError("the log's key is not known")
         policy = self.policy.witnesses.values() if self.policy else ()
+        # Whose it says that it is comes first, so that another log's is called that.
+        origin = Checkpoint.parse(Note.parse(note).text).origin
+        if origin != self.report.origin:
+            raise NoteError(f"it is of the origin {origin}")
         opened = open_note(note, [*keys.verifiers(), *self.witnesses, *policy])
         checkpoint = Checkpoint.parse(opened.text)
-        if checkpoint.origin != self.report.origin:
-            raise NoteError(f"it is of the origin {checkpoint.origin}")
         signers = {each.vkey for each in opened.verified if each.time is None}
         if not signers:
             raise SignatureError("the log did not sign it")

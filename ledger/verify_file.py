@@ -1,4 +1,4 @@
-"""Verify one file on its own: an inclusion proof, a consistency proof or a signed checkpoint. No I/O."""
+"""Verify one file on its own: a proof of inclusion or consistency, a disclosure or a signed checkpoint. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ledger import canonical
 from ledger.canonical import JsonValue
+from ledger.disclosure import Disclosed, is_disclosure, verify_disclosure
 from ledger.entry import Entry
 from ledger.envelope import EnvelopeCheck, KnownKey
 from ledger.errors import LedgerError, NoteError, OperationalError
@@ -27,7 +29,7 @@ from ledger.report import Witnessed
 
 __all__ = ["FileReport", "verify_file"]
 
-Kind = Literal["inclusion proof", "consistency proof", "checkpoint"]
+Kind = Literal["inclusion proof", "consistency proof", "disclosure", "checkpoint"]
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class FileReport:
     old_size: int | None = None
     witnessed: Witnessed | None = None
     entry: Entry | None = None
+    disclosed: Disclosed | None = None
     envelopes: EnvelopeCheck = field(default_factory=EnvelopeCheck)
     findings: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
@@ -72,6 +75,9 @@ class FileReport:
             lines.append(f"{word}: {self._said()}")
             if self.entry is not None:
                 lines += (f"  {line}" for line in [*_shown(self.entry).splitlines(), *self.envelopes.lines])
+            if self.disclosed is not None:
+                value = canonical.encode(self.disclosed.value).decode()
+                lines.append(f"  discloses {self.disclosed.field}: {value}")
         lines += (f"  {each}" for each in self.findings[1:])
         lines += (f"  not judged: {each}" for each in self.incomplete)
         lines += (f"  note: {each}" for each in self.notices)
@@ -93,6 +99,7 @@ class FileReport:
                 "time": self.entry.time,
             }
         return {
+            "disclosed": {"field": self.disclosed.field, "value": self.disclosed.value} if self.disclosed else None,
             "entry": entry,
             "envelopes": self.envelopes.as_json(),
             "findings": [*self.findings],
@@ -128,7 +135,7 @@ def verify_file(
     max_age: int | None = None,
     now: int | None = None,
 ) -> FileReport:
-    """Verify a proof or a checkpoint with nothing but its bytes and the keys that are trusted.
+    """Verify a proof, a disclosure or a checkpoint with nothing but its bytes and the keys that are trusted.
 
     Args:
         data: the file's bytes.
@@ -174,6 +181,8 @@ def _kind(data: bytes) -> Kind:
     first = data[:64].split(b"\n", 1)[0]
     if first == INCLUSION_LINE.encode():
         return "inclusion proof"
+    if is_disclosure(data):
+        return "disclosure"
     return "consistency proof" if first == CONSISTENCY_LINE.encode() else "checkpoint"
 
 
@@ -190,6 +199,10 @@ def _verify(report: FileReport, data: bytes, trust: Trust, entry: bytes | None) 
         both = verify_consistency_proof(ConsistencyProof.parse(data), trust)
         report.old_size = both[0].checkpoint.size
         return [*both]
+    if report.kind == "disclosure":
+        report.disclosed = verify_disclosure(data.removesuffix(b"\n"), trust)
+        report.entry = report.disclosed.entry
+        return [report.disclosed.signed]
     return [trust.open(data)]
 
 

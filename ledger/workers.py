@@ -10,12 +10,16 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
-from ledger.bundle import BundleChecker, Checked, Task
 from ledger.errors import OperationalError
 
-__all__ = ["checked_bundles", "processors"]
+__all__ = ["Checker", "checked_bundles", "processors"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 _TASKS_AT_ONCE: Final = 8
 """Bundles in one message to a worker."""
@@ -32,18 +36,28 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def checked_bundles(
-    checker: BundleChecker, tasks: Iterable[Task], count: int, workers: int
-) -> Generator[Checked, None, None]:
+class Checker(Protocol[T_contra, R_co]):
+    """Judges one bundle after another. Pickles, so that each worker process has its own."""
+
+    def check(self, task: T_contra, /) -> R_co:
+        """Judge one bundle."""
+
+    def close(self) -> None:
+        """Let go of what it opened."""
+
+
+def checked_bundles(checker: Checker[T, R], tasks: Iterable[T], count: int, workers: int) -> Generator[R, None, None]:
     """Judge bundles, in this process or in others.
 
     Args:
+        checker: judges them.
         tasks: by ascending index; taken as they are needed.
         count: how many they are.
         workers: how many processes; 0 and 1 mean this one.
 
     Raises:
         OperationalError: a worker process died.
+        LedgerError: what the checker raises.
     """
     if workers < 2 or count < _WORTH_IT:
         try:
@@ -55,7 +69,7 @@ def checked_bundles(
     # Started anew, never forked: the caller may have threads.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start, (checker,))
-    waiting: deque[Future[list[Checked]]] = deque()
+    waiting: deque[Future[list[R]]] = deque()
     batches = _batches(tasks)
     try:
         for batch in islice(batches, workers * _AHEAD):
@@ -71,22 +85,22 @@ def checked_bundles(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _batches(tasks: Iterable[Task]) -> Iterator[tuple[Task, ...]]:
+def _batches(tasks: Iterable[T]) -> Iterator[tuple[T, ...]]:
     left = iter(tasks)
     while batch := tuple(islice(left, _TASKS_AT_ONCE)):
         yield batch
 
 
-_checker: BundleChecker | None = None
+_checker: Any = None
 
 
-def _start(checker: BundleChecker) -> None:
+def _start(checker: Any) -> None:
     global _checker
     _checker = checker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process says what happened
 
 
-def _check(tasks: tuple[Task, ...]) -> list[Checked]:
+def _check(tasks: tuple[Any, ...]) -> list[Any]:
     if _checker is None:
         raise OperationalError("a worker process has nothing to judge by")
     return [_checker.check(task) for task in tasks]

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from ledger.behind import WriteBehind
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Growth, Published
-from ledger.commit import RESERVE_PATH, Appended, Committer
+from ledger.commit import Appended, Committer
 from ledger.committing import CommittingThread, Fatal, Item, Outcome, conflict, end_process, stopped, tell_waiters
 from ledger.create import DEFAULT_RESERVE_BYTES, create_log
 from ledger.entry import Draft, Entry
@@ -26,6 +26,7 @@ from ledger.merkle import leaf_hash
 from ledger.note import NoteSigner
 from ledger.operations import take_up_vault
 from ledger.recover import Recovered, recover
+from ledger.reserve import Reserve
 from ledger.seen_by_others import KEEP_AFTER_SECONDS, CosignedWriter
 from ledger.staging import TEMPORARY
 from ledger.standing import Standing
@@ -139,15 +140,16 @@ class LogWriter(CosignedWriter):
             files = FileWriter(
                 self._storage, self._directory, f"{self._directory}/state/staging", f"{TEMPORARY}commit-"
             )
-            found = recover(self._directory, lock, self._signers, files, self._storage)
+            reserve = Reserve.take_up(self._directory, self._storage, files)
+            found = recover(self._directory, lock, self._signers, files, reserve)
             seen, keys = self._marker.read() if self._marker else None, found.keyring.history.verifiers()
             self._standing.consult(seen, keys, found.published.checkpoint, TileReader(self._directory).root)
-            self._committer = self._make_committer(found, lock, files)
+            self._committer = self._make_committer(found, lock, files, reserve)
             self._cosignatures = CosignatureStore(self._directory, lambda: self._committer.keyring, self._storage)
             self._committer.seen_by_all = self._cosignatures.seen_by_all
             self._rows = LockDatabase(path, origin, read_only=True)
             size = found.published.checkpoint.size
-            self._vault = take_up_vault(self._directory, self._storage, self._rows, size)
+            self._vault = take_up_vault(self._directory, self._storage, self._rows, size, reserve)
         except OSError as error:
             os.close(self._flock)
             raise OperationalError(f"cannot open the ledger {self._directory}: {error.strerror}") from error
@@ -166,11 +168,7 @@ class LogWriter(CosignedWriter):
             fatal=self._fatal,
         )
 
-    def _make_committer(self, found: Recovered, lock: LockDatabase, files: FileWriter) -> Committer:
-        try:
-            reserve_bytes = os.path.getsize(f"{self._directory}/{RESERVE_PATH}")
-        except FileNotFoundError:
-            reserve_bytes = DEFAULT_RESERVE_BYTES
+    def _make_committer(self, found: Recovered, lock: LockDatabase, files: FileWriter, reserve: Reserve) -> Committer:
         return Committer(
             self._directory,
             storage=self._storage,
@@ -182,7 +180,7 @@ class LogWriter(CosignedWriter):
             time_us=found.time_us,
             sealed=found.sealed,
             clock=self._clock,
-            reserve_bytes=reserve_bytes,
+            reserve=reserve,
         )
 
     @property

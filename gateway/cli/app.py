@@ -30,7 +30,13 @@ from gateway.cli.demo import command
 _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "zone": (
         "Make, pair, run and watch a zone's gateway.",
-        ("gateway.cli.zone", "gateway.cli.zone_keys", "gateway.cli.zone_online", "gateway.cli.zone_witness"),
+        (
+            "gateway.cli.zone",
+            "gateway.cli.zone_keys",
+            "gateway.cli.zone_ledger",
+            "gateway.cli.zone_online",
+            "gateway.cli.zone_witness",
+        ),
     ),
     "identity": (
         "Keys and certificates: request, approve, renew, revoke.",

@@ -15,7 +15,7 @@ from gateway.decisions.example import example as example_input
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet
 from gateway.errors import InputError
-from gateway.model.decision import Decision
+from gateway.model.decision import OBLIGATION_KINDS, Decision
 from gateway.model.limits import DECISION_INPUT_MAX
 from gateway.model.policy_facts import Action, Jurisdiction
 from gateway.model.policy_input import read_json
@@ -61,7 +61,8 @@ def evaluate(
 
 
 async def _decide(policy_set: PolicySet, zone: str, document: dict[str, Any]) -> Decision:
-    point = DecisionPoint(policy_set, zone)
+    # What the policy says; whether a gateway can fulfil each obligation is another question.
+    point = DecisionPoint(policy_set, zone, enforces=OBLIGATION_KINDS)
     await point.start()
     try:
         return await point.decide(document)

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from gateway.cli.zone_init import renew_card
 from gateway.config import GatewaySettings, load_settings, write_file, write_settings
 from gateway.errors import ConfigError, IntegrityError, LedgerError, PeerUnavailableError, TdzError
 from gateway.identity.card import LOG_KEY_TYPE, SignedCard, ZoneCard, make_vkey, read_card
+from gateway.identity.card_file import renew_card
 from gateway.identity.keys import load_statement_key, new_statement_key, private_pem, raw_public
 from gateway.identity.tables import Pairing
 from gateway.server.startup import marker_folder, require_state

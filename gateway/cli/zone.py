@@ -109,7 +109,7 @@ def card(
         from gateway.identity.card import read_card
 
         if renew:
-            from gateway.cli.zone_init import renew_card
+            from gateway.identity.card_file import renew_card
 
             signed = renew_card(load_settings(directory))
         else:

@@ -7,7 +7,6 @@ import datetime
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,23 +27,10 @@ from gateway.config import (
 from gateway.errors import ConfigError, InputError, LedgerError
 from gateway.identity import tables
 from gateway.identity.authority import ZoneAuthority
-from gateway.identity.card import (
-    LOG_KEY_TYPE,
-    MIRROR_KEY_TYPE,
-    SignedCard,
-    ZoneCard,
-    make_vkey,
-    read_card,
-    sign_card,
-)
+from gateway.identity.card import SignedCard, read_card
+from gateway.identity.card_file import write_card
 from gateway.identity.enrolment import issued_body, subject_of
-from gateway.identity.keys import (
-    load_statement_key,
-    new_statement_key,
-    new_tls_key,
-    raw_public,
-    write_private_key,
-)
+from gateway.identity.keys import new_statement_key, new_tls_key, raw_public, write_private_key
 from gateway.identity.tables import CertificateRecord
 from gateway.model.ids import uuid7
 from gateway.model.participant import Identity, Role, parse_zone_name
@@ -140,19 +126,6 @@ def init_zone(
     return MadeZone(made, read_card(layout.card.read_bytes()), profiles)
 
 
-def renew_card(settings: GatewaySettings) -> SignedCard:
-    """Sign a card anew from the settings and keys as they are; its serial is one above the last.
-
-    Raises:
-        ConfigError: a key or the last card cannot be read.
-    """
-    try:
-        last = read_card(settings.layout.card.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"cannot read {settings.layout.card}: {error.strerror}") from error
-    return _write_card(settings, serial=last.card.serial + 1)
-
-
 def _fill(settings: GatewaySettings, holders: Sequence[Identity], log_key: ed25519.Ed25519PrivateKey) -> None:
     layout, now = settings.layout, datetime.datetime.now(datetime.UTC)
     layout.create()
@@ -166,7 +139,7 @@ def _fill(settings: GatewaySettings, holders: Sequence[Identity], log_key: ed255
     signing = _issue(authority, settings.identity, layout.signing_key, layout.signing_certificate, (), signing=True)
     records = [gateway, signing, *(_first_admin(settings, authority, holder) for holder in holders)]
     write_settings(settings)
-    _write_card(settings, serial=1)
+    write_card(settings, serial=1)
     asyncio.run(_record(settings, records, log_key))
 
 
@@ -200,27 +173,6 @@ def _issue(
     write_private_key(key_file, key)
     write_file(certificate_file, record.pem.encode(), mode=0o644)
     return record
-
-
-def _write_card(settings: GatewaySettings, *, serial: int) -> SignedCard:
-    layout = settings.layout
-    log, mirror = load_statement_key(layout.log_key), load_statement_key(layout.mirror_key)
-    statement = load_statement_key(layout.statement_key)
-    card = ZoneCard(
-        zone=settings.zone,
-        jurisdiction=settings.jurisdiction,
-        endpoint=str(settings.endpoint),
-        ca=layout.ca.read_text("ascii"),
-        origin=settings.origin,
-        log=make_vkey(settings.origin, log.public_key(), LOG_KEY_TYPE),
-        mirror=make_vkey(f"tdz/{settings.zone}/mirror", mirror.public_key(), MIRROR_KEY_TYPE),
-        statement_key=raw_public(statement.public_key()),
-        serial=serial,
-        date=int(time.time()),
-    )
-    signed = sign_card(card, log=log.sign, statement=statement.sign)
-    write_file(layout.card, signed.data, mode=0o644)
-    return signed
 
 
 async def _record(

@@ -1,4 +1,4 @@
-"""`tdz zone rotate-ledger-key`: another key for the zone's ledger, while its gateway stands still."""
+"""`tdz zone rotate-ledger-key` and `succeed`: another key, or another log, while the zone's gateway stands still."""
 
 from __future__ import annotations
 
@@ -43,13 +43,50 @@ def rotate_ledger_key(
         emit(document, human, as_json=as_json)
 
 
-def rotate_log_key(settings: GatewaySettings) -> SignedCard:
-    """Rotate the ledger's key, put the key files in their places, sign a new card.
+@app.command()
+def succeed(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The zone's directory; its gateway must not run.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why the old ledger ends, one word: superseded, compromised, retired.")
+    ],
+    key_lost: Annotated[
+        bool, typer.Option("--key-lost", help="The old ledger's key is gone, so it is not sealed.")
+    ] = False,
+    undelivered: Annotated[
+        bool, typer.Option("--undelivered", help="Give up receipts that no other zone has taken yet.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Seal the zone's ledger and let another one follow, with a new key, a new origin and a new card.
 
-    1. The next key is made under a name of its own.
-    2. The entry `key.rotated` is published under a checkpoint of both keys.
-    3. The files take their places: the next key's becomes `log.key`, that one's `log.old.key`.
-    4. The card names the new key.
+    May be repeated after a crash.
+
+    Example: tdz zone succeed /srv/lingang --reason compromised
+    """
+    with failures(as_json=as_json):
+        from gateway.cli.succession import succeed_zone
+
+        made = succeed_zone(directory, reason=reason, key_lost=key_lost, undelivered=undelivered)
+        document = {
+            "origin": made.origin,
+            "predecessor": made.predecessor,
+            "archive": str(made.archive),
+            "card": str(directory / "card.json"),
+            "fingerprint": made.card.fingerprint,
+        }
+
+        def human() -> None:
+            console.print(f"[green]{made.origin}[/] follows {made.predecessor}")
+            console.print(f"  [dim]old ledger[/]   {made.archive}")
+            console.print(f"  [dim]card[/]         {directory / 'card.json'}, serial {made.card.card.serial}")
+            console.print(f"  [dim]fingerprint[/]  {made.card.fingerprint}")
+            console.print(f"next: [bold]tdz zone serve {directory}[/], and every paired zone admits the new card")
+
+        emit(document, human, as_json=as_json)
+
+
+def rotate_log_key(settings: GatewaySettings) -> SignedCard:
+    """Rotate the ledger's key while no gateway has it open; see `gateway.server.log_key`.
 
     After a crash a repeat goes on at the step that is missing.
 
@@ -59,53 +96,21 @@ def rotate_log_key(settings: GatewaySettings) -> SignedCard:
     """
     import asyncio
 
-    from gateway.cli.zone_init import renew_card
     from gateway.errors import LedgerError
-    from gateway.identity.card import LOG_KEY_TYPE, make_vkey, read_card
-    from gateway.identity.keys import load_statement_key
+    from gateway.server import log_key
     from ledger.errors import LedgerError as LedgerFailure
-    from ledger.keys import create_key, next_key
-
-    path = settings.layout.log_key
-    fresh = next_key(path)
-    try:
-        if path.exists() and not fresh.exists():
-            named = read_card(settings.layout.card.read_bytes()).card.log
-            if make_vkey(settings.origin, load_statement_key(path).public_key(), LOG_KEY_TYPE) != named:
-                return renew_card(settings)  # 4., which a crash left over
-            create_key(fresh)  # 1.
-        asyncio.run(_rotate(settings, fresh))  # 2.
-        _place(path, fresh)  # 3.
-    except LedgerFailure as error:
-        raise LedgerError(f"the ledger's key is not rotated: {error}", remedy="see the operator's guide") from error
-    return renew_card(settings)  # 4.
-
-
-async def _rotate(settings: GatewaySettings, fresh: Path) -> None:
-    from ledger.keys import load_key, load_signers
-    from ledger.note import NoteSigner
+    from ledger.keys import load_signers
     from ledger.writer import LogWriter
 
-    signer, *others = load_signers(settings.layout.log_key, settings.origin)
-    new = NoteSigner(settings.origin, load_key(fresh))
-    writer = await LogWriter.open(settings.layout.ledger, signer, others=others)
+    async def run() -> SignedCard:
+        signer, *others = load_signers(settings.layout.log_key, settings.origin)
+        writer = await LogWriter.open(settings.layout.ledger, signer, others=others)
+        try:
+            return await log_key.rotate(settings, lambda: writer.keys.current, writer.rotate)
+        finally:
+            await writer.close()
+
     try:
-        if writer.keys.current != new.vkey:
-            await writer.rotate(new)
-    finally:
-        await writer.close()
-
-
-def _place(path: Path, fresh: Path) -> None:
-    import os
-
-    from ledger.keys import old_key
-
-    if path.exists():
-        os.replace(path, old_key(path))
-    os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return asyncio.run(run())
+    except LedgerFailure as error:
+        raise LedgerError(f"the ledger's key is not rotated: {error}", remedy="see the operator's guide") from error

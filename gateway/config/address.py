@@ -101,6 +101,22 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def checked_authority(url: str) -> str:
+    """The URL of a time-stamping authority; HTTP will do, since its answer is signed.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"{url[:200]!r} is no URL", remedy="write it as https://tsa.example/tsr") from error
+    if parts.scheme not in ("http", "https") or not host or parts.fragment or parts.username:
+        raise InputError(f"{url[:200]!r} is no authority's URL", remedy="write it as https://tsa.example/tsr")
+    return url
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from gateway.config.address import Address, parse_host, parse_origin
+from gateway.config.address import Address, checked_authority, parse_host, parse_origin
 from gateway.config.decision_log import DecisionLogSettings, decision_log_lines, read_decision_log
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
@@ -22,6 +22,7 @@ PROFILE_VARIABLE: Final = "TDZ_PROFILE"
 GATEWAY_ID: Final = "gateway"
 
 _JURISDICTIONS: Final = ("CN", "MY")
+_STAMP_EVERY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +42,28 @@ class LedgerSettings:
             start within one boot need not ask; empty takes one under /run or /dev/shm, `none` keeps none.
         uncosigned_entries: so many entries without a cosignature, and nothing is opened any more.
         uncosigned_s: the same for the oldest one's age, in seconds.
+        mirror_bytes: how many bytes of entries the mirror of each paired zone's ledger may hold here.
     """
 
     memory: str = ""
     uncosigned_entries: int = limits.UNCOSIGNED_ENTRIES
     uncosigned_s: int = limits.UNCOSIGNED_S
+    mirror_bytes: int = limits.MIRROR_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimestampSettings:
+    """Who stamps the ledger's witnessed checkpoints (RFC 3161), and how often.
+
+    Args:
+        authority: its URL; empty for nobody.
+        every_s: seconds between two stamps.
+        ca: a PEM file with the authority's root, relative to the zone's directory; empty: signatures are not judged.
+    """
+
+    authority: str = ""
+    every_s: int = _STAMP_EVERY_S
+    ca: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +82,7 @@ class GatewaySettings:
         limits: bounds.
         ledger: how the ledger is kept.
         decisions: how the decision log is kept.
+        timestamps: who stamps its checkpoints.
     """
 
     layout: ZoneLayout
@@ -77,6 +96,7 @@ class GatewaySettings:
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
+    timestamps: TimestampSettings = field(default_factory=TimestampSettings)
 
     @property
     def identity(self) -> Identity:
@@ -117,7 +137,8 @@ def load_settings(directory: Path) -> GatewaySettings:
     document = Document(layout.settings, remedy="make a zone with `tdz zone init`")
     zone, gateway = document.section("zone"), document.section("gateway")
     policy, bounds = document.section("policy", optional=True), document.section("limits", optional=True)
-    ledger = document.section("ledger", optional=True)
+    ledger, stamps = document.section("ledger", optional=True), document.section("timestamps", optional=True)
+    authority = stamps.text("authority", default="")
     name = zone.text("name")
     endpoint = gateway.address("endpoint")
     directory_text = policy.text("directory", default="")
@@ -140,6 +161,12 @@ def load_settings(directory: Path) -> GatewaySettings:
                 "uncosigned_entries", 1, 1_000_000_000, default=limits.UNCOSIGNED_ENTRIES
             ),
             uncosigned_s=ledger.integer("uncosigned_s", 1, 366 * 86_400, default=limits.UNCOSIGNED_S),
+            mirror_bytes=ledger.integer("mirror_bytes", 64 * limits.KIB, (1 << 53) - 1, default=limits.MIRROR_BYTES),
+        ),
+        timestamps=TimestampSettings(
+            authority=stamps.checked("authority", checked_authority, authority) if authority else "",
+            every_s=stamps.integer("every_s", 60, 366 * 86_400, default=_STAMP_EVERY_S),
+            ca=stamps.text("ca", default=""),
         ),
         decisions=read_decision_log(document),
     )
@@ -183,6 +210,15 @@ def write_settings(settings: GatewaySettings) -> None:
             f"memory = {_quoted(settings.ledger.memory)}",
             f"uncosigned_entries = {settings.ledger.uncosigned_entries}",
             f"uncosigned_s = {settings.ledger.uncosigned_s}",
+            f"mirror_bytes = {settings.ledger.mirror_bytes}",
+        ]
+    if settings.timestamps != TimestampSettings():
+        lines += [
+            "",
+            "[timestamps]",
+            f"authority = {_quoted(settings.timestamps.authority)}",
+            f"every_s = {settings.timestamps.every_s}",
+            f"ca = {_quoted(settings.timestamps.ca)}",
         ]
     lines += decision_log_lines(settings.decisions)
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)

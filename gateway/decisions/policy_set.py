@@ -142,6 +142,7 @@ class PolicySet:
         data_files = {n: b for n, b in files.items() if n in self._data}
         data = self._merged(data_files)
         data.setdefault("tdz", {})["local"] = {"zone": zone}
+        data["tdz"]["registry"] = _of_others(data["tdz"]["registry"], zone)
         files["capabilities.json"] = self._files["capabilities.json"]
         modules = {n: self._modules[n] for n in files if n in self._modules}
         return ZonePolicy(
@@ -185,6 +186,14 @@ def _counts(name: str) -> bool:
 
 def _digest(files: Mapping[str, bytes]) -> str:
     return canonical.digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+
+
+def _of_others(registry: Mapping[str, Any], zone: str) -> dict[str, Any]:
+    """The registry as one zone's engine has it: of other zones the law alone, for which packs they load is theirs."""
+    return {
+        name: entry if name == zone or not isinstance(entry, dict) else {"jurisdiction": entry.get("jurisdiction")}
+        for name, entry in registry.items()
+    }
 
 
 def _pack_info(pack: str, data: Mapping[str, Any]) -> PackInfo | None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, update
 from gateway.decisions.inputs import KeptDecision, own_persons, transfer_input
 from gateway.errors import (
     LedgerError,
+    MirrorFullError,
     NotFoundError,
     PeerUnavailableError,
     StorageError,
@@ -58,13 +59,13 @@ class Arriving:
                 await self._stream(arrival)
                 await self._finish(arrival)
                 return
+            except (StorageError, LedgerError, MirrorFullError) as error:
+                # Not mended by asking again: stands still until the partner resumes.
+                await self._suspend(arrival, str(error), 0)
+                raise
             except (PeerUnavailableError, TicketError) as error:
                 if not await self._suspend(arrival, str(error), wait):
                     raise
-            except (StorageError, LedgerError) as error:
-                # Not the peer's fault and not mended by asking again: stands still until the partner resumes.
-                await self._suspend(arrival, str(error), 0)
-                raise
             except TdzError as error:
                 refused = error.reason in {"TDZ-DENIED", "TDZ-REVIEW"}
                 reason = AbortReason.POLICY if refused else error.reason

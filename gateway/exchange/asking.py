@@ -58,8 +58,8 @@ class Asking:
             same_zone = await self._in_own_zone(row)
             unknown = not same_zone
             kept = house.refuse(asked, findings.SAME_ZONE if same_zone else findings.NOT_OFFERED)
-        except PeerUnavailableError:
-            kept = house.refuse(asked, findings.PEER)
+        except PeerUnavailableError as error:
+            kept = house.refuse(asked, findings.of_absence(error))
         except ClockError:
             kept = house.refuse(asked, findings.CLOCK)
         except ForkError as error:

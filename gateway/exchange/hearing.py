@@ -64,7 +64,7 @@ class Hearing:
             if (heard := await self._hear(row, card, own)) is not None:
                 return heard
         except PeerUnavailableError as error:
-            await self._deny(row, own, findings.PEER, why="peer unreachable", reason=str(error))
+            await self._deny(row, own, findings.of_absence(error), why="peer unreachable", reason=str(error))
         except ClockError as error:
             await self._deny(row, own, findings.CLOCK, why="clocks apart", reason=str(error))
         except ForkError as error:

@@ -230,7 +230,7 @@ class Provider:
             raise IntegrityError("an offer needs the owner's terms")
         expiries = [now + (terms.limits.days * _DAY_S if terms.limits.days else house.timing.agreement)]
         expiries += [terms.until] if terms.until else []
-        expiries += [pack.valid_until for decision in decisions for pack in decision.packs if pack.valid_until]
+        expiries += [pack.valid_until for each in decisions for pack in each.for_peer().packs if pack.valid_until]
         obligations = tuple(ObligationPart(kind=o.kind, params=dict(o.params)) for o in outcome.obligations)
         body = Agreement(
             id=uuid7(),

@@ -36,10 +36,22 @@ _MAY_LEAVE: Final = select(
 
 
 def counted(subject: Subject) -> Persons:
-    """The persons that a transfer adds to its year; none where it is exempt (Order 16, art 4 and 5(1) to (3))."""
-    if not isinstance(subject, DatasetFacts) or subject.cn.exemption != "none":
+    """The persons that a transfer adds to its year; none where it is exempt (Order 16, art 4 and 5(1) to (3)).
+
+    The same as the pack's rule: what the manifest claims is not enough. Transit is foreign and nothing else, and
+    important data knows no exemption.
+    """
+    if not isinstance(subject, DatasetFacts) or _exempt(subject):
         return Persons(0, 0)
     return own_persons(subject)
+
+
+def _exempt(subject: DatasetFacts) -> bool:
+    if subject.cn.class_ == "core" or subject.cn.notified_important != "no":
+        return False
+    if subject.cn.exemption == "transit":
+        return subject.origin == "foreign_in_transit" and not {"CN", "unknown"} & set(subject.origin_jurisdictions)
+    return subject.cn.exemption != "none"
 
 
 class Usage:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from gateway.errors import DeniedError, PolicyError, ReviewError
+from gateway.errors import DeniedError, MirrorFullError, PeerUnavailableError, PolicyError, ReviewError
 from gateway.model.decision import Decision, Finding, FindingEffect, strictest
 from gateway.model.ids import uuid7
 from gateway.model.policy_facts import Action
@@ -40,6 +40,13 @@ PEER: Final = Finding(
     cite="the other zone's gateway did not answer before the deadline, so it did not decide",
     remedy="try again when `tdz zone status` shows it reachable",
 )
+MIRROR_FULL: Final = Finding(
+    code="TDZ-MIRROR-FULL",
+    effect="deny",
+    authority="house",
+    cite="one zone has no room for more of the other's ledger, so nothing is opened between the two",
+    remedy="tell your zone's administrator; what is open can still be closed",
+)
 BROKEN: Final = Finding(
     code="TDZ-PEER",
     effect="deny",
@@ -61,6 +68,11 @@ FORKED: Final = Finding(
     cite="a zone's ledger contradicts what it signed before, so nothing is opened with it",
     remedy="tell your zone's administrator; what is open can still be closed",
 )
+
+
+def of_absence(error: PeerUnavailableError) -> Finding:
+    """What a request is denied for where the other zone's answer, or its mirror, did not come."""
+    return MIRROR_FULL if isinstance(error, MirrorFullError) else PEER
 
 
 def terms_findings(terms: Terms, purpose: str, action: Action) -> list[Finding]:

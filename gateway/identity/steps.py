@@ -32,9 +32,18 @@ class Recorder(Protocol):
     """The way to the ledger; the journal is one."""
 
     async def record(
-        self, kind: str, subject: str, body: Mapping[str, JsonValue], *, entry_id: str, closing: bool = False
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, JsonValue],
+        *,
+        entry_id: str,
+        closing: bool = False,
+        values: Mapping[str, JsonValue] | None = None,
     ) -> object:
         """Append an entry; durable on return. The same id again with the same content doubles nothing.
+
+        In the place of `values` the entry has salted commitments.
 
         Raises:
             LedgerError: it could not be made durable.
@@ -80,8 +89,21 @@ class Steps:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    async def opening(self, kind: str, subject: str, body: Mapping[str, JsonValue], effect: Effect) -> None:
+    async def opening(
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, JsonValue],
+        effect: Effect,
+        *,
+        mending: bool = False,
+        values: Mapping[str, JsonValue] | None = None,
+    ) -> None:
         """Record, then take effect; called within `exclusively`.
+
+        Args:
+            mending: it opens nothing across the border: it may be recorded where what opens may not.
+            values: what the entry only commits to; nothing of it is written down here.
 
         Raises:
             LedgerError: the entry could not be made durable; without the entry there is no effect.
@@ -90,7 +112,7 @@ class Steps:
         entry_id = uuid7()
         row = _row(entry_id, kind, subject, body, effect, closing=False)
         await self._store.write(lambda connection: connection.execute(insert(pending).values(row)))
-        await self._recorder.record(kind, subject, body, entry_id=entry_id)
+        await self._recorder.record(kind, subject, body, entry_id=entry_id, closing=mending, values=values)
         await self._finish(entry_id, effect)
 
     async def closing(self, kind: str, subject: str, body: Mapping[str, JsonValue], effect: Effect) -> None:

@@ -23,7 +23,7 @@ from gateway.identity.keys import key_fingerprint
 from gateway.identity.signing import is_signing
 from gateway.identity.verifier import TrustedZone
 from gateway.model.participant import Identity
-from gateway.state.schema import certificates, enrolment_approvals, pairings, participants
+from gateway.state.schema import act_approvals, certificates, enrolment_approvals, pairings, participants
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,11 @@ def approve(uri: str, key: str, approver: str, at: int) -> dict[str, Any]:
     return {"op": "approve", "uri": uri, "key_fingerprint": key, "approver": approver, "approved_at": at}
 
 
+def approve_act(act: str, approver: str, at: int) -> dict[str, Any]:
+    """Effect: an administrator approved an act that needs two."""
+    return {"op": "approve_act", "act": act, "approver": approver, "approved_at": at}
+
+
 def revoke(record: CertificateRecord, at: int, reason: str) -> dict[str, Any]:
     """Effect: the certificate is revoked."""
     return {
@@ -179,6 +184,13 @@ def _approve(connection: Connection, effect: Mapping[str, Any]) -> None:
     connection.execute(insert(table).values(**row))
 
 
+def _approve_act(connection: Connection, effect: Mapping[str, Any]) -> None:
+    row = {name: effect[name] for name in ("act", "approver", "approved_at")}
+    table = act_approvals
+    connection.execute(delete(table).where(and_(table.c.act == row["act"], table.c.approver == row["approver"])))
+    connection.execute(insert(table).values(**row))
+
+
 def _revoke(connection: Connection, effect: Mapping[str, Any]) -> None:
     table = certificates
     connection.execute(
@@ -228,6 +240,7 @@ def by_participant(identifier: str) -> Select[Any]:
 _OPERATIONS: Final = {
     "issue": _issue,
     "approve": _approve,
+    "approve_act": _approve_act,
     "revoke": _revoke,
     "pair": _pair,
     "unpair": _unpair,

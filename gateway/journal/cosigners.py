@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Final
 
 from gateway.journal.gate import Gate
 from gateway.journal.own_log import OwnLog
 from gateway.journal.peer_mirror import refusals
+from gateway.journal.policy_entry import announced, cosigning_part
+from gateway.model.ids import uuid7
 from ledger.checkpoint import Checkpoint
 from ledger.policy import TrustPolicy, combined_policy
 from ledger.writer import LogWriter, Published
@@ -21,17 +24,20 @@ class CosignedLog(OwnLog):
 
     Args:
         writer: the log.
-        vkey: its key.
         gate: what may be opened.
     """
 
-    def __init__(self, writer: LogWriter, vkey: str, gate: Gate) -> None:
+    def __init__(self, writer: LogWriter, gate: Gate) -> None:
         super().__init__(writer)
-        self.vkey: Final = vkey
         self.gate: Final = gate
         self._cosigners: Mapping[str, str] = {}  # by zone, of the paired zones' mirrors
         self._witnesses = ""
         self._cosigned = asyncio.Event()
+
+    @property
+    def vkey(self) -> str:
+        """The log's newest key."""
+        return self.writer.keys.current
 
     @property
     def held_size(self) -> int:
@@ -40,9 +46,14 @@ class CosignedLog(OwnLog):
 
     async def _set_policy(self, cosigners: Mapping[str, str], witnesses: str) -> None:
         text = _policy(self.vkey, cosigners, witnesses)
-        if text != self.writer.policy.text:
-            await self.writer.set_policy(text)
+        if cosigning_part(text) != cosigning_part(self.writer.policy.text):
+            await self.writer.set_policy(announced(text, uuid7()))
+            self._policy_changed()
         self._cosigners, self._witnesses = dict(cosigners), witnesses
+
+    @abstractmethod
+    def _policy_changed(self) -> None:
+        """Another policy is in force: say so on the log."""
 
     def expect_witnesses(self, text: str) -> TrustPolicy:
         """Say before the first mirror is opened who else must cosign: no policy without them is ever in force.

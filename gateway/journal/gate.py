@@ -8,17 +8,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import ForkError, UncosignedError
+from gateway.errors import ForkError, MirrorFullError, UncosignedError
 from gateway.journal.peer_mirror import FORK_REMEDY
 from gateway.model import limits
 
 __all__ = ["GOES_ON", "Bounds", "Gate"]
 
 GOES_ON: Final = frozenset(
-    {"zone.paired", "fork.detected", "peer.checkpoint", "clock.corrected", "key.rotated", "erasure", "log.sealed"}
+    {
+        "policy.witnesses",
+        "zone.paired",
+        "fork.detected",
+        "peer.checkpoint",
+        "clock.corrected",
+        "key.rotated",
+        "erasure",
+        "log.sealed",
+    }
 )
 """Kinds that open nothing across the border, and some of which mend what keeps cosignatures away."""
 
+FULL_THERE: Final = "its operator raises [ledger] mirror_bytes or frees its disk; what closes goes on meanwhile"
 _MARK_S: Final = 1.0
 
 
@@ -43,6 +53,7 @@ class Gate:
         self._clock = clock
         self._held: dict[str, int] = {}
         self._refused: dict[str, str] = {}
+        self._full: dict[str, str] = {}
         # (size, time): what came up to that size is not older than that; one a second at most.
         self._marks: deque[tuple[int, float]] = deque()
 
@@ -54,24 +65,32 @@ class Gate:
         """A paired zone's mirror cosigned our log up to a size."""
         self._held[zone] = max(size, self.held(zone))
         self._refused.pop(zone, None)
+        self._full.pop(zone, None)
 
     def refused(self, zone: str, why: str) -> None:
         """A paired zone's mirror takes nothing more of our log."""
         self._refused[zone] = why
 
+    def full(self, zone: str, why: str) -> None:
+        """A paired zone's mirror has no room for more of our log; it says so again, or cosigns."""
+        self._full[zone] = why
+
     def forget(self, zone: str) -> None:
         """The zone is paired no more, or has a new card."""
-        self._held.pop(zone, None)
-        self._refused.pop(zone, None)
+        for known in (self._held, self._refused, self._full):
+            known.pop(zone, None)
 
     def require_held_by(self, zone: str) -> None:
         """Refuse where a paired zone will never hold more of our log.
 
         Raises:
             ForkError: its mirror has frozen our origin.
+            MirrorFullError: its mirror has no room for more of it now.
         """
         if (why := self._refused.get(zone)) is not None:
             raise ForkError(f"{zone} has frozen our ledger: {why}", remedy=FORK_REMEDY)
+        if (why := self._full.get(zone)) is not None:
+            raise MirrorFullError(f"{zone} has no room for more of our ledger: {why}", remedy=FULL_THERE)
 
     def grew(self, size: int, at: float | None = None) -> None:
         """The log has so many entries now."""

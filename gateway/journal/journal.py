@@ -24,11 +24,13 @@ from gateway.errors import (
     TdzError,
     UncosignedError,
 )
-from gateway.journal.cosigners import CosignedLog
+from gateway.journal import policy_entry
 from gateway.journal.gate import GOES_ON, Bounds, Gate
 from gateway.journal.heads import KIND, Heads
+from gateway.journal.operations import OperatedLog
 from gateway.journal.own_log import Recorded
 from gateway.journal.peer_mirror import PeerMirror, refusals
+from gateway.model import limits
 from gateway.model.canonical import JsonValue
 from gateway.model.ids import uuid7
 from ledger.checkpoint import Checkpoint
@@ -48,18 +50,24 @@ _log = structlog.get_logger()
 _RECOVER: Final = "stop the gateway, move its ledger away, and recover it: see the operator's guide, recovery"
 
 
-class Journal(CosignedLog):
+class Journal(OperatedLog):
     """This zone's own log, and the mirrors of the paired zones' logs.
 
     Raises (from every method that writes): LedgerError when the entry could not be made durable.
     """
 
     def __init__(
-        self, directory: Path, writer: LogWriter, cosigner: CosignatureSigner, vkey: str, bounds: Bounds
+        self,
+        directory: Path,
+        writer: LogWriter,
+        cosigner: CosignatureSigner,
+        bounds: Bounds,
+        mirror_bytes: int,
     ) -> None:
-        super().__init__(writer, vkey, Gate(bounds))
+        super().__init__(writer, Gate(bounds))
         self._directory = directory
         self._cosigner = cosigner
+        self._mirror_bytes = mirror_bytes
         self._mirrors: dict[str, PeerMirror] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.heads = Heads(self._mirrors)
@@ -75,6 +83,7 @@ class Journal(CosignedLog):
         marker: Path | None = None,
         ask: bool = False,
         bounds: Bounds | None = None,
+        mirror_bytes: int = limits.MIRROR_BYTES,
     ) -> Journal:
         """Open the ledger in `directory`, recovering what a crash left.
 
@@ -82,6 +91,7 @@ class Journal(CosignedLog):
             marker: a folder in memory that remembers what was committed last; None keeps none.
             ask: nothing is recorded before `vouch`, unless the marker vouches for the ledger.
             bounds: of what is not cosigned.
+            mirror_bytes: how many bytes of entries the mirror of each paired zone's log may hold.
 
         Raises:
             RolledBackError: this machine remembers more of the ledger than is there.
@@ -97,23 +107,26 @@ class Journal(CosignedLog):
             raise RolledBackError(error.message, remedy=_RECOVER) from error
         except LedgerFailure as error:
             raise LedgerError(str(error), remedy="see the ledger section of the operator's guide") from error
-        return cls(directory, writer, cosigner, writer.keys.current, bounds or Bounds())
+        return cls(directory, writer, cosigner, bounds or Bounds(), mirror_bytes)
 
     # --- before the first signature -----------------------------------------------------------------------
 
     @property
     def asked(self) -> bool:
-        """Whether entries may be recorded, as far as the paired zones must be asked before."""
+        """Whether entries may be recorded, as far as paired zones and witnesses must be asked before."""
         return self.writer.asked
 
     def vouch(self) -> None:
-        """Every paired zone has said what it holds, and nothing of it contradicts this ledger."""
+        """Those who must have said what they hold, and nothing of it contradicts this ledger."""
         self.writer.vouch()
 
-    async def check_held(self, zone: str, note: bytes) -> bool:
-        """Compare what a paired zone holds of ours; whether it says anything of it.
+    async def check_held(self, who: str, note: bytes) -> bool:
+        """Compare what a paired zone or a witness holds of ours; whether it says anything of it.
 
         An empty note or one of another origin says nothing.
+
+        Args:
+            who: holds it, for the error's text.
 
         Raises:
             RolledBackError: we signed it, and it is not in this ledger; from now on nothing is signed.
@@ -124,25 +137,41 @@ class Journal(CosignedLog):
         try:
             if Checkpoint.parse(Note.parse(note).text).origin != self.writer.origin:
                 return False
-            await self.writer.check_held(note, f"the gateway of {zone}")
+            await self.writer.check_held(note, who)
             return True
         except RolledBack as error:
             self._wake()
             raise RolledBackError(error.message, remedy=_RECOVER) from error
         except LedgerFailure as error:
-            raise PeerError(f"{zone} says that it holds what we did not sign: {error.message}") from error
+            raise PeerError(f"{who} says that it holds what we did not sign: {error.message}") from error
 
     def frozen_by(self, zone: str, why: str) -> None:
         """A paired zone takes nothing more of our ledger."""
         self.gate.refused(zone, why)
         self._wake()
 
+    def mirror_full(self, zone: str, why: str) -> None:
+        """A paired zone's mirror has no room for more of our ledger now."""
+        self.gate.full(zone, why)
+        self._wake()
+
     # --- entries ------------------------------------------------------------------------------------------
 
     async def record(
-        self, kind: str, subject: str, body: Mapping[str, JsonValue], *, entry_id: str, closing: bool = False
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, JsonValue],
+        *,
+        entry_id: str,
+        closing: bool = False,
+        values: Mapping[str, JsonValue] | None = None,
     ) -> Recorded:
         """Append an entry and wait until it is durable.
+
+        A value that is personal data goes into `values`: the entry has a salted commitment in its place, and value and
+        salt are durable in the private vault before. It can be shown to somebody, and erased for good. Here too the
+        same id with the same content doubles nothing; once a value was erased, the id is taken.
 
         Args:
             kind: one of the ledger's kinds.
@@ -150,6 +179,7 @@ class Journal(CosignedLog):
             body: canonical JSON; no personal data.
             entry_id: UUIDv7 of the event, chosen before.
             closing: the entry ends something: it may use the disk reserve.
+            values: by field, as `note` or the JSON pointer `/body/note`; `body` lacks these members.
 
         Raises:
             UncosignedError: too much of the ledger is not cosigned, and the entry closes nothing.
@@ -159,9 +189,20 @@ class Journal(CosignedLog):
         if not closing and kind not in GOES_ON and (full := self.full()) is not None:
             raise full
         try:
-            appended = await self.writer.append(
-                id=entry_id, kind=kind, subject=subject, body=dict(body), closing=closing, committed=True
-            )
+            if values:
+                appended = await self.writer.append_committed(
+                    id=entry_id,
+                    kind=kind,
+                    subject=subject,
+                    body=dict(body),
+                    values=values,
+                    closing=closing,
+                    committed=True,
+                )
+            else:
+                appended = await self.writer.append(
+                    id=entry_id, kind=kind, subject=subject, body=dict(body), closing=closing, committed=True
+                )
         except ContradictedError as error:
             raise RolledBackError(error.message, remedy=_RECOVER) from error
         except LedgerFailure as error:
@@ -180,6 +221,15 @@ class Journal(CosignedLog):
         except UncosignedError as error:
             return error
         return None
+
+    def _policy_changed(self) -> None:
+        if self.asked:  # else the gateway says it once it may
+            self._begin(self.record_policy(), "policy")
+
+    async def record_policy(self) -> None:
+        """Say on the log who must cosign it; recorded once, whenever this is called again."""
+        if (said := policy_entry.of(self.writer.policy.text)) is not None:
+            await self.record(policy_entry.KIND, "log", said[1], entry_id=said[0], closing=True)
 
     async def record_heads(self, *, alone: bool) -> int:
         """Record what was seen of the paired zones' ledgers, where that is due; the count of them."""
@@ -212,7 +262,9 @@ class Journal(CosignedLog):
             paired_at: since when it is paired, Unix seconds; what is older need not be cosigned since then.
         """
         try:
-            mirror = await Mirror.open(self._directory, peer_vkey=vkey, cosigner=self._cosigner)
+            mirror = await Mirror.open(
+                self._directory, peer_vkey=vkey, cosigner=self._cosigner, quota_bytes=self._mirror_bytes
+            )
             await self._set_policy(mirror_vkeys, self._witnesses)
         except LedgerFailure as error:
             raise LedgerError(f"the mirror of {zone} cannot be opened: {error}") from error
@@ -242,9 +294,7 @@ class Journal(CosignedLog):
                 continue
             self._wake()
             _log.error("a paired zone's ledger is frozen", zone=zone, why=frozen.reason, evidence=frozen.evidence)
-            body: dict[str, JsonValue] = {"zone": zone, "origin": mirror.origin, "evidence": None}
-            if (evidence := await mirror.evidence()) is not None:
-                body["evidence"] = {"first": evidence.first.note.decode(), "second": evidence.second.note.decode()}
+            body: dict[str, JsonValue] = {"zone": zone, "origin": mirror.origin, "evidence": await mirror.told()}
             await self.record("fork.detected", f"zones/{zone}", body, entry_id=frozen.entry_id, closing=True)
 
     def require_open(self, zone: str) -> None:
@@ -253,6 +303,7 @@ class Journal(CosignedLog):
         Raises:
             ForkError: the other zone's is frozen here, or ours is frozen there.
             RolledBackError: ours is not what others hold of it.
+            MirrorFullError: the mirror here of its ledger, or there of ours, has no room for more.
             PeerUnavailableError: the zone is not paired.
         """
         self.mirror(zone).require_open()
@@ -275,19 +326,25 @@ class Journal(CosignedLog):
         """Wait until our mirror of the zone's log holds `size` entries, verified and durable.
 
         Args:
-            closing: what waits only closes something, and goes on where the zone's log is frozen.
+            closing: what waits only closes something, and goes on where the zone's log is frozen, or its mirror full.
 
         Raises:
             ForkError: the zone's log is frozen here, or ours there: nothing is opened.
+            MirrorFullError: there is no room for it.
             PeerUnavailableError: it did not within so many seconds.
         """
-        if closing and self.mirror(zone).frozen is not None:
+        mirror = self.mirror(zone)
+        if closing and (mirror.frozen is not None or mirror.full):
             return
         if not closing:
             self.require_open(zone)
         try:
-            await self.mirror(zone).wait(size, within)
+            await mirror.wait(size, within)
         except TimeoutError as error:
+            if mirror.full:
+                if closing:
+                    return
+                mirror.require_open()
             raise PeerUnavailableError(
                 f"the ledger of {zone} did not reach entry {size} here in {within:g} s",
                 remedy="check the link between the gateways, then try again",

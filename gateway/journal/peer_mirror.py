@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gateway.errors import ForkError, IntegrityError, LedgerError
+from gateway.errors import ForkError, IntegrityError, LedgerError, MirrorFullError
+from gateway.model.canonical import JsonValue
 from ledger.errors import ForkError as ForkFound
 from ledger.errors import FrozenError, OperationalError
 from ledger.errors import LedgerError as LedgerFailure
+from ledger.errors import MirrorFullError as MirrorFull
 from ledger.evidence import Evidence
 from ledger.freezer import Frozen
 from ledger.mirror import Mirror
 
 __all__ = ["PeerMirror", "refusals"]
 
+FULL_HERE = "raise [ledger] mirror_bytes or free the disk, then start the gateway again; what closes goes on meanwhile"
 FORK_REMEDY = "the administrators of both zones must settle it: see the operator's guide, recovery"
 
 
@@ -28,6 +32,8 @@ def refusals(what: str) -> Iterator[None]:
         raise LedgerError(f"{what}: {error}", remedy="see the gateway's log") from error
     except (ForkFound, FrozenError) as error:
         raise ForkError(f"{what}: {error.message}", remedy=FORK_REMEDY) from error
+    except MirrorFull as error:
+        raise MirrorFullError(f"{what}: {error.message}", remedy=FULL_HERE) from error
     except LedgerFailure as error:
         raise IntegrityError(f"{what}: {error}") from error
 
@@ -47,11 +53,17 @@ class PeerMirror:
         self._mirror = mirror
         self._froze = froze
         self._receiving = asyncio.Lock()
+        self.full = ""
+        """Why the last push was not taken for want of room; empty once one is."""
 
     @property
     def origin(self) -> str:
         """The origin of the log that is mirrored."""
         return self._mirror.origin
+
+    def knows(self, vkey: str) -> bool:
+        """Whether the mirrored entries introduced this key of the log."""
+        return self._mirror.knows(vkey)
 
     @property
     def size(self) -> int:
@@ -79,18 +91,33 @@ class PeerMirror:
         return self._mirror.frozen
 
     def require_open(self) -> None:
-        """Refuse where the log is frozen.
+        """Refuse where nothing more of the log is taken.
 
         Raises:
-            ForkError: it is.
+            ForkError: it is frozen.
+            MirrorFullError: there is no room for more of it.
         """
         if (frozen := self._mirror.frozen) is not None:
             raise ForkError(f"the ledger of the other zone is frozen here: {frozen.reason}", remedy=FORK_REMEDY)
+        if self.full:
+            raise MirrorFullError(
+                f"there is no room for more of the other zone's ledger: {self.full}", remedy=FULL_HERE
+            )
 
     async def evidence(self) -> Evidence | None:
         """The evidence behind the freezing."""
         with refusals("the evidence cannot be read"):
             return await self._mirror.evidence()
+
+    async def told(self) -> JsonValue:
+        """What an entry says of the evidence: both checkpoints, and the digest of the file, which has the proof."""
+        if (evidence := await self.evidence()) is None:
+            return None
+        return {
+            "first": evidence.first.note.decode(),
+            "second": evidence.second.note.decode(),
+            "sha256": hashlib.sha256(evidence.encode()).hexdigest(),
+        }
 
     async def begin(self, note: bytes, old_size: int, proof: list[bytes], own_root: bytes = b"") -> int:
         """Judge a checkpoint and persist it as pending; the first missing entry."""
@@ -145,6 +172,10 @@ class PeerMirror:
         try:
             with refusals(what):
                 yield
+            self.full = ""
+        except MirrorFullError as error:
+            self.full = error.message
+            raise
         finally:
             if before is None and self._mirror.frozen is not None:
                 self._froze()

@@ -43,6 +43,7 @@ CLOCK_LEEWAY_S: Final = 30
 TICKET_TTL_S: Final = 300
 CONFIRM_BEFORE_S: Final = 60
 REVIEW_TTL_S: Final = 14 * 86_400
+NOTE_MAX: Final = 500  # characters of an administrator's note
 AGREEMENT_TTL_S: Final = 30 * 86_400
 LEASE_S: Final = 120  # a transfer without progress for so long is aborted on both sides
 STATEMENT_TTL_S: Final = 300
@@ -55,6 +56,7 @@ START_WAIT_S: Final = 5.0  # how long calls are held while a gateway that starts
 # what may stand on the own ledger without a cosignature before nothing is opened any more
 UNCOSIGNED_ENTRIES: Final = 10_000
 UNCOSIGNED_S: Final = 86_400
+MIRROR_BYTES: Final = 64 * 1024 * MIB  # of entries of one paired zone's ledger that are mirrored here
 
 # what one caller may have recorded: a bucket of so many, and so many more in each second
 REQUESTS_BURST: Final = 200  # RequestAccess, by one participant

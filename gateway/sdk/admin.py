@@ -13,6 +13,8 @@ from gateway.errors import InputError
 from gateway.sdk.admin_resources import (
     Approval,
     Certificate,
+    Erasure,
+    KeyRotation,
     Mechanism,
     Pairing,
     Participant,
@@ -25,7 +27,7 @@ from gateway.sdk.admin_resources import (
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.session import Session
 from gateway.sdk.sync import Face, blocking
-from gateway.v1 import identity_pb2, mechanism_pb2, signer_pb2, zone_pb2
+from gateway.v1 import identity_pb2, ledger_pb2, mechanism_pb2, signer_pb2, zone_pb2
 from gateway.wire import channel
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "Approval",
     "AsyncAdmin",
     "Certificate",
+    "Erasure",
+    "KeyRotation",
     "Mechanism",
     "Pairing",
     "Participant",
@@ -165,6 +169,47 @@ class AsyncAdmin:
         found = await self.session.pages(self.session.identities.ListCertificates, request, "certificates")
         return [Certificate.of(each) for each in found]
 
+    async def rotate_ledger_key(self, *, replaces: str = "", note: str = "") -> KeyRotation:
+        """Have another key, made on the gateway's machine, sign the ledger from now on.
+
+        Args:
+            replaces: the vkey that signs now, so that a repeat rotates once; empty asks the gateway for it.
+            note: why; the ledger only commits to it.
+
+        Raises:
+            ConflictError: another key signs, or the last rotation is not finished.
+            LedgerError: it could not be recorded; a repeat goes on where this ended.
+        """
+        if not replaces:
+            replaces = (await self.session.call(self.session.ledger.GetHead, ledger_pb2.GetHeadRequest())).vkey
+        request = ledger_pb2.RotateKeyRequest(replaces=replaces, note=note)
+        return KeyRotation.of(await self.session.call(self.session.operations.RotateKey, request))
+
+    async def erase_value(self, seq: int, field: str, *, note: str = "") -> Erasure:
+        """Erase, for good, a value that an entry commits to; two administrators must ask for it.
+
+        Args:
+            seq: the entry's number.
+            field: the member of its body, as `note` or `/body/note`.
+            note: why; the ledger only commits to it.
+
+        Raises:
+            NotFoundError: nothing is kept for that field of that entry.
+        """
+        request = ledger_pb2.EraseValueRequest(seq=seq, field=field, note=note)
+        answer = await self.session.call(self.session.operations.EraseValue, request)
+        done = answer.erasure if answer.HasField("erasure") else None
+        return Erasure(done, answer.missing, answer.expires_at)
+
+    async def accept_clock(self, *, note: str = "") -> int:
+        """The clock is right and the last entry's time was wrong: go on; the number of the entry `clock.corrected`.
+
+        Raises:
+            ConflictError: there is nothing to accept, or a cosignature shows that it is the clock that is wrong.
+        """
+        request = ledger_pb2.AcceptClockRequest(note=note)
+        return int((await self.session.call(self.session.operations.AcceptClock, request)).seq)
+
     async def put_participant(
         self,
         id: str,  # noqa: A002  the identity's own word
@@ -269,6 +314,9 @@ class Admin(Face[AsyncAdmin]):
     renew = blocking(AsyncAdmin.renew)
     revoke = blocking(AsyncAdmin.revoke)
     certificates = blocking(AsyncAdmin.certificates)
+    rotate_ledger_key = blocking(AsyncAdmin.rotate_ledger_key)
+    erase_value = blocking(AsyncAdmin.erase_value)
+    accept_clock = blocking(AsyncAdmin.accept_clock)
     put_participant = blocking(AsyncAdmin.put_participant)
     participant = blocking(AsyncAdmin.participant)
     participants = blocking(AsyncAdmin.participants)

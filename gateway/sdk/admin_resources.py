@@ -118,6 +118,34 @@ class Approval(Resource):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRotation(Resource):
+    """The ledger's newest key, and the card that names it; the old key's file is needed until it is `finished`."""
+
+    vkey: str
+    card: bytes
+    fingerprint: str
+    finished: bool
+
+    def document(self) -> dict[str, Any]:
+        """The resource as JSON values, the card as its text."""
+        return {
+            "vkey": self.vkey,
+            "card": self.card.decode(),
+            "fingerprint": self.fingerprint,
+            "finished": self.finished,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure(Resource):
+    """The entry `erasure`, or how many other administrators must ask for the same, and until when."""
+
+    erasure: int | None
+    missing: int = 0
+    expires_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Participant(Resource):
     """An institution of the register; `exporter` and `recipient` are parts of the policy input."""
 

@@ -20,6 +20,7 @@ from gateway.v1 import (
     catalog_pb2_grpc,
     exchange_pb2_grpc,
     identity_pb2_grpc,
+    ledger_pb2_grpc,
     mechanism_pb2_grpc,
     run_pb2_grpc,
     signer_pb2_grpc,
@@ -52,6 +53,8 @@ class Session:
         self.signers: Any = cast("Any", signer_pb2_grpc.SignerServiceStub)(self.control)
         self.identities: Any = cast("Any", identity_pb2_grpc.IdentityServiceStub)(self.control)
         self.zone: Any = cast("Any", zone_pb2_grpc.ZoneServiceStub)(self.control)
+        self.ledger: Any = cast("Any", ledger_pb2_grpc.LedgerServiceStub)(self.control)
+        self.operations: Any = cast("Any", ledger_pb2_grpc.LedgerOperationsServiceStub)(self.control)
         self._card: SignedCard | None = None
 
     @classmethod
@@ -105,14 +108,14 @@ class Session:
         """A streaming call that raises the errors of the tree."""
         return channel.stream(messages)
 
-    async def card(self) -> SignedCard:
-        """The zone's own card, asked for once.
+    async def card(self, *, anew: bool = False) -> SignedCard:
+        """The zone's own card, asked for once, or again.
 
         Raises:
             IntegrityError: its signatures do not hold, or it is another zone's.
             TdzError: as `call`.
         """
-        if self._card is None:
+        if self._card is None or anew:
             answer = await self.call(self.zone.GetZoneCard, zone_pb2.GetZoneCardRequest())
             card = read_card(answer.card)
             if card.card.zone != self.credentials.profile.zone:
@@ -132,6 +135,9 @@ class Session:
             raise IntegrityError("the stream ends with another statement than its end", remedy="pull again")
         signed.require_signature(card.verification_key())
         statement = read_unverified(signed)  # verified above: by key and kind, not by audience
+        if statement.issuer != card.party:  # another ledger may have followed the zone's since
+            card = (await self.card(anew=True)).card
+            signed.require_signature(card.verification_key())
         end = StreamEnd.parse(statement.body)
         if statement.issuer != card.party or statement.process != end.transfer:
             raise IntegrityError("the stream's end is another zone's or another transfer's", remedy="pull again")

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 import grpc
 
-from gateway.errors import IntegrityError, PeerError, PeerUnavailableError, TdzError
+from gateway.errors import IntegrityError, MirrorFullError, PeerError, PeerUnavailableError, TdzError
 from gateway.model import limits
 from gateway.model.artifact import ModelDescription
 from gateway.model.dataset import DatasetManifest, Description
@@ -274,6 +274,8 @@ def _chunk_label(metadata: memoryview) -> tuple[int, bytes]:
 
 def _is_cut(error: TdzError) -> bool:
     """Whether the stream may be taken up again: the transport failed, not the gateway's judgement."""
+    if isinstance(error, MirrorFullError):
+        return False  # it is answered at once, and asking again at once changes nothing
     cause = error.__cause__
     if isinstance(cause, grpc.aio.AioRpcError):
         return isinstance(error, PeerUnavailableError) or (type(error) is PeerError and cause.code() in _CUT_CODES)

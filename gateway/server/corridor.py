@@ -78,14 +78,23 @@ class Corridor:
             wanted = {pairing.zone: pairing.signed.card for pairing in house.registry.peers()}
             since = {pairing.zone: float(pairing.paired_at) for pairing in house.registry.peers()}
             mirrors = {zone: card.mirror for zone, card in wanted.items()}
-            for zone in [z for z, client in self._clients.items() if wanted.get(z) != client.card]:
-                await self._drop(zone, mirrors)
+            for zone, client in list(self._clients.items()):
+                card = wanted.get(zone)
+                if card is not None and self._goes_on(client.card, card):
+                    client.card = card
+                elif card != client.card:
+                    await self._drop(zone, mirrors)
             for zone, card in wanted.items():
                 if zone in self._clients:
                     continue
                 await house.journal.open_mirror(zone, card.log, mirrors, paired_at=since[zone])
                 self._connect(card, self._identity())
             self._changed.set()
+
+    def _goes_on(self, old: ZoneCard, new: ZoneCard) -> bool:
+        """Whether all goes on as it is under a newer card: it names at most a key of the log that we follow already."""
+        changed = new.changed(old)
+        return not changed or (changed == ("log",) and self._house.journal.mirror(new.zone).knows(new.log))
 
     async def reconnect(self) -> None:
         """Connect anew with this gateway's present certificate; open streams are cut and taken up again.

@@ -48,10 +48,12 @@ from gateway.model import limits
 from gateway.server.access import Access, OpenCalls, Readiness, Registrar
 from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
+from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
 from gateway.server.runs import federation
 from gateway.server.services import register
 from gateway.server.startup import marker_folder, own_card, require_state
+from gateway.server.timestamping import Timestamping
 from gateway.server.tls import ServerTls
 from gateway.server.witnesses import Witnesses
 from gateway.state import StateStore
@@ -79,6 +81,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, timing: Timing | None = None) -> None:
         self.settings = settings
         self.port = 0
+        self.card: SignedCard
         self._timing = timing or Timing()
         self._stack = AsyncExitStack()
         self.starting: asyncio.Task[None]
@@ -100,7 +103,7 @@ class Gateway:
 
     async def _start(self) -> None:
         settings, layout, stack = self.settings, self.settings.layout, self._stack
-        card = own_card(settings)
+        own_card(settings)
         require_state(settings)
         state = await StateStore.open(layout.state)
         stack.push_async_callback(state.close)
@@ -112,10 +115,15 @@ class Gateway:
             marker=marker_folder(settings),
             ask=True,
             bounds=Bounds(settings.ledger.uncosigned_entries, settings.ledger.uncosigned_s),
+            mirror_bytes=settings.ledger.mirror_bytes,
         )
         stack.push_async_callback(journal.close)
+        card = self.card = await asyncio.to_thread(take_up, settings, journal.vkey)
         self.witnessing = Witnesses(journal, layout, time.time)
         self.witnessing.prepare()
+        stack.push_async_callback(self.witnessing.close)
+        if settings.timestamps.authority:
+            self.timestamping = Timestamping(journal, settings, time.time)
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
@@ -229,7 +237,7 @@ class Gateway:
             ],
             maximum_concurrent_rpcs=settings.limits.concurrent_rpcs,
         )
-        self.assurance = Assurance(self.house.journal, self.corridor)
+        self.assurance = Assurance(self.house.journal, self.corridor, self.witnessing)
         self._readiness = Readiness(self._timing.start, self.assurance.why)
         registrar = Registrar(server, Access(verifier, self.calls, readiness=self._readiness))
         self._health, self.renewal = register(self, registrar, card)
@@ -256,6 +264,8 @@ class Gateway:
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
         self._loop("witnesses", self.witnessing.run)
+        if self.settings.timestamps.authority:
+            self._loop("timestamps", self.timestamping.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)
         self._loop("decision log", self.decision_log.run)
@@ -298,6 +308,7 @@ class Gateway:
         """Say on our ledger what became of the others'."""
         while True:
             try:
+                await self.house.journal.record_policy()
                 await self.house.journal.record_forks()
                 await self.house.journal.record_heads(alone=True)
             except TdzError as error:

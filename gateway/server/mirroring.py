@@ -9,7 +9,15 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from gateway.errors import ForkError, InputError, PeerError, PeerUnavailableError, RolledBackError, TdzError
+from gateway.errors import (
+    ForkError,
+    InputError,
+    MirrorFullError,
+    PeerError,
+    PeerUnavailableError,
+    RolledBackError,
+    TdzError,
+)
 from gateway.journal import Journal, PeerMirror
 from gateway.model import limits
 from gateway.server.access import caller
@@ -48,9 +56,13 @@ class MirrorPusher:
             self.connected = False
             if isinstance(failure, ForkError):
                 self._journal.frozen_by(self._zone, failure.message)
-            level = _log.debug if isinstance(failure, PeerUnavailableError) else _log.warning
+            full = isinstance(failure, MirrorFullError)
+            if full:
+                self._journal.mirror_full(self._zone, failure.message)
+            away = isinstance(failure, PeerUnavailableError) and not full
+            level = _log.debug if away else _log.warning
             level("mirror stream ended", zone=self._zone, reason=failure.reason, error=failure.message)
-            if not isinstance(failure, PeerUnavailableError):
+            if not away:
                 wait = _RETRY_MAX_S  # refused: asking again at once changes nothing
             await asyncio.sleep(wait)
 
@@ -95,7 +107,7 @@ class MirrorPusher:
         state = (await self._answer(stream)).state
         size = state.size
         try:
-            ours = await self._journal.check_held(self._zone, state.note)
+            ours = await self._journal.check_held(f"the gateway of {self._zone}", state.note)
         except RolledBackError:
             await self._show(stream, size)
             raise

@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from gateway.exchange.publishing import Publisher
+from gateway.identity.approvals import Approvals
 from gateway.identity.authority import ZoneAuthority
 from gateway.identity.card import SignedCard
 from gateway.identity.enrolment import Enrolment
@@ -24,6 +25,7 @@ from gateway.server.flight import SERVICE as FLIGHT
 from gateway.server.flight import FlightService
 from gateway.server.health import Health
 from gateway.server.identity_service import IdentityService
+from gateway.server.ledger_operations import LedgerOperationsService
 from gateway.server.mechanism_service import MechanismService
 from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
@@ -63,7 +65,7 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
     )
     zone_pb2_grpc.add_ZoneServiceServicer_to_server(
         ZoneService(
-            lambda: card,
+            lambda: gateway.card,
             registry,
             Pairings(card, registry, time.time),
             Participants(settings.zone, registry, time.time),
@@ -80,6 +82,9 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
     )
     ledger_pb2_grpc.add_MirrorServiceServicer_to_server(MirrorService(house.journal), target)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(house.journal), target)
+    ledger_pb2_grpc.add_LedgerOperationsServiceServicer_to_server(
+        LedgerOperationsService(gateway, Approvals(registry, time.time)), target
+    )
     run_pb2_grpc.add_RunServiceServicer_to_server(RunService(gateway.federation), target)
     run_peer_pb2_grpc.add_RunPeerServiceServicer_to_server(RunPeerService(gateway.federation), target)
     flows = PeerFlows(house, gateway.offers, gateway.provider, gateway.serving, gateway.receipts)

@@ -31,6 +31,8 @@ CLOCK_APART_S: Final = 300
 _MEANINGS: Final = {
     403: ("it does not accept our log's key", "ask its operator to add or unfreeze this log's key"),
     404: ("it does not follow this log", "ask its operator to add this log's key"),
+    # Without the size that the specification asks for: so omniwitness answers another root of an equal size.
+    409: ("our log does not hold what it cosigned", "compare the two before anything else is done"),
     422: ("our log does not hold what it cosigned", "compare the two before anything else is done"),
 }
 
@@ -73,6 +75,41 @@ class WitnessClient:
         self.size = 0
         """What it cosigned last, as far as we know."""
         self.cosigned_at = 0
+        self._agreed = 0  # the newest size of ours that it is known to have cosigned
+        self._status = 0
+
+    async def ask(self) -> bool:
+        """Hear what it cosigned last of our log: before the first signature after a start.
+
+        The protocol has no question for that. The newest checkpoint that we signed is presented: it cosigns it, or
+        says which size it holds, and then cosigns it with the proof from there, or refuses it.
+
+        Returns:
+            Whether it cosigned; else it holds nothing of ours, or what it held before it was told to follow us no more.
+
+        Raises:
+            RolledBackError: it holds a checkpoint of ours that is not in our log.
+            IntegrityError: it says so, and does not show that checkpoint.
+            PeerUnavailableError: it does not answer now.
+            PeerError: it does not say what it holds.
+        """
+        newest = self._journal.writer.committed
+        try:
+            await self.present(newest)
+            return True
+        except PeerUnavailableError:
+            raise
+        except TdzError as error:
+            refused, status = error, self._status
+        shown = await self.held()
+        ours = shown is not None and await self._journal.check_held(f"the witness {self.name}", shown)
+        if isinstance(refused, IntegrityError):
+            raise refused
+        # 404: it holds nothing of ours. 403: our key is not, or no more, on its list; it shows what it held.
+        known = status == 404 or (status == 403 and ours)
+        if not known and self._agreed < newest.checkpoint.size:
+            raise refused
+        return False
 
     async def present(self, offered: Published) -> bool:
         """Have a checkpoint cosigned, and hand the cosignature to the journal.
@@ -125,13 +162,10 @@ class WitnessClient:
         self.size = 0  # asked anew the next time
         note = await self.held()
         if note is not None:
-            try:
-                await self._journal.writer.check_held(note)
-            except LedgerFailure as error:
-                raise IntegrityError(f"what the witness {self.name} holds of our log: {error}") from error
-        raise PeerError(
+            await self._journal.check_held(f"the witness {self.name}", note)
+        raise IntegrityError(
             f"the witness {self.name} says it cosigned {size} entries of our log, we have fewer",
-            remedy="compare with the peer's mirror before anything else is done",
+            remedy="ask its operator for that checkpoint; if it is ours, recover; if not, remove the witness",
         )
 
     async def _take(self, offered: Published, body: bytes) -> None:
@@ -143,6 +177,7 @@ class WitnessClient:
             raise PeerError(f"the witness {self.name} answers no cosignature of its key: {error}") from error
         if not verified:
             raise PeerError(f"the witness {self.name} signs with another key", remedy="ask for its verifier key")
+        self._agreed = offered.checkpoint.size
         (newest, *_) = sorted(verified, key=lambda each: each.time or 0, reverse=True)
         apart = (newest.time or 0) - self._clock()
         if abs(apart) > CLOCK_APART_S:
@@ -164,7 +199,8 @@ class WitnessClient:
                     data += part
                     if len(data) > MAX_ANSWER_BYTES:
                         raise PeerError(f"the witness {self.name} answers more than {MAX_ANSWER_BYTES} bytes")
-                return _Answer(response.status, response.content_type, bytes(data))
+                self._status = response.status
+                return _Answer(response.status, response.content_type.lower(), bytes(data))
         except TimeoutError as error:
             raise PeerUnavailableError(f"the witness {self.name} does not answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -175,7 +211,7 @@ def _refusal(name: str, status: int) -> TdzError:
     if status >= 500 or status in (408, 429):
         return PeerUnavailableError(f"the witness {name} cannot answer now (HTTP {status})")
     meaning, remedy = _MEANINGS.get(status, (f"it answers HTTP {status}", "is that the witness's URL?"))
-    kind = IntegrityError if status == 422 else PeerError
+    kind = IntegrityError if status in (409, 422) else PeerError
     return kind(f"the witness {name} refuses: {meaning}", remedy=remedy)
 
 

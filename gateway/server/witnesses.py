@@ -13,7 +13,14 @@ import aiohttp
 import structlog
 
 from gateway.config import ZoneLayout, checked_url
-from gateway.errors import ConfigError, InputError, IntegrityError, PeerUnavailableError, TdzError
+from gateway.errors import (
+    ConfigError,
+    InputError,
+    IntegrityError,
+    PeerUnavailableError,
+    RolledBackError,
+    TdzError,
+)
 from gateway.journal import Journal
 from gateway.model import limits
 from gateway.server.witness_client import WitnessClient
@@ -36,7 +43,11 @@ _POLICY_MAX: Final = 256 * limits.KIB
 
 @dataclass(slots=True)
 class Witness:
-    """One witness, and how it stands; ``detail`` is one line for a person."""
+    """One witness, and how it stands; ``detail`` is one line for a person.
+
+    ``said`` is whether it has said, since this start, what it holds of our log; ``claim`` what it said against it
+    and did not show.
+    """
 
     client: WitnessClient
     vkey: str
@@ -47,6 +58,8 @@ class Witness:
     due: float = 0.0
     again: float = 0.0
     task: asyncio.Task[None] | None = None
+    said: bool = False
+    claim: str = ""
 
 
 class Witnesses:
@@ -85,7 +98,8 @@ class Witnesses:
         try:
             for url in self._journal.expect_witnesses(policy.decode()).urls.values():
                 checked_url(url)
-            _trust(ca)
+            if ca:
+                _trust(ca)
         except (InputError, IntegrityError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._policy_file}: {error}", remedy="see tdz zone witness list") from error
 
@@ -100,7 +114,57 @@ class Witnesses:
                 if not self._waiting():
                     await self._journal.stirred(LOOK_S)
         finally:
-            await self._end()
+            await self.close()
+
+    # --- before the first signature after a start -------------------------------------------------------
+
+    async def ask(self, within: float) -> None:
+        """Ask all who have not said yet what they hold of our log, for so many seconds.
+
+        Raises:
+            RolledBackError: one of them holds what this ledger signed and does not have.
+        """
+        await self._take_up()
+        asked = [each for each in self._witnesses.values() if not each.said]
+        for failure in await asyncio.gather(*(self._hear(each, within) for each in asked), return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+    async def _hear(self, witness: Witness, within: float) -> None:
+        try:
+            async with asyncio.timeout(within):
+                cosigned = await witness.client.ask()
+        except RolledBackError:
+            raise
+        except (TdzError, TimeoutError) as error:
+            text = str(error) or "it does not answer in time"
+            witness.claim = text if isinstance(error, IntegrityError) else ""
+            if text != witness.detail:
+                witness.detail = text
+                _log.warning(
+                    "a witness does not say what it holds of our ledger", witness=witness.client.name, why=text
+                )
+        else:
+            witness.said, witness.claim = True, ""
+            if cosigned:
+                witness.reachable, witness.detail = True, "cosigns"
+
+    def awaited(self) -> list[str]:
+        """Whose word on what they hold of our log is missing: nothing may be signed before.
+
+        Those whom the quorum needs; all who are silent, where they alone make a quorum, so that what nobody else
+        has seen may have left this machine; and whoever says that our log is another than what it cosigned.
+        """
+        policy = self._journal.writer.policy
+        silent = {name for name, each in self._witnesses.items() if not each.said}
+        alone = policy.reached_by(silent)
+        return sorted(name for name in silent if alone or policy.needs(name) or self._witnesses[name].claim)
+
+    def claims(self) -> list[str]:
+        """What witnesses say against our log without showing it."""
+        return [each.claim for each in self._witnesses.values() if each.claim]
+
+    # --- how they stand ---------------------------------------------------------------------------------
 
     async def held(self) -> dict[str, bytes]:
         """What each witness that answers holds of our log, by its name: signed notes, none of them verified."""
@@ -156,7 +220,8 @@ class Witnesses:
             found = await asyncio.to_thread(self._read)
             if found == self._found:
                 return
-            trust = await asyncio.to_thread(_trust, found[1])
+            # Not for nobody: it takes a while, and every start comes by here.
+            trust = await asyncio.to_thread(_trust, found[1]) if found[0] else None
             policy = await self._journal.set_witnesses(found[0].decode())
             urls = {name: checked_url(url) for name, url in policy.urls.items()}
         except (TdzError, UnicodeDecodeError) as error:
@@ -165,9 +230,9 @@ class Witnesses:
                 self._reload_failed = str(error)
             return
         first = self._found is None
-        await self._end()
+        await self.close()
         self._found, self._reload_failed = found, ""
-        if urls:
+        if urls and trust is not None:
             self._open(trust)
             self._follow(policy, urls)
         if urls or not first:
@@ -255,7 +320,7 @@ class Witnesses:
             return
         witness.due = time.monotonic() + witness.wait
 
-    async def _end(self) -> None:
+    async def close(self) -> None:
         """End what runs, and forget the witnesses."""
         tasks = [each.task for each in self._witnesses.values() if each.task is not None]
         for task in tasks:

@@ -59,6 +59,14 @@ enrolment_approvals = Table(
     Column("approved_at", BigInteger, nullable=False),
 )
 
+act_approvals = Table(
+    "act_approvals",
+    metadata,
+    Column("act", String(64), primary_key=True),  # SHA-256 of what is to be done, canonical JSON
+    Column("approver", String(300), primary_key=True),
+    Column("approved_at", BigInteger, nullable=False),
+)
+
 pairings = Table(
     "pairings",
     metadata,

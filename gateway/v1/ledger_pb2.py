@@ -24,39 +24,53 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/ledger.proto\x12\ngateway.v1\"m\n\x0bPushRequest\x12$\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x15.gateway.v1.PushBegin\x12(\n\x07\x65ntries\x18\x02 \x01(\x0b\x32\x17.gateway.v1.PushEntries\x12\x0e\n\x06\x66inish\x18\x03 \x01(\x08\"L\n\tPushBegin\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x10\n\x08old_size\x18\x02 \x01(\x03\x12\r\n\x05proof\x18\x03 \x03(\x0c\x12\x10\n\x08own_root\x18\x04 \x01(\x0c\"-\n\x0bPushEntries\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"^\n\x0cPushResponse\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.gateway.v1.MirrorState\x12&\n\x08\x63osigned\x18\x02 \x01(\x0b\x32\x14.gateway.v1.Cosigned\"7\n\x0bMirrorState\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04have\x18\x02 \x01(\x03\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"&\n\x08\x43osigned\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\t\"\x1e\n\x0eGetHeldRequest\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"@\n\x0fGetHeldResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0f\n\x07pending\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66rozen\x18\x03 \x01(\t\"\x1d\n\x0c\x46\x65tchRequest\x12\r\n\x05start\x18\x01 \x01(\x03\"/\n\rFetchResponse\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"\x10\n\x0eGetHeadRequest\"E\n\x0fGetHeadResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0c\n\x04vkey\x18\x02 \x01(\t\x12\x16\n\x0epublished_size\x18\x03 \x01(\x03\x32\xd2\x01\n\rMirrorService\x12=\n\x04Push\x12\x17.gateway.v1.PushRequest\x1a\x18.gateway.v1.PushResponse(\x01\x30\x01\x12\x42\n\x07GetHeld\x12\x1a.gateway.v1.GetHeldRequest\x1a\x1b.gateway.v1.GetHeldResponse\x12>\n\x05\x46\x65tch\x12\x18.gateway.v1.FetchRequest\x1a\x19.gateway.v1.FetchResponse0\x01\x32S\n\rLedgerService\x12\x42\n\x07GetHead\x12\x1a.gateway.v1.GetHeadRequest\x1a\x1b.gateway.v1.GetHeadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/ledger.proto\x12\ngateway.v1\"2\n\x10RotateKeyRequest\x12\x10\n\x08replaces\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"V\n\x11RotateKeyResponse\x12\x0c\n\x04vkey\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x10\n\x08\x66inished\x18\x04 \x01(\x08\"=\n\x11\x45raseValueRequest\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0c\n\x04note\x18\x03 \x01(\t\"[\n\x12\x45raseValueResponse\x12\x14\n\x07\x65rasure\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07missing\x18\x02 \x01(\x05\x12\x12\n\nexpires_at\x18\x03 \x01(\x03\x42\n\n\x08_erasure\"\"\n\x12\x41\x63\x63\x65ptClockRequest\x12\x0c\n\x04note\x18\x01 \x01(\t\"\"\n\x13\x41\x63\x63\x65ptClockResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x03\"m\n\x0bPushRequest\x12$\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x15.gateway.v1.PushBegin\x12(\n\x07\x65ntries\x18\x02 \x01(\x0b\x32\x17.gateway.v1.PushEntries\x12\x0e\n\x06\x66inish\x18\x03 \x01(\x08\"L\n\tPushBegin\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x10\n\x08old_size\x18\x02 \x01(\x03\x12\r\n\x05proof\x18\x03 \x03(\x0c\x12\x10\n\x08own_root\x18\x04 \x01(\x0c\"-\n\x0bPushEntries\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"^\n\x0cPushResponse\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.gateway.v1.MirrorState\x12&\n\x08\x63osigned\x18\x02 \x01(\x0b\x32\x14.gateway.v1.Cosigned\"7\n\x0bMirrorState\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04have\x18\x02 \x01(\x03\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"&\n\x08\x43osigned\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\t\"\x1e\n\x0eGetHeldRequest\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"@\n\x0fGetHeldResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0f\n\x07pending\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66rozen\x18\x03 \x01(\t\"\x1d\n\x0c\x46\x65tchRequest\x12\r\n\x05start\x18\x01 \x01(\x03\"/\n\rFetchResponse\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"\x10\n\x0eGetHeadRequest\"E\n\x0fGetHeadResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0c\n\x04vkey\x18\x02 \x01(\t\x12\x16\n\x0epublished_size\x18\x03 \x01(\x03\x32\xd2\x01\n\rMirrorService\x12=\n\x04Push\x12\x17.gateway.v1.PushRequest\x1a\x18.gateway.v1.PushResponse(\x01\x30\x01\x12\x42\n\x07GetHeld\x12\x1a.gateway.v1.GetHeldRequest\x1a\x1b.gateway.v1.GetHeldResponse\x12>\n\x05\x46\x65tch\x12\x18.gateway.v1.FetchRequest\x1a\x19.gateway.v1.FetchResponse0\x01\x32S\n\rLedgerService\x12\x42\n\x07GetHead\x12\x1a.gateway.v1.GetHeadRequest\x1a\x1b.gateway.v1.GetHeadResponse2\x80\x02\n\x17LedgerOperationsService\x12H\n\tRotateKey\x12\x1c.gateway.v1.RotateKeyRequest\x1a\x1d.gateway.v1.RotateKeyResponse\x12K\n\nEraseValue\x12\x1d.gateway.v1.EraseValueRequest\x1a\x1e.gateway.v1.EraseValueResponse\x12N\n\x0b\x41\x63\x63\x65ptClock\x12\x1e.gateway.v1.AcceptClockRequest\x1a\x1f.gateway.v1.AcceptClockResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUSHREQUEST']._serialized_start=39
-  _globals['_PUSHREQUEST']._serialized_end=148
-  _globals['_PUSHBEGIN']._serialized_start=150
-  _globals['_PUSHBEGIN']._serialized_end=226
-  _globals['_PUSHENTRIES']._serialized_start=228
-  _globals['_PUSHENTRIES']._serialized_end=273
-  _globals['_PUSHRESPONSE']._serialized_start=275
-  _globals['_PUSHRESPONSE']._serialized_end=369
-  _globals['_MIRRORSTATE']._serialized_start=371
-  _globals['_MIRRORSTATE']._serialized_end=426
-  _globals['_COSIGNED']._serialized_start=428
-  _globals['_COSIGNED']._serialized_end=466
-  _globals['_GETHELDREQUEST']._serialized_start=468
-  _globals['_GETHELDREQUEST']._serialized_end=498
-  _globals['_GETHELDRESPONSE']._serialized_start=500
-  _globals['_GETHELDRESPONSE']._serialized_end=564
-  _globals['_FETCHREQUEST']._serialized_start=566
-  _globals['_FETCHREQUEST']._serialized_end=595
-  _globals['_FETCHRESPONSE']._serialized_start=597
-  _globals['_FETCHRESPONSE']._serialized_end=644
-  _globals['_GETHEADREQUEST']._serialized_start=646
-  _globals['_GETHEADREQUEST']._serialized_end=662
-  _globals['_GETHEADRESPONSE']._serialized_start=664
-  _globals['_GETHEADRESPONSE']._serialized_end=733
-  _globals['_MIRRORSERVICE']._serialized_start=736
-  _globals['_MIRRORSERVICE']._serialized_end=946
-  _globals['_LEDGERSERVICE']._serialized_start=948
-  _globals['_LEDGERSERVICE']._serialized_end=1031
+  _globals['_ROTATEKEYREQUEST']._serialized_start=39
+  _globals['_ROTATEKEYREQUEST']._serialized_end=89
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=91
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=177
+  _globals['_ERASEVALUEREQUEST']._serialized_start=179
+  _globals['_ERASEVALUEREQUEST']._serialized_end=240
+  _globals['_ERASEVALUERESPONSE']._serialized_start=242
+  _globals['_ERASEVALUERESPONSE']._serialized_end=333
+  _globals['_ACCEPTCLOCKREQUEST']._serialized_start=335
+  _globals['_ACCEPTCLOCKREQUEST']._serialized_end=369
+  _globals['_ACCEPTCLOCKRESPONSE']._serialized_start=371
+  _globals['_ACCEPTCLOCKRESPONSE']._serialized_end=405
+  _globals['_PUSHREQUEST']._serialized_start=407
+  _globals['_PUSHREQUEST']._serialized_end=516
+  _globals['_PUSHBEGIN']._serialized_start=518
+  _globals['_PUSHBEGIN']._serialized_end=594
+  _globals['_PUSHENTRIES']._serialized_start=596
+  _globals['_PUSHENTRIES']._serialized_end=641
+  _globals['_PUSHRESPONSE']._serialized_start=643
+  _globals['_PUSHRESPONSE']._serialized_end=737
+  _globals['_MIRRORSTATE']._serialized_start=739
+  _globals['_MIRRORSTATE']._serialized_end=794
+  _globals['_COSIGNED']._serialized_start=796
+  _globals['_COSIGNED']._serialized_end=834
+  _globals['_GETHELDREQUEST']._serialized_start=836
+  _globals['_GETHELDREQUEST']._serialized_end=866
+  _globals['_GETHELDRESPONSE']._serialized_start=868
+  _globals['_GETHELDRESPONSE']._serialized_end=932
+  _globals['_FETCHREQUEST']._serialized_start=934
+  _globals['_FETCHREQUEST']._serialized_end=963
+  _globals['_FETCHRESPONSE']._serialized_start=965
+  _globals['_FETCHRESPONSE']._serialized_end=1012
+  _globals['_GETHEADREQUEST']._serialized_start=1014
+  _globals['_GETHEADREQUEST']._serialized_end=1030
+  _globals['_GETHEADRESPONSE']._serialized_start=1032
+  _globals['_GETHEADRESPONSE']._serialized_end=1101
+  _globals['_MIRRORSERVICE']._serialized_start=1104
+  _globals['_MIRRORSERVICE']._serialized_end=1314
+  _globals['_LEDGERSERVICE']._serialized_start=1316
+  _globals['_LEDGERSERVICE']._serialized_end=1399
+  _globals['_LEDGEROPERATIONSSERVICE']._serialized_start=1402
+  _globals['_LEDGEROPERATIONSSERVICE']._serialized_end=1658
 # @@protoc_insertion_point(module_scope)

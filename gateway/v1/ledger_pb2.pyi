@@ -6,6 +6,58 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RotateKeyRequest(_message.Message):
+    __slots__ = ("replaces", "note")
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    replaces: str
+    note: str
+    def __init__(self, replaces: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
+class RotateKeyResponse(_message.Message):
+    __slots__ = ("vkey", "card", "fingerprint", "finished")
+    VKEY_FIELD_NUMBER: _ClassVar[int]
+    CARD_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    vkey: str
+    card: bytes
+    fingerprint: str
+    finished: bool
+    def __init__(self, vkey: _Optional[str] = ..., card: _Optional[bytes] = ..., fingerprint: _Optional[str] = ..., finished: _Optional[bool] = ...) -> None: ...
+
+class EraseValueRequest(_message.Message):
+    __slots__ = ("seq", "field", "note")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    field: str
+    note: str
+    def __init__(self, seq: _Optional[int] = ..., field: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
+class EraseValueResponse(_message.Message):
+    __slots__ = ("erasure", "missing", "expires_at")
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    erasure: int
+    missing: int
+    expires_at: int
+    def __init__(self, erasure: _Optional[int] = ..., missing: _Optional[int] = ..., expires_at: _Optional[int] = ...) -> None: ...
+
+class AcceptClockRequest(_message.Message):
+    __slots__ = ("note",)
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    note: str
+    def __init__(self, note: _Optional[str] = ...) -> None: ...
+
+class AcceptClockResponse(_message.Message):
+    __slots__ = ("seq",)
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    def __init__(self, seq: _Optional[int] = ...) -> None: ...
+
 class PushRequest(_message.Message):
     __slots__ = ("begin", "entries", "finish")
     BEGIN_FIELD_NUMBER: _ClassVar[int]

@@ -264,3 +264,168 @@ class LedgerService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class LedgerOperationsServiceStub:
+    """What administrators do to this zone's own log while its gateway runs. No private key ever travels.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.RotateKey = channel.unary_unary(
+                '/gateway.v1.LedgerOperationsService/RotateKey',
+                request_serializer=gateway_dot_v1_dot_ledger__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_ledger__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.EraseValue = channel.unary_unary(
+                '/gateway.v1.LedgerOperationsService/EraseValue',
+                request_serializer=gateway_dot_v1_dot_ledger__pb2.EraseValueRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_ledger__pb2.EraseValueResponse.FromString,
+                _registered_method=True)
+        self.AcceptClock = channel.unary_unary(
+                '/gateway.v1.LedgerOperationsService/AcceptClock',
+                request_serializer=gateway_dot_v1_dot_ledger__pb2.AcceptClockRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_ledger__pb2.AcceptClockResponse.FromString,
+                _registered_method=True)
+
+
+class LedgerOperationsServiceServicer:
+    """What administrators do to this zone's own log while its gateway runs. No private key ever travels.
+    """
+
+    def RotateKey(self, request, context):
+        """Has another key sign the log from now on, made on the gateway's machine; the old one signs beside it until every
+        cosigner has seen the new one. Callers: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseValue(self, request, context):
+        """Erases, for good, a value that an entry commits to, once two administrators have asked for it. Callers: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptClock(self, request, context):
+        """The clock is right and the last entry's time was wrong: times go on from the clock. Callers: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_LedgerOperationsServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=gateway_dot_v1_dot_ledger__pb2.RotateKeyRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_ledger__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'EraseValue': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseValue,
+                    request_deserializer=gateway_dot_v1_dot_ledger__pb2.EraseValueRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_ledger__pb2.EraseValueResponse.SerializeToString,
+            ),
+            'AcceptClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptClock,
+                    request_deserializer=gateway_dot_v1_dot_ledger__pb2.AcceptClockRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_ledger__pb2.AcceptClockResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'gateway.v1.LedgerOperationsService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('gateway.v1.LedgerOperationsService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class LedgerOperationsService:
+    """What administrators do to this zone's own log while its gateway runs. No private key ever travels.
+    """
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.LedgerOperationsService/RotateKey',
+            gateway_dot_v1_dot_ledger__pb2.RotateKeyRequest.SerializeToString,
+            gateway_dot_v1_dot_ledger__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseValue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.LedgerOperationsService/EraseValue',
+            gateway_dot_v1_dot_ledger__pb2.EraseValueRequest.SerializeToString,
+            gateway_dot_v1_dot_ledger__pb2.EraseValueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.LedgerOperationsService/AcceptClock',
+            gateway_dot_v1_dot_ledger__pb2.AcceptClockRequest.SerializeToString,
+            gateway_dot_v1_dot_ledger__pb2.AcceptClockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

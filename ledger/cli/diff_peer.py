@@ -13,8 +13,10 @@ from typing import Any, Final
 from ledger.canonical import JsonValue
 from ledger.cli.output import printable
 from ledger.cli.pair import add_peer, fill, two
+from ledger.cli.trust import given
 from ledger.compare.item import Item, Standing, Tally
 from ledger.compare.judge import Judge, agreements, transfers
+from ledger.compare.judge_decisions import decisions, negotiations
 from ledger.compare.judge_runs import receipts, rounds, runs
 from ledger.facts.store import FactStore
 
@@ -34,8 +36,8 @@ def add_diff_peer(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def compared(judge: Judge) -> Iterator[Item]:
-    """Everything that is compared, agreements first."""
-    return chain(agreements(judge), transfers(judge), receipts(judge), runs(judge), rounds(judge))
+    """Everything that is compared, in the order in which it happens."""
+    return chain(*(each(judge) for each in (negotiations, decisions, agreements, transfers, receipts, runs, rounds)))
 
 
 def _diff_peer(arguments: argparse.Namespace) -> int:
@@ -44,7 +46,7 @@ def _diff_peer(arguments: argparse.Namespace) -> int:
         fill(store, [one, other])
         judge = Judge(store, one, other)
         print_items = _print_json if arguments.json else _print_text
-        return print_items(judge, arguments.all)
+        return print_items(judge, arguments.all, given(arguments).lines)
 
 
 def _exit_code(judge: Judge, tally: Tally) -> int:
@@ -72,10 +74,10 @@ def _head(judge: Judge) -> list[str]:
     return lines
 
 
-def _print_text(judge: Judge, everything: bool) -> int:
+def _print_text(judge: Judge, everything: bool, cards: list[str]) -> int:
     tally, listed = Tally(), 0
     first: Item | None = None
-    sys.stdout.write("".join(f"{line}\n" for line in _head(judge)))
+    sys.stdout.write("".join(f"{line}\n" for line in (*_head(judge), *cards)))
     for item in compared(judge):
         tally.add(item)
         if item.standing.bad and first is None:
@@ -102,7 +104,7 @@ def _print_text(judge: Judge, everything: bool) -> int:
     return code
 
 
-def _print_json(judge: Judge, everything: bool) -> int:
+def _print_json(judge: Judge, everything: bool, cards: list[str]) -> int:
     tally = Tally()
     sys.stdout.write('{"items": [')
     separator = "\n "
@@ -113,10 +115,17 @@ def _print_json(judge: Judge, everything: bool) -> int:
             separator = ",\n "
     code = _exit_code(judge, tally)
     rest: dict[str, JsonValue] = {
+        "cards": [*cards],
         "counts": tally.as_json(),
         "exit_code": code,
         "ledgers": {
-            side.zone: {"last_entry_time": side.until, "mirrored": side.mirrored, "seen": side.seen, "size": side.size}
+            side.zone: {
+                "key_from_directory": side.log.own_key,
+                "last_entry_time": side.until,
+                "mirrored": side.mirrored,
+                "seen": side.seen,
+                "size": side.size,
+            }
             for side in (judge.one, judge.two)
         },
         "notices": [*older(judge)],

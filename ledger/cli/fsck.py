@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ledger.cli.output import print_json
-from ledger.cli.trust import add_trust, given, read_input
+from ledger.cli.trust import add_trust, given, read_input, tsa_authorities
 from ledger.cli.verify import Progress, add_judging, plain
 from ledger.envelope import load_public_key
 from ledger.fsck import check_everything
@@ -49,13 +49,15 @@ def fsck(arguments: argparse.Namespace) -> int:
         check = check_everything(
             arguments.directory,
             trust=keys.trust,
-            keys=[*keys.statement_keys, *others],
+            cards=keys.cards,
+            keys=others,
             with_envelopes=not arguments.no_envelopes,
             against_peer=arguments.against_peer,
             seen=read_input(arguments.seen, MAX_NOTE_BYTES) if arguments.seen else None,
             max_age=arguments.max_age,
             progress=progress,
             workers=arguments.workers,
+            tsa_ca=tsa_authorities(arguments),
         )
     check.log.notices[:0] = keys.lines
     if arguments.json:

@@ -7,6 +7,7 @@ import sys
 
 from ledger.canonical import JsonValue
 from ledger.cli.output import open_log, print_json
+from ledger.cli.trust import given
 from ledger.entry import Entry
 from ledger.errors import EntryError, TamperedError
 from ledger.report import Witnessed
@@ -16,7 +17,8 @@ __all__ = ["head"]
 
 def head(arguments: argparse.Namespace) -> int:
     """Print the newest checkpoint, the last entry's time, and the newest cosigned checkpoint."""
-    log = open_log(arguments.directory, arguments.vkey)
+    keys = given(arguments)
+    log = open_log(arguments.directory, keys.trust)
     size = log.checkpoint.size
     time = None
     if size:
@@ -33,6 +35,7 @@ def head(arguments: argparse.Namespace) -> int:
             seen = {"by": [*witnessed.names], "size": witnessed.size, "time": witnessed.time}
         print_json(
             {
+                "cards": [*keys.lines],
                 "key_from_directory": log.own_key,
                 "last_entry_time": time,
                 "origin": log.checkpoint.origin,
@@ -52,6 +55,7 @@ def head(arguments: argparse.Namespace) -> int:
         if witnessed
         else "witnessed  by nobody",
         f"key        {log.vkey}{' (taken from the directory itself)' if log.own_key else ''}",
+        *keys.lines,
     ]
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0

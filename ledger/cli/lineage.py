@@ -9,6 +9,7 @@ from typing import Any
 
 from ledger.cli.output import print_json, printable
 from ledger.cli.pair import add_peer, loaded
+from ledger.cli.trust import given
 from ledger.lineage.draw import draw
 from ledger.lineage.trace import trace
 from ledger.lineage.tree import tree
@@ -29,6 +30,8 @@ def add_lineage(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _lineage(arguments: argparse.Namespace) -> int:
+    keys = given(arguments)
+    keys.tell()
     with loaded(arguments) as (store, sides):
         graph = trace(store, arguments.what)
     if arguments.svg is not None:

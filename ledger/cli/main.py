@@ -23,6 +23,7 @@ from ledger.cli.report import add_report
 from ledger.cli.show import add_filters, show
 from ledger.cli.sql import add_index, add_sql
 from ledger.cli.timestamp import register as register_timestamp
+from ledger.cli.trust import add_trust
 from ledger.cli.verify import add_verify
 from ledger.cli.witness import register as register_witness
 from ledger.errors import IncompleteError, LedgerError, TamperedError
@@ -90,11 +91,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("head", parents=[common], help="what the log says about itself, and who saw it")
     _directory(command)
+    add_trust(command)
     command.set_defaults(command=head)
 
     command = commands.add_parser("show", parents=[common], help="one entry by number, or all of a subject")
     command.add_argument("what", metavar="SEQ|SUBJECT", help="an entry's number, a subject or its first parts, or all")
     _directory(command)
+    add_trust(command)
     add_filters(command)
     command.set_defaults(command=show)
 

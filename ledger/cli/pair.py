@@ -9,20 +9,29 @@ from pathlib import Path
 
 from ledger.cli.output import open_log
 from ledger.cli.progress import progress_line
+from ledger.cli.trust import add_trust, given
 from ledger.compare.sides import Side, measure, mirrors_of
 from ledger.errors import OperationalError
 from ledger.facts.merged import merge
 from ledger.facts.store import FactStore
+from ledger.proof import Trust
+from ledger.workers import processors
 
-__all__ = ["add_peer", "fill", "loaded", "one_or_two", "two"]
+__all__ = ["add_peer", "fill", "loaded", "one_or_two", "trusts", "two"]
 
 
 def add_peer(command: argparse.ArgumentParser) -> None:
-    """The second ledger of a command that reads two."""
+    """The second ledger of a command that reads two, and whose keys they are judged by."""
     command.add_argument(
         "peer", metavar="PEER_DIR", type=Path, nargs="?", help="the other zone's; default: DIR's mirror of it"
     )
     command.add_argument("--peer-vkey", metavar="KEY", help="the other log's verifier key, or a file that holds it")
+    add_trust(command)
+
+
+def trusts(arguments: argparse.Namespace) -> tuple[Trust, Trust]:
+    """Whose keys count for the first ledger, and for the other: each its own ``vkey``, the cards for both."""
+    return given(arguments).trust, given(arguments, vkey="peer_vkey").trust
 
 
 def one_or_two(arguments: argparse.Namespace) -> list[Side]:
@@ -38,10 +47,11 @@ def one_or_two(arguments: argparse.Namespace) -> list[Side]:
             text = f"{arguments.directory} holds the mirrors of {len(mirrors)} ledgers"
             raise OperationalError(text, remedy="name one folder below mirror/, or the other zone's ledger")
         peer = mirrors[0] if mirrors else None
-    one = Side(open_log(arguments.directory, arguments.vkey))
+    ours, theirs = trusts(arguments)
+    one = Side(open_log(arguments.directory, ours))
     if peer is None:
         return [one]
-    other = Side(open_log(peer, arguments.peer_vkey))
+    other = Side(open_log(peer, theirs))
     if one.zone == other.zone:
         raise OperationalError(f"both directories are ledgers of {one.zone}", remedy="name one of each zone")
     measure(one, other)
@@ -68,7 +78,7 @@ def fill(store: FactStore, sides: Sequence[Side]) -> None:
     """
     for side in sides:
         with progress_line(f"reading {side.zone}") as progress:
-            store.load(side.log.reader, side.log.checkpoint, progress)
+            store.load(side.log.reader, side.log.checkpoint, progress, workers=processors())
     store.ready()
 
 

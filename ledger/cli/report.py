@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from ledger.canonical import JsonValue
 from ledger.cli.diff_peer import compared, older
-from ledger.cli.output import key_argument, print_json, printable
-from ledger.cli.pair import add_peer, fill, one_or_two
+from ledger.cli.output import print_json, printable
+from ledger.cli.pair import add_peer, fill, one_or_two, trusts
 from ledger.cli.progress import progress_line
+from ledger.cli.trust import given
 from ledger.compare.item import Item, Tally
 from ledger.compare.judge import Judge
 from ledger.compare.sides import Side
@@ -25,6 +26,7 @@ from ledger.reporting.page import Verdict, page
 from ledger.reporting.scope import Scope
 from ledger.reporting.terminal import lines
 from ledger.verify import verify_directory
+from ledger.workers import processors
 
 __all__ = ["add_report"]
 
@@ -53,7 +55,7 @@ def _report(arguments: argparse.Namespace) -> int:
         raise OperationalError(f"--rows is 1 to {_MOST_ROWS}")
     scope = Scope(arguments.participant, _resource(arguments), arguments.since, arguments.until)
     sides = one_or_two(arguments)
-    verdict = Verdict(_verified(sides, arguments), None, [], [])
+    verdict = Verdict(_verified(sides, arguments), None, [], [], given(arguments).lines)
     with FactStore() as store:
         account: Account | None = None
         if not any(each.findings for each in verdict.reports):
@@ -83,9 +85,9 @@ def _resource(arguments: argparse.Namespace) -> str:
 
 def _verified(sides: list[Side], arguments: argparse.Namespace) -> list[Any]:
     reports = []
-    for side, vkey in zip(sides, (arguments.vkey, arguments.peer_vkey), strict=False):
+    for side, trust in zip(sides, trusts(arguments), strict=False):
         with progress_line(f"verifying {side.zone}") as progress:
-            reports.append(verify_directory(side.log.directory, vkey=key_argument(vkey), progress=progress))
+            reports.append(verify_directory(side.log.directory, trust=trust, progress=progress, workers=processors()))
     return reports
 
 
@@ -117,6 +119,7 @@ def _write(output: Path, account: Account | None, store: FactStore, verdict: Ver
 def _document(account: Account | None, verdict: Verdict) -> JsonValue:
     return {
         "account": account.as_json() if account else None,
+        "cards": [*verdict.cards],
         "compared": verdict.tally.as_json() if verdict.tally else None,
         "exit_code": verdict.exit_code,
         "items": [item.as_json() for item in verdict.items],

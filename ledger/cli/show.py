@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from ledger.canonical import JsonValue
 from ledger.cli.output import OpenedLog, open_log, print_json, printable
+from ledger.cli.trust import given
 from ledger.entry import Entry
 from ledger.errors import EntryError, OperationalError, ProofError, TamperedError
 from ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
@@ -28,7 +29,9 @@ def add_filters(command: argparse.ArgumentParser) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print one entry, proven to stand under the checkpoint, or the entries of a subject."""
-    log = open_log(arguments.directory, arguments.vkey)
+    keys = given(arguments)
+    keys.tell()
+    log = open_log(arguments.directory, keys.trust)
     what: str = arguments.what
     if what.isascii() and what.isdecimal():
         entry = proven_entry(log, int(what))
@@ -43,7 +46,7 @@ def show(arguments: argparse.Namespace) -> int:
             text = json.dumps(_document(each), ensure_ascii=False, indent=2, sort_keys=True)
             sys.stdout.write(f"{'[' if count == 1 else ','}\n{text}")
         sys.stdout.write("\n]\n" if count else "[]\n")
-        return 0
+        return 0 if count else _nothing(arguments)
     for count, each in enumerate(found, 1):  # noqa: B007 (counts)
         sys.stdout.write(printable((f"{each.seq:>8}", each.time, f"{each.kind:<20}", each.subject)) + "\n")
     return 0 if count else _nothing(arguments)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ledger.cli.output import open_log, print_json, printable
 from ledger.cli.progress import progress_line
+from ledger.cli.trust import add_trust, given
 from ledger.errors import OperationalError
 from ledger.index.keep import index_file, opened_index, rebuild
 from ledger.index.query import Answer, ask
@@ -31,6 +32,8 @@ def add_sql(commands: Any, common: argparse.ArgumentParser) -> None:
     command.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the ledger's folder")
     command.add_argument("--csv", action="store_true", help="print comma-separated values")
     command.add_argument("--peer", metavar="DIR", type=Path, help="another zone's ledger, asked together with it")
+    command.add_argument("--peer-vkey", metavar="KEY", help="that log's verifier key, or a file that holds it")
+    add_trust(command)
     command.add_argument("--index", metavar="FILE", type=Path, help="keep the index of an auditor's copy there")
     command.add_argument("--timeout", metavar="S", type=float, default=60, help="seconds a query may take; default 60")
     command.add_argument("--memory", metavar="MIB", type=int, default=1024, help="MiB a query may use; default 1024")
@@ -43,6 +46,7 @@ def add_index(commands: Any, common: argparse.ArgumentParser) -> None:
     command.add_argument("action", choices=["rebuild"], help="what to do with it")
     command.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the ledger's folder")
     command.add_argument("--index", metavar="FILE", type=Path, help="the file; default state/index.duckdb")
+    add_trust(command)
     command.set_defaults(command=_rebuild)
 
 
@@ -50,13 +54,15 @@ def _sql(arguments: argparse.Namespace) -> int:
     query: str = sys.stdin.read() if arguments.query == "-" else arguments.query
     if arguments.timeout <= 0 or arguments.memory < 64:
         raise OperationalError("a query has some seconds and at least 64 MiB")
-    log = open_log(arguments.directory, arguments.vkey)
+    keys = given(arguments)
+    keys.tell()
+    log = open_log(arguments.directory, keys.trust)
     logs = [(log.reader, log.checkpoint)]
     file: Path | None = arguments.index or index_file(arguments.directory)
     if arguments.peer is not None:
         if arguments.index is not None:
             raise OperationalError("--index keeps the index of one ledger", remedy="leave --index or --peer out")
-        peer = open_log(arguments.peer, None)
+        peer = open_log(arguments.peer, given(arguments, vkey="peer_vkey").trust)
         logs.append((peer.reader, peer.checkpoint))
         file = None
     with (
@@ -82,7 +88,7 @@ def _sql(arguments: argparse.Namespace) -> int:
 
 
 def _rebuild(arguments: argparse.Namespace) -> int:
-    log = open_log(arguments.directory, arguments.vkey)
+    log = open_log(arguments.directory, given(arguments).trust)
     file: Path | None = arguments.index or index_file(arguments.directory)
     if file is None:
         raise OperationalError(

@@ -7,14 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ledger.canonical import JsonValue
 from ledger.cli.output import open_log, print_json, printable
-from ledger.errors import OperationalError
+from ledger.cli.trust import add_trust, add_tsa, given, tsa_authorities
 from ledger.timestamps import Timestamp, request_timestamp, verify_timestamps
 
 __all__ = ["register"]
-
-_MAX_CA_BYTES = 1024 * 1024
 
 
 def register(commands: Any) -> None:
@@ -26,10 +23,11 @@ def register(commands: Any) -> None:
     command = commands.add_parser("timestamp", help="have a checkpoint time-stamped (RFC 3161), or verify the stamps")
     command.add_argument("--json", action="store_true", help="print one JSON document")
     command.add_argument("--vkey", metavar="KEY", help="the log's verifier key or a file that holds it")
+    add_trust(command)
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("--tsa", metavar="URL", help="ask this authority")
     what.add_argument("--verify", action="store_true", help="verify every stamp in timestamps/")
-    command.add_argument("--tsa-ca", metavar="FILE", type=Path, help="certificates of trusted authorities (PEM)")
+    add_tsa(command)
     command.add_argument("--name", default="", help="what the file calls the authority; default: its host")
     command.add_argument(
         "directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the ledger's folder; default: here"
@@ -39,8 +37,8 @@ def register(commands: Any) -> None:
 
 def timestamp(arguments: argparse.Namespace) -> int:
     """Ask for a stamp, or verify those that are there."""
-    ca = _read(arguments.tsa_ca) if arguments.tsa_ca else b""
-    log = open_log(arguments.directory, arguments.vkey)
+    ca = tsa_authorities(arguments)
+    log = open_log(arguments.directory, given(arguments).trust)
     if arguments.verify:
         stamps = list(verify_timestamps(arguments.directory, log.checkpoint, ca=ca))
     else:
@@ -52,7 +50,9 @@ def timestamp(arguments: argparse.Namespace) -> int:
     bad = [each for each in stamps if each.problem]
     code = 1 if bad else 0 if stamps and all(each.trusted for each in stamps) else 3
     if arguments.json:
-        print_json({"origin": log.checkpoint.origin, "timestamps": [_document(each) for each in stamps]})
+        print_json(
+            {"ok": code == 0, "origin": log.checkpoint.origin, "timestamps": [each.as_json() for each in stamps]}
+        )
     else:
         for each in stamps:
             sys.stdout.write(f"{_line(each)}\n")
@@ -74,25 +74,3 @@ def _line(stamp: Timestamp) -> str:
     when = f"{stamp.time:%Y-%m-%d %H:%M:%S} UTC" if stamp.time else "no time"
     state = stamp.problem or ("verified" if stamp.trusted else "signature not judged")
     return printable((stamp.file, when, state))
-
-
-def _document(stamp: Timestamp) -> JsonValue:
-    return {
-        "file": stamp.file,
-        "size": stamp.size,
-        "tsa": stamp.tsa,
-        "time": stamp.time.isoformat() if stamp.time else None,
-        "problem": stamp.problem,
-        "trusted": stamp.trusted,
-    }
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_CA_BYTES + 1)
-    except OSError as error:
-        raise OperationalError(f"cannot read {path}: {error.strerror}", remedy="check the path") from error
-    if not data or len(data) > _MAX_CA_BYTES:
-        raise OperationalError(f"{path} is no file of certificates", remedy="give PEM certificates")
-    return data

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.card import MAX_CARD_BYTES, Card
+from ledger.card_history import statement_keys
 from ledger.cli.output import key_argument
 from ledger.envelope import KnownKey
 from ledger.errors import LedgerError, OperationalError
@@ -15,9 +17,10 @@ from ledger.note import MAX_NOTE_BYTES, CosignatureVerifier, NoteVerifier
 from ledger.policy import TrustPolicy
 from ledger.proof import Trust
 
-__all__ = ["Given", "add_trust", "duration", "given", "read_input"]
+__all__ = ["Given", "add_trust", "add_tsa", "duration", "given", "read_input", "tsa_authorities"]
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd])", re.ASCII)
+_MAX_CA_BYTES = 1024 * 1024
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -33,10 +36,14 @@ class Given:
         """What was verified of the cards."""
         return [each.line for each in self.cards]
 
+    def tell(self) -> None:
+        """The same on standard error, for commands whose answer is not about keys."""
+        sys.stderr.write("".join(f"{line}\n" for line in self.lines))
+
     @property
     def statement_keys(self) -> list[KnownKey]:
         """The keys that sign the zones' statements."""
-        return [KnownKey(f"the zone {each.zone}", each.statement_key) for each in self.cards]
+        return statement_keys(self.cards)
 
 
 def add_trust(command: argparse.ArgumentParser) -> None:
@@ -61,16 +68,42 @@ def add_trust(command: argparse.ArgumentParser) -> None:
     )
 
 
-def given(arguments: argparse.Namespace) -> Given:
+def add_tsa(command: argparse.ArgumentParser) -> None:
+    """Add the option that names authorities of time."""
+    command.add_argument(
+        "--tsa-ca", metavar="FILE", type=Path, help="certificates (PEM) of the RFC 3161 authorities that are trusted"
+    )
+
+
+def tsa_authorities(arguments: argparse.Namespace) -> bytes:
+    """What that option names; empty where it was not given.
+
+    Raises:
+        OperationalError: the file cannot be read, or is empty.
+    """
+    path: Path | None = arguments.tsa_ca
+    if path is None:
+        return b""
+    data = read_input(path, _MAX_CA_BYTES)
+    if not data:
+        raise OperationalError(f"{path} is empty", remedy="give PEM certificates")
+    return data
+
+
+def given(arguments: argparse.Namespace, *, vkey: str = "vkey") -> Given:
     """Read what the options name.
+
+    Args:
+        arguments: parsed.
+        vkey: the option that names the log's key: a command that reads two logs has one for each.
 
     Raises:
         OperationalError: a file cannot be read or a key is none.
     """
     try:
-        vkey = key_argument(arguments.vkey)
+        key_given = key_argument(getattr(arguments, vkey))
         cards = tuple(_card(path) for path in arguments.card)
-        logs = [*([NoteVerifier(vkey)] if vkey is not None else ()), *(each.log for each in cards)]
+        logs = [*([NoteVerifier(key_given)] if key_given is not None else ()), *(each.log for each in cards)]
         keys = [key for each in arguments.witness_vkey if (key := key_argument(each))]
         # Several cards: each zone's mirror is a witness of the others' logs, never of its own.
         witnesses = [*map(CosignatureVerifier, keys), *(each.mirror for each in cards if len(cards) > 1)]

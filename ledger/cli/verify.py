@@ -1,4 +1,4 @@
-"""``tdz-ledger verify``: a directory, a proof or a checkpoint."""
+"""``tdz-ledger verify``: a directory, a proof, a disclosure, a checkpoint or evidence of a fork."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ledger.cli.evidence import is_evidence, verify_evidence
 from ledger.cli.output import print_json
-from ledger.cli.trust import Given, add_trust, duration, given, read_input
+from ledger.cli.trust import Given, add_trust, add_tsa, duration, given, read_input, tsa_authorities
 from ledger.entry import MAX_ENTRY_BYTES
 from ledger.note import MAX_NOTE_BYTES
 from ledger.proof_set import MAX_SET_BYTES, SetReport, is_proof_set, verify_set
@@ -18,6 +18,8 @@ from ledger.verify import verify_directory
 from ledger.verify_file import FileReport, verify_file
 from ledger.workers import processors
 
+MAX_WORKERS = 256
+
 __all__ = ["Progress", "add_judging", "add_verify", "emit", "plain"]
 
 
@@ -25,11 +27,11 @@ def add_verify(command: argparse.ArgumentParser) -> None:
     """Add the options of ``verify``."""
     command.add_argument(
         "what",
-        metavar="PROOF|CHECKPOINT|DIR",
+        metavar="DIR|FILE",
         type=Path,
         nargs="?",
         default=Path(),
-        help="a proof, a signed checkpoint, or a ledger's folder; default: here",
+        help="a ledger's folder; or one file: a proof, a disclosure, a signed checkpoint, evidence; default: here",
     )
     add_trust(command)
     add_judging(command)
@@ -47,20 +49,28 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--max-age", metavar="D", type=duration, help="how old the newest cosignature may be, as 90s, 15m, 24h or 7d"
     )
+    add_tsa(command)
     command.add_argument(
-        "--workers", metavar="N", type=int, default=processors(), help="processes; default: one for each processor"
+        "--workers", metavar="N", type=_workers, default=processors(), help="processes; default: one for each processor"
     )
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes from 1 to {MAX_WORKERS}")
+    return int(text)
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Verify what is named and print the report."""
     keys = given(arguments)
     seen = read_input(arguments.seen, MAX_NOTE_BYTES) if arguments.seen else None
-    if is_evidence(arguments.what):
-        return verify_evidence(arguments.what, [str(each.vkey) for each in keys.trust.all_logs], as_json=arguments.json)
     if arguments.what.is_file():
         entry = read_input(arguments.entry, MAX_ENTRY_BYTES) if arguments.entry else None
         data = read_input(arguments.what, MAX_SET_BYTES)
+        if is_evidence(data):
+            vkeys = [str(each.vkey) for each in keys.trust.all_logs]
+            return verify_evidence(arguments.what, data, vkeys, as_json=arguments.json)
         statement_keys = keys.statement_keys
         if is_proof_set(data):
             return emit(verify_set(data, keys.trust, keys=statement_keys, max_age=arguments.max_age), keys, arguments)
@@ -74,6 +84,7 @@ def verify(arguments: argparse.Namespace) -> int:
             max_age=arguments.max_age,
             progress=progress,
             workers=arguments.workers,
+            tsa_ca=tsa_authorities(arguments),
         )
     return emit(report, keys, arguments)
 

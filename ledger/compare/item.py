@@ -1,4 +1,4 @@
-"""What a comparison says of one transfer, agreement, receipt, run or round."""
+"""What a comparison says of one negotiation, decision, agreement, transfer, receipt, run or round."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class Item:
     """One thing compared.
 
     Args:
-        kind: transfer, agreement, receipt, run or round.
-        id: its id; a receipt's has the signer's zone behind it, a round's its number.
+        kind: negotiation, decision, agreement, transfer, receipt, run or round.
+        id: its id; a receipt's has the signer's zone behind it, a decision's the deciding zone before it, a round's its
+            number.
         standing: how it stands.
         text: what differs or lacks, in words; empty where nothing does.
         seqs: the entry that says it, by zone.

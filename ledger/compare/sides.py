@@ -9,8 +9,8 @@ from ledger.checkpoint import Checkpoint
 from ledger.cli.output import OpenedLog
 from ledger.entry import Entry, first_prev
 from ledger.errors import LedgerError, TamperedError
-from ledger.facts.read import zone_of
 from ledger.note import MAX_NOTE_BYTES, Note
+from ledger.origin import zone_of
 from ledger.tiles import read_regular_file
 
 __all__ = ["Side", "measure", "mirrors_of"]

@@ -7,26 +7,27 @@ from typing import Final, TypeAlias
 
 from ledger.canonical import MAX_INTEGER, JsonValue
 from ledger.checkpoint import Checkpoint
-from ledger.entry import Entry
+from ledger.entry import Entry, body_bytes
 from ledger.errors import LedgerError
 from ledger.facts.opened import Object, Signed, boolean, compact, items, mapping, moment, number, signed, text
 from ledger.facts.rows import Row, row
 from ledger.facts.runs import device_columns, run_rows
 
-__all__ = ["rows_of"]
+__all__ = ["rows_of", "whole_row"]
 
 _Reader: TypeAlias = Callable[[str, Entry], Iterator[Row]]
 
 
-def rows_of(log: str, entry: Entry, leaf_hash: bytes) -> Iterator[Row]:
-    """What one entry says, as rows of the tables.
+def whole_row(log: str, entry: Entry, data: bytes, leaf_hash: bytes) -> Row:
+    """An entry's own row.
 
     Args:
         log: the zone whose ledger it stands on.
         entry: parsed.
-        leaf_hash: of its bytes.
+        data: its bytes, whose canonical form the row's body has.
+        leaf_hash: of these bytes.
     """
-    yield row(
+    return row(
         "entries",
         log,
         entry,
@@ -34,8 +35,17 @@ def rows_of(log: str, entry: Entry, leaf_hash: bytes) -> Iterator[Row]:
         kind=entry.kind,
         subject=entry.subject,
         leaf_hash=leaf_hash.hex(),
-        body=compact(entry.body),
+        body=body_bytes(entry, data).decode(),
     )
+
+
+def rows_of(log: str, entry: Entry) -> Iterator[Row]:
+    """What one entry says, as rows of the tables, without its own row in ``entries``.
+
+    Args:
+        log: the zone whose ledger it stands on.
+        entry: parsed.
+    """
     yield from _decided(log, entry)
     reader = _READERS.get(entry.kind)
     if reader is not None:
@@ -52,6 +62,8 @@ def rows_of(log: str, entry: Entry, leaf_hash: bytes) -> Iterator[Row]:
 def _decided(log: str, entry: Entry) -> Iterator[Row]:
     """Own decisions, the other zone's signed ones, and outcomes without a decision of policy."""
     body = entry.body
+    if entry.kind != "decision" and _DECIDING.isdisjoint(body):
+        return
     asked = mapping(body.get("request")) or body
     offer = signed(body.get("offer"))
     known: Object = {
@@ -279,6 +291,8 @@ def _register(log: str, entry: Entry) -> Iterator[Row]:
     )
 
 
+_DECIDING: Final = frozenset({"decision", "peer_decision", "peer_decisions"})
+"""Members of bodies that hold decisions."""
 _REGISTERS: Final = ("participant.", "mechanism.", "zone.", "signer.", "policy.", "key.")
 _READERS: Final[dict[str, _Reader]] = {
     "decision": _negotiated,

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ledger import canonical
@@ -59,9 +60,12 @@ def boolean(value: JsonValue) -> bool | None:
 
 def moment(value: JsonValue) -> str | None:
     """Seconds since 1970 as a time of entries, or nothing."""
-    if type(value) is not int or not 0 < value <= _LAST_SECOND:
-        return None
-    return format_time(value * 1_000_000)
+    return _moment(value) if type(value) is int and 0 < value <= _LAST_SECOND else None
+
+
+@lru_cache(maxsize=1024)
+def _moment(seconds: int) -> str:
+    return format_time(seconds * 1_000_000)
 
 
 def compact(value: JsonValue) -> str:
@@ -72,19 +76,27 @@ def compact(value: JsonValue) -> str:
 def signed(value: JsonValue) -> Signed | None:
     """The statement in a DSSE envelope, or nothing where it is none.
 
-    The signed bytes are hashed as they are: equal digests mean that both zones hold the same statement.
+    The signed bytes are hashed as they are: equal digests mean that both zones hold the same statement. What is in
+    it is to be read, not changed.
     """
-    envelope = mapping(value)
+    if not isinstance(value, dict):
+        return None
+    payload = value.get("payload")
+    statement = _statement(payload) if isinstance(payload, str) else None
+    if statement is None:
+        return None
+    return Signed(*statement, signatures=len(items(value.get("signatures"))))
+
+
+@lru_cache(maxsize=64)  # entries that follow each other quote the same agreement
+def _statement(payload: str) -> tuple[str, Object, str] | None:
+    """Issuer, body and digest of a statement."""
     try:
-        payload = base64.b64decode(text(envelope.get("payload")), validate=True)
-        statement = mapping(canonical.decode(payload))  # gateways sign canonical JSON and nothing else
+        data = base64.b64decode(payload, validate=True)
+        statement = mapping(canonical.decode(data))  # gateways sign canonical JSON and nothing else
     except (binascii.Error, ValueError):
         return None
     if not statement:
         return None
-    return Signed(
-        issuer=text(mapping(statement.get("issuer")).get("zone")),
-        body=mapping(statement.get("body")),
-        digest=hashlib.sha256(payload).hexdigest(),
-        signatures=len(items(envelope.get("signatures"))),
-    )
+    issuer = text(mapping(statement.get("issuer")).get("zone"))
+    return issuer, mapping(statement.get("body")), hashlib.sha256(data).hexdigest()

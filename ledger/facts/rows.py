@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ledger.canonical import JsonValue
 from ledger.entry import Entry
@@ -20,13 +20,18 @@ def row(table: str, log: str, entry: Entry, **columns: JsonValue) -> Row:
     Raises:
         KeyError: the table has no such column.
     """
-    names = TABLES[table].names
-    values: dict[str, JsonValue] = dict.fromkeys(names)
-    values |= {"log": log, "seq": entry.seq}
-    if "time" in values:
+    empty, timed = _EMPTY[table]
+    values = empty.copy()
+    values["log"], values["seq"] = log, entry.seq
+    if timed:
         values["time"] = entry.time
-    unknown = columns.keys() - values.keys()
-    if unknown:
-        raise KeyError(f"{table} has no column {', '.join(sorted(unknown))}")
-    values |= columns
+    values.update(columns)
+    if len(values) != len(empty):
+        raise KeyError(f"{table} has no column {', '.join(sorted(values.keys() - empty.keys()))}")
     return table, tuple(values.values())
+
+
+_EMPTY: Final[dict[str, tuple[dict[str, JsonValue], bool]]] = {
+    name: (dict.fromkeys(table.names), "time" in table.names) for name, table in TABLES.items()
+}
+"""An empty row of each table, and whether it has the entry's time."""

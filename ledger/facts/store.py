@@ -6,21 +6,19 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Final, Self
 
 from ledger.checkpoint import Checkpoint
 from ledger.errors import OperationalError
-from ledger.facts.extract import rows_of
-from ledger.facts.read import Progress, proven_entries, zone_of
+from ledger.facts.read import Progress, Rows, proven_rows
 from ledger.facts.schema import TABLES
+from ledger.origin import zone_of
 from ledger.tiles import TileReader
 
 __all__ = ["FactStore"]
 
 _CACHE_KIB: Final = 8_192
-_ENTRIES_AT_ONCE: Final = 512
 _LEFT_OUT: Final = frozenset({"entries"})
 """What nobody asks here: bodies are in the log."""
 
@@ -29,6 +27,8 @@ _INDEXES: Final = (
     "transfer_entries (agreement)",
     "agreement_entries (id)",
     "agreement_entries (resource)",
+    "agreement_entries (negotiation)",
+    "decisions (decision_id)",
     "receipts (transfer)",
     "run_entries (run)",
     "run_datasets (run)",
@@ -73,8 +73,10 @@ class FactStore:
         self._database.close()
         self._scratch.cleanup()
 
-    def load(self, reader: TileReader, checkpoint: Checkpoint, progress: Progress | None = None) -> str:
-        """Read a log into the tables, proving it on the way.
+    def load(
+        self, reader: TileReader, checkpoint: Checkpoint, progress: Progress | None = None, *, workers: int = 1
+    ) -> str:
+        """Read a log into the tables, proving it on the way, with so many processes.
 
         Returns:
             Its zone.
@@ -87,11 +89,10 @@ class FactStore:
         if zone in self.zones:
             raise OperationalError(f"both directories are ledgers of {zone}", remedy="name one of each zone")
         self.zones.append(zone)
-        entries = proven_entries(reader, checkpoint, progress=progress)
         try:
             self._database.execute("BEGIN")
-            while part := list(islice(entries, _ENTRIES_AT_ONCE)):
-                self._insert(part, zone)
+            for rows in proven_rows(reader, checkpoint, progress=progress, workers=workers):
+                self._insert(rows)
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
             raise OperationalError(f"temporary tables cannot be written: {error}", remedy="free space") from error
@@ -115,11 +116,7 @@ class FactStore:
         """A statement of ours that makes a table or view of what is loaded."""
         self._database.execute(statement)
 
-    def _insert(self, part: Sequence[tuple[Any, bytes]], zone: str) -> None:
-        found: dict[str, list[Sequence[Any]]] = {}
-        for name, values in chain.from_iterable(rows_of(zone, entry, leaf) for entry, leaf in part):
-            if name not in _LEFT_OUT:
-                found.setdefault(name, []).append(values)
+    def _insert(self, found: Rows) -> None:
         for name, rows in found.items():
             places = ", ".join("?" * len(TABLES[name].columns))
             statement = f"INSERT INTO {name} VALUES ({places})"  # noqa: S608 (our own names)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerError
-from ledger.facts.extract import rows_of
-from ledger.facts.read import Place, Progress, proven_entries, zone_of
-from ledger.facts.rows import Row
+from ledger.facts.read import Place, Progress, Rows, proven_rows
 from ledger.facts.schema import SCHEMA_VERSION, TABLES, VIEWS, Table
 from ledger.index.engine import engine
 from ledger.tiles import TileReader
+from ledger.workers import processors
 
 __all__ = ["Built", "create", "fill", "read_built"]
 
-_BATCH_ROWS: Final = 4096
-_BATCH_CHARACTERS: Final = 4 * 1024 * 1024
+_BATCH_ROWS: Final = 8192
+_BATCH_CHARACTERS: Final = 8 * 1024 * 1024
 _TYPES: Final = {"text": "VARCHAR", "int": "BIGINT", "bool": "BOOLEAN", "time": "TIMESTAMP", "json": "JSON"}
 _BUILT: Final = "schema_version INTEGER, origin VARCHAR, size BIGINT, root VARCHAR, edge VARCHAR, prev VARCHAR"
 
@@ -92,9 +90,10 @@ def fill(
     try:
         ends: list[Place] = []
         writer = _Writer(database)
-        log = zone_of(checkpoint.origin)
-        for entry, leaf in proven_entries(reader, checkpoint, begin=begin, progress=progress, ended=ends.append):
-            writer.add(rows_of(log, entry, leaf))
+        for rows in proven_rows(
+            reader, checkpoint, begin=begin, whole=True, progress=progress, ended=ends.append, workers=processors()
+        ):
+            writer.add(rows)
         writer.flush()
         (place,) = ends
         database.execute("DELETE FROM built_from WHERE origin = ?", [checkpoint.origin])
@@ -111,26 +110,37 @@ def fill(
 
 
 class _Writer:
-    """Rows in batches of columns: one statement for each row would be a hundred times slower."""
+    """Rows in batches of columns: one statement for each row would be a hundred times slower.
+
+    Each table has a batch of its own, since planning a statement costs as much as some hundred rows.
+    """
 
     def __init__(self, database: Any) -> None:
         self._database = database
         self._rows: dict[str, list[tuple[JsonValue, ...]]] = defaultdict(list)
-        self._count = self._characters = 0
+        self._characters: Counter[str] = Counter()
 
-    def add(self, rows: Iterator[Row]) -> None:
-        for table, values in rows:
-            self._rows[table].append(values)
-            self._count += 1
-            self._characters += sum(len(each) for each in values if isinstance(each, str))
-        if self._count >= _BATCH_ROWS or self._characters >= _BATCH_CHARACTERS:
-            self.flush()
+    def add(self, found: Rows) -> None:
+        for name, rows in found.items():
+            waiting, characters = self._rows[name], self._characters[name]
+            for values in rows:
+                waiting.append(values)
+                for each in values:
+                    if type(each) is str:
+                        characters += len(each)
+                if characters >= _BATCH_CHARACTERS or len(waiting) >= _BATCH_ROWS:
+                    self._flush(name)
+                    characters = 0
+            self._characters[name] = characters
 
     def flush(self) -> None:
-        for name, rows in self._rows.items():
-            self._database.execute(_insertion(TABLES[name]), [list(column) for column in zip(*rows, strict=True)])
-        self._rows.clear()
-        self._count = self._characters = 0
+        for name in [name for name, rows in self._rows.items() if rows]:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        columns = [list(column) for column in zip(*self._rows[name], strict=True)]
+        self._database.execute(_insertion(TABLES[name]), columns)
+        self._rows[name].clear()
 
 
 def _insertion(table: Table) -> str:

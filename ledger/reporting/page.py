@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final
 
@@ -23,8 +23,8 @@ __all__ = ["Verdict", "page"]
 
 _MOST_PARTS: Final = 1500
 _OWN_KEYS: Final = (
-    "The keys that this rests on came with the copies themselves. To rest it on the zones' cards instead, name the "
-    "keys of the cards: --vkey for the first ledger, --peer-vkey for the other."
+    "The keys that this rests on came with the copies themselves. To rest it on the zones' cards instead, give "
+    "--card FILE for each zone."
 )
 
 
@@ -37,12 +37,14 @@ class Verdict:
         tally: the comparison's counts; None where there is one ledger, or one that does not hold.
         items: what is not the same, the first of it.
         notices: what a reader should know of the copies.
+        cards: what was verified of the zone cards whose keys this rests on.
     """
 
     reports: list[Report]
     tally: Tally | None
     items: list[Item]
     notices: list[str]
+    cards: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -170,6 +172,7 @@ def _status(verdict: Verdict) -> Markup:
         compared,
         sections.table("What is not the same on both ledgers.", heads, listed) if listed else None,
         [el("p", text) for text in verdict.notices],
+        [el("p", text, class_="small") for text in verdict.cards],
         el("p", _OWN_KEYS, class_="small") if any(each.keys_from_directory for each in verdict.reports) else None,
         id="status",
         aria_labelledby="status-heading",

@@ -25,7 +25,7 @@ def lines(account: Account | None, verdict: Verdict) -> Iterator[str]:
         for kind, counts in verdict.tally.counts.items():
             told = ", ".join(f"{count:,} {standing.value}" for standing, count in sorted(counts.items()))
             yield f"  {kind}s compared: {told}"
-    yield from (f"  {text}" for text in verdict.notices)
+    yield from (f"  {text}" for text in (*verdict.cards, *verdict.notices))
     if account is None:
         return
     if account.scope.words():

@@ -141,7 +141,7 @@ class WitnessServer:
         try:
             done = await self._run(lambda: self._store.add_checkpoint(body))
         except ForkKept as fork:
-            _log.error("FORK: %s; kept as %s; its log is frozen", fork.message, fork.path)
+            _log.error("FORK: %s; kept as %s; its log is frozen", fork.message, fork.path or "its reason alone")
             if fork.old_size != fork.held_size:
                 return _size(fork.held_size)
             return _text(422, fork.message)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +15,12 @@ from typing import Final
 
 from ledger.checkpoint import Checkpoint
 from ledger.errors import ClockError, ContradictionError, ForkError, LedgerError, OperationalError
+from ledger.evidence import Evidence
 from ledger.keys import create_key, load_key
-from ledger.lock import create_database, open_database
+from ledger.lock import create_database, is_full, open_database
 from ledger.note import CosignatureSigner, CosignatureVerifier, Note, NoteVerifier, Signature, check_note
 from ledger.storage import DiskStorage, refuse_remote_filesystem
-from ledger.witness.evidence import keep_evidence
-from ledger.witness.judge import Followed, judge, read_offer
+from ledger.witness.judge import Followed, Offered, judge, read_offer
 from ledger.witness.protocol import monitoring_path
 
 __all__ = ["Cosigned", "ForkKept", "KnownLog", "WitnessStore", "create_witness"]
@@ -26,13 +29,15 @@ MAX_LOGS: Final = 10_000
 MAX_BEHIND_S: Final = 300
 """How far the clock may lie behind the last cosignature before nothing is signed any more."""
 
+_log = logging.getLogger("ledger.witness")
 _KEY: Final = "witness.key"
 _VKEY: Final = "vkey"
 _DATABASE: Final = "witness.db"
 _EVIDENCE: Final = "evidence"
 
 # `note` is the log's own signed note, `line` our cosignature on it; both empty before the first time. `path` is where
-# the two are served.
+# the two are served. Keys that are `trusted` no more stay: what they signed is evidence still. There is one evidence
+# for a log and the keys that signed it, so that their number is bounded by what a person set up.
 _SCHEMA: Final = """
 CREATE TABLE witness (vkey TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE logs (
@@ -40,7 +45,10 @@ CREATE TABLE logs (
     size INTEGER NOT NULL DEFAULT 0, cosigned INTEGER NOT NULL DEFAULT 0,
     note BLOB NOT NULL DEFAULT x'', line TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE TABLE keys (origin TEXT NOT NULL, vkey TEXT NOT NULL, PRIMARY KEY (origin, vkey)) WITHOUT ROWID;
+CREATE TABLE keys (
+    origin TEXT NOT NULL, vkey TEXT NOT NULL, trusted INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (origin, vkey)
+) WITHOUT ROWID;
+CREATE TABLE evidence (name TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
 
@@ -65,15 +73,15 @@ class Cosigned:
 
 
 class ForkKept(ForkError):
-    """A fork that is kept as evidence; the log is frozen.
+    """A fork whose log is frozen now.
 
     Args:
         held_size: the size cosigned last.
         old_size: what the request called it.
-        path: the file.
+        path: the file with the evidence; None where no key that the log ever had here signed both.
     """
 
-    def __init__(self, fork: ForkError, *, held_size: int, old_size: int, path: Path) -> None:
+    def __init__(self, fork: ForkError, *, held_size: int, old_size: int, path: Path | None) -> None:
         super().__init__(
             fork.message,
             first_note=fork.first_note,
@@ -84,6 +92,13 @@ class ForkKept(ForkError):
         self.held_size = held_size
         self.old_size = old_size
         self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class _Freeze:
+    origin: str
+    reason: str
+    evidence: Evidence | None
 
 
 def create_witness(directory: Path, name: str) -> str:
@@ -134,6 +149,7 @@ class WitnessStore:
     def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.directory = directory
         self._clock = clock
+        self._unrecorded: dict[str, _Freeze] = {}  # frozen here, and a full disk did not take it yet
         if not (directory / _KEY).exists():
             raise OperationalError(f"{directory} is no witness", remedy="make one: tdz-ledger witness init")
         refuse_remote_filesystem(str(directory))
@@ -149,6 +165,7 @@ class WitnessStore:
             raise
         try:
             self._check()
+            self._file_evidence()
         except BaseException:
             self._db.close()
             raise
@@ -172,23 +189,26 @@ class WitnessStore:
 
         Raises:
             MirrorError: refused, as :func:`ledger.witness.judge.judge` has it.
-            ForkKept: refused; the evidence is durable and the log is frozen.
+            ForkKept: refused; the log is frozen, durably together with the evidence. On a full disk it is frozen in
+                this process, and the next request of this log writes that.
             ClockError: the clock lies far behind the last cosignature.
         """
         offered = read_offer(body)
         origin = offered.checkpoint.origin
-        with self._transaction():
-            followed, last = self._followed(origin)
-            try:
+        if (freeze := self._unrecorded.get(origin)) is not None:
+            self._record(freeze)
+        try:
+            with self._transaction():
+                followed, last = self._followed(origin)
                 note = judge(offered, followed)
-            except ForkError as fork:
-                raise self._freeze_for(fork, followed, offered.request.old_size) from fork
-            seconds = self._now(last)
-            line = self._signer.cosign(offered.note.text, seconds)
-            self._db.execute(
-                "UPDATE logs SET size = ?, cosigned = ?, note = ?, line = ? WHERE origin = ?",
-                (offered.checkpoint.size, seconds, note, line, origin),
-            )
+                seconds = self._now(last)
+                line = self._signer.cosign(offered.note.text, seconds)
+                self._db.execute(
+                    "UPDATE logs SET size = ?, cosigned = ?, note = ?, line = ? WHERE origin = ?",
+                    (offered.checkpoint.size, seconds, note, line, origin),
+                )
+        except ForkError as fork:
+            raise self._freeze_for(fork, offered) from fork
         return Cosigned(line, offered.checkpoint)
 
     def served(self, path: str) -> bytes | None:
@@ -232,10 +252,10 @@ class WitnessStore:
             if not known and self._db.execute("SELECT count(*) FROM logs").fetchone()[0] >= MAX_LOGS:
                 raise OperationalError(f"a witness follows at most {MAX_LOGS} logs")
             if other_keys == "replace":
-                self._db.execute("DELETE FROM keys WHERE origin = ?", (origin,))
+                self._db.execute("UPDATE keys SET trusted = 0 WHERE origin = ?", (origin,))
             row = (origin, monitoring_path(origin), int(self._clock()))
             self._db.execute("INSERT OR IGNORE INTO logs (origin, path, added) VALUES (?, ?, ?)", row)
-            self._db.execute("INSERT OR IGNORE INTO keys VALUES (?, ?)", (origin, vkey))
+            self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, 1)", (origin, vkey))
         return self._known(origin)
 
     def freeze(self, origin: str, reason: str) -> KnownLog:
@@ -258,9 +278,6 @@ class WitnessStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except ForkKept:
-            self._db.execute("COMMIT")  # refused, and frozen
-            raise
         except BaseException:
             if self._db.in_transaction:  # a full disk may have ended it already
                 self._db.execute("ROLLBACK")
@@ -272,14 +289,53 @@ class WitnessStore:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _freeze_for(self, fork: ForkError, followed: Followed | None, old_size: int) -> ForkKept:
-        if followed is None:
-            raise fork
-        # Durable before the row that names it.
-        path = keep_evidence(self.directory / _EVIDENCE, followed.origin, fork, received=int(self._clock()))
-        reason = f"{fork.message}; see {_EVIDENCE}/{path.name}"
-        self._db.execute("UPDATE logs SET frozen = ? WHERE origin = ?", (reason, followed.origin))
-        return ForkKept(fork, held_size=followed.size, old_size=old_size, path=path)
+    def _freeze_for(self, fork: ForkError, offered: Offered) -> ForkKept:
+        origin = offered.checkpoint.origin
+        try:
+            evidence = Evidence.of(fork, origin, self._vkeys(origin, trusted=0))
+        except LedgerError as error:
+            _log.error("what shows the fork of %s is no evidence for others: %s", origin, error.message)
+            evidence = None
+        where = f"; see {_EVIDENCE}/{evidence.name}" if evidence else ""
+        self._record(_Freeze(origin, f"{fork.message}{where}", evidence))
+        (held,) = self._db.execute("SELECT size FROM logs WHERE origin = ?", (origin,)).fetchone()
+        path = self.directory / _EVIDENCE / evidence.name if evidence else None
+        return ForkKept(fork, held_size=held, old_size=offered.request.old_size, path=path)
+
+    def _record(self, freeze: _Freeze) -> None:
+        """Freeze a log durably together with the evidence, which then becomes a file."""
+        self._unrecorded[freeze.origin] = freeze
+        try:
+            with self._transaction():
+                if freeze.evidence is not None:
+                    row = freeze.evidence.name, freeze.evidence.encode()
+                    self._db.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?)", row)
+                self._db.execute("UPDATE logs SET frozen = ? WHERE origin = ?", (freeze.reason, freeze.origin))
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            _log.error("%s is frozen; the disk is full, and %s does not say so yet", freeze.origin, _DATABASE)
+            return
+        del self._unrecorded[freeze.origin]
+        self._file_evidence()
+
+    def _file_evidence(self) -> None:
+        """Write the files of `evidence/` that are missing: people copy them, the database knows them."""
+        storage, folder = DiskStorage(), self.directory / _EVIDENCE
+        for (name,) in self._db.execute("SELECT name FROM evidence").fetchall():
+            if os.path.lexists(folder / name):
+                continue
+            (document,) = self._db.execute("SELECT document FROM evidence WHERE name = ?", (name,)).fetchone()
+            temporary = f"{folder}/.new-{os.getpid()}"
+            try:
+                storage.make_directory(str(folder))
+                with contextlib.suppress(FileNotFoundError):  # what a killed process of this number left
+                    os.unlink(temporary)
+                storage.create(temporary, bytes(document))
+                storage.rename(temporary, str(folder / name))
+                storage.sync_directory(str(folder))
+            except OSError as error:
+                _log.error("%s is kept in %s alone: %s", folder / name, _DATABASE, error.strerror)
 
     def _now(self, last: int) -> int:
         """The time of a new cosignature: never before that of the last one on the same log."""
@@ -296,14 +352,17 @@ class WitnessStore:
         note = bytes(row[0])
         held = Checkpoint.split(Note.parse(note).text)[0] if note else None
         verifiers = tuple(map(NoteVerifier, self._vkeys(origin)))
-        return Followed(origin, verifiers, held, note, row[1]), row[2]
+        unrecorded = self._unrecorded.get(origin)
+        return Followed(origin, verifiers, held, note, unrecorded.reason if unrecorded else row[1]), row[2]
 
     def _known(self, origin: str) -> KnownLog:
         (found,) = (each for each in self.logs() if each.origin == origin)
         return found
 
-    def _vkeys(self, origin: str) -> tuple[str, ...]:
-        rows = self._db.execute("SELECT vkey FROM keys WHERE origin = ? ORDER BY vkey", (origin,))
+    def _vkeys(self, origin: str, *, trusted: int = 1) -> tuple[str, ...]:
+        """The keys of a log; with `trusted` 0 also those that were replaced."""
+        query = "SELECT vkey FROM keys WHERE origin = ? AND trusted >= ? ORDER BY vkey"
+        rows = self._db.execute(query, (origin, trusted))
         return tuple(row[0] for row in rows)
 
     def _check(self) -> None:

@@ -79,6 +79,17 @@ class Small:
         self.gateways[zone] = gateway
         return gateway
 
+    async def start_until_ready(self, zone: str) -> Gateway:
+        """Start one gateway and wait until it may record, however long that takes; raises what it ended with."""
+        gateway = await self.start(zone)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await gateway.starting
+        except BaseException:
+            await self.stop(zone)
+            raise
+        return gateway
+
     async def stop(self, zone: str) -> None:
         await self.gateways.pop(zone).stop()
 

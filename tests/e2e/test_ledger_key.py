@@ -82,8 +82,10 @@ def test_a_rotation_that_was_cut_off_is_finished_by_a_repeat(
 ) -> None:
     import os
 
-    from gateway.cli import zone_init, zone_keys
+    from gateway.cli import zone_init
     from gateway.config import Address
+    from gateway.server import log_key
+    from ledger.writer import LogWriter
 
     made = zone_init.init_zone(
         tmp_path / "lingang",
@@ -105,14 +107,14 @@ def test_a_rotation_that_was_cut_off_is_finished_by_a_repeat(
 
     with monkeypatch.context() as patch:
         if step == "made":
-            patch.setattr(zone_keys, "_rotate", cut)
+            patch.setattr(LogWriter, "rotate", cut)
         elif step == "recorded":
-            patch.setattr(zone_keys, "_place", cut)
+            patch.setattr(log_key, "_place", cut)
         elif step == "moved":
             real = os.replace
             patch.setattr(os, "replace", lambda a, b: cut() if Path(b) == path else real(a, b))
         else:
-            patch.setattr(zone_init, "renew_card", cut)
+            patch.setattr(log_key, "renew_card", cut)
         with pytest.raises(Cut):
             rotate_log_key(settings)
     signed = rotate_log_key(settings)

@@ -32,7 +32,7 @@ from ledger.verify import verify_directory
 from tests.e2e.material import CYBERJAYA, LINGANG
 from tests.e2e.small import QUICK, Small, entries, eventually, recorded, small_corridor
 
-STARTING = replace(QUICK, start=0.3, mirror=1.0, rpc=4.0)
+STARTING = replace(QUICK, start=1.5, mirror=1.0, rpc=4.0)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ async def test_a_restart_within_one_boot_asks_nobody(scene: Small) -> None:
     assert scene.a.house.journal.asked
     await scene.enrol(CYBERJAYA, "late")
     await scene.start(LINGANG)
-    assert await _pulled(scene) > 0
+    assert await _insist(scene) > 0
 
 
 async def test_a_revocation_takes_effect_while_nobody_answers_and_is_recorded_later(scene: Small, memory: Path) -> None:
@@ -196,7 +196,7 @@ async def test_a_restored_backup_refuses_to_sign_and_the_peers_mirror_brings_the
         await scene.start(LINGANG)
     shutil.rmtree(memory / LINGANG)
     with pytest.raises(RolledBackError, match="the gateway of cyberjaya holds our checkpoint of size"):
-        await scene.start(LINGANG)
+        await scene.start_until_ready(LINGANG)
     root = scene.corridor.zone(LINGANG).layout.root
     with pytest.raises(LedgerError, match="is there already"):
         await asyncio.to_thread(_recover, root)

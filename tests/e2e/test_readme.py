@@ -30,7 +30,7 @@ FENCE = re.compile(r"^```(console|python|yaml)\n(.*?)^```$", re.MULTILINE | re.D
 CODE = re.compile(r"\s+# exit code (\d)$")
 MARK = "-- tdz --"
 SHIMS = {"python": "", "tdz": "-m gateway.cli.main", "tdz-ledger": "-m ledger"}
-DEADLINE_S = 240
+DEADLINE_S = 480
 
 pytestmark = pytest.mark.e2e
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pyarrow as pa
 import pyarrow.flight as flight
@@ -74,6 +75,27 @@ async def test_a_hospitals_patients_are_denied_with_rule_citation_and_remedy_on_
     shown = await (await shared.lab()).show_request(error.request_id)
     assert (shown.state, shown.effect, shown.agreement) == ("TERMINATED", "deny", "")
     assert {decision.zone for decision in shown.decisions} == {CYBERJAYA, LINGANG}
+
+
+async def test_what_the_advisory_pack_says_of_a_recipient_stays_in_the_zone_that_asked_it(shared):
+    name = await published(shared, patients(next_id("advised")), by="hospital", zone=CYBERJAYA)
+    with pytest.raises(DeniedError) as caught:
+        await (await shared.lab()).request(name, purpose="research")
+    assert not {code for code in codes(caught.value) if code.startswith("RF-")}
+    await denial(shared.a, caught.value.request_id)
+    await denial(shared.b, caught.value.request_id)
+
+    def holding(zone):
+        root = shared.corridor.zone(zone).layout.root
+        found = set()
+        for file in root.rglob("*"):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # the gateway is at work beside us
+                if b"RF-HQ" in file.read_bytes():
+                    found.add(file.name)
+        return found
+
+    assert holding(CYBERJAYA)  # its own side keeps the whole decision
+    assert holding(LINGANG) == set()
 
 
 async def test_a_purpose_that_the_owner_does_not_offer_it_for_is_denied_by_the_terms(shared):

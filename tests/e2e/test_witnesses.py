@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -170,22 +172,24 @@ async def test_two_of_three_are_enough_and_the_one_away_is_shown_and_comes_back(
 async def test_a_needed_witness_that_is_away_holds_back_what_leaves_and_nothing_else(zones: Small) -> None:
     with plain_witness() as away:
         write(zones, line_of(away, "ministry") + "quorum ministry\n")
-    gateway = await started(zones)  # it is closed: connections are refused
-    size = await append(gateway, 2)
-    journal = gateway.house.journal
-    shown = await standing(gateway, "ministry", "cannot be reached")
-    assert (shown.needed, shown.reachable) == (True, False)
-    # The paired zone holds the entries, so that an effect may go on; no checkpoint is witnessed.
-    await held(journal, size)
-    assert journal.held_size >= size
-    assert journal.witnessed_size == 0
-    assert journal.head() == ""
-    # The policy is changed while the gateway runs.
-    write(zones, "quorum none\n")
-    await append(gateway)
-    note = await witnessed(gateway, size)
-    assert signers(note) == {gateway.settings.origin, "tdz/cyberjaya/mirror"}
-    assert gateway.witnessing.standing() == []
+        away.answer = lambda status, body: (404, b"")  # it answers, and does not follow this log yet
+        gateway = await started(zones)
+        away.answer = lambda status, body: (503, b"")
+        size = await append(gateway, 2)
+        journal = gateway.house.journal
+        shown = await standing(gateway, "ministry", "cannot answer now")
+        assert (shown.needed, shown.reachable) == (True, False)
+        # The paired zone holds the entries, so that an effect may go on; no checkpoint is witnessed.
+        await held(journal, size)
+        assert journal.held_size >= size
+        assert journal.witnessed_size == 0
+        assert journal.head() == ""
+        # The policy is changed while the gateway runs.
+        write(zones, "quorum none\n")
+        await append(gateway)
+        note = await witnessed(gateway, size)
+        assert signers(note) == {gateway.settings.origin, "tdz/cyberjaya/mirror"}
+        assert gateway.witnessing.standing() == []
 
 
 async def test_a_restart_goes_on_at_what_the_witness_holds(zones: Small) -> None:
@@ -195,9 +199,12 @@ async def test_a_restart_goes_on_at_what_the_witness_holds(zones: Small) -> None
         await witnessed(gateway, await append(gateway, 2))
         await zones.stop(LINGANG)
         gateway = await zones.start(LINGANG)
+        assert gateway.house.journal.asked
+        await standing(gateway, "ministry", "cosigns")
         await witnessed(gateway, await append(gateway, 2))
         olds = [int(body.split(b"\n")[0].split()[1]) for body in witness.requests]
         assert olds.count(0) == 2  # the first time, and once to ask after the restart
+        assert max(map(len, witness.requests)) < 16 * 1024  # what omniwitness reads of a request
 
 
 async def test_strange_answers_are_not_counted_and_stop_nothing(zones: Small) -> None:
@@ -208,6 +215,7 @@ async def test_strange_answers_are_not_counted_and_stop_nothing(zones: Small) ->
         stranger = Key("stranger.example/w", 4)
         good = witness.answer
         for answer, said in (
+            (lambda status, body: (409, b""), "our log does not hold what it cosigned"),  # as omniwitness says it
             (lambda status, body: (200, b"x" * 70_000), "more than 65536 bytes"),
             (lambda status, body: (200, b"no signature\n"), "no cosignature of its key"),
             (lambda status, body: (200, body[:-9] + b"AAAAAAAA\n"), "no cosignature of its key"),
@@ -231,6 +239,15 @@ async def test_strange_answers_are_not_counted_and_stop_nothing(zones: Small) ->
         _soon(gateway)
         await append(gateway)  # appends go on: one witness's clock is no judge of ours
         await standing(gateway, "ministry", "cosigns")
+        # SPEC tlog-witness: one or more lines, of which those of unknown keys are ignored.
+        other = f"\u2014 stranger.example/quantum {base64.b64encode(os.urandom(2432)).decode()}\n".encode()
+        witness.answer = lambda status, body: (status, other + body + other)
+        size = await append(gateway)
+
+        async def cosigned() -> bool:
+            return gateway.witnessing.standing()[0].size >= size
+
+        await eventually(cosigned)
 
 
 def _soon(gateway: Gateway) -> None:
@@ -262,11 +279,117 @@ async def test_a_witness_that_holds_more_of_ours_than_we_have_shows_that_we_were
         shutil.copytree(tmp_path / "backup", ledger)
         settings = load_settings(zones.corridor.zone(LINGANG).layout.root)  # as on a machine that remembers nothing
         write_settings(replace(settings, ledger=replace(settings.ledger, memory="none")))
+        # It is asked before the first signature: here it is silent then, and nobody else knows.
+        witness.answer = lambda status, body: (503, b"")
         gateway = await zones.start(LINGANG)
+        witness.answer = lambda status, body: (status, body)
         await standing(gateway, "ministry", "holds our checkpoint")
         assert (await gateway.witnessing.held())["ministry"] == witness.latest[2]
         with pytest.raises(RolledBackError, match="holds our checkpoint"):
             await append(gateway)
+        await zones.stop(LINGANG)
+        with pytest.raises(RolledBackError, match=r"the witness ministry holds our checkpoint of size"):
+            await zones.start_until_ready(LINGANG)
+
+
+async def rolled_back(zones: Small, witnesses: list[PlainWitness], common: int, fresh: int, backup: Path) -> int:
+    """A zone alone, put back to an older state on a machine that remembers nothing; what it had signed."""
+    gateway = await zones.start(LINGANG)
+    await append(gateway, common)
+    await _all_cosigned(gateway, witnesses)
+    await zones.stop(LINGANG)
+    ledger = gateway.settings.layout.ledger
+    shutil.copytree(ledger, backup)
+    gateway = await zones.start(LINGANG)
+    size = await append(gateway, fresh)
+    await _all_cosigned(gateway, witnesses)
+    await zones.stop(LINGANG)
+    shutil.rmtree(ledger)
+    shutil.copytree(backup, ledger)
+    settings = load_settings(zones.corridor.zone(LINGANG).layout.root)
+    write_settings(replace(settings, ledger=replace(settings.ledger, memory="none")))
+    return size
+
+
+async def _all_cosigned(gateway: Gateway, witnesses: list[PlainWitness]) -> None:
+    size = gateway.house.journal.committed_size
+
+    async def look() -> bool:
+        return all(each.latest[0] >= size for each in witnesses)
+
+    await eventually(look)
+
+
+async def waiting(zones: Small, why: str) -> tuple[Gateway, asyncio.Task[None]]:
+    """A start that waits for somebody's word."""
+    gateway = Gateway(load_settings(zones.corridor.zone(LINGANG).layout.root), QUICK)
+    task = asyncio.create_task(gateway.start())
+
+    async def look() -> bool:
+        assert not task.done(), task.exception()
+        return hasattr(gateway, "assurance") and why in gateway.assurance.why()
+
+    await eventually(look)
+    assert not gateway.house.journal.asked
+    return gateway, task
+
+
+async def test_any_one_of_several_witnesses_shows_that_we_were_rolled_back(zones: Small, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        made = [stack.enter_context(plain_witness(f"other.example/{n}")) for n in range(3)]
+        write(zones, "".join(map(line_of, made, ("w0", "w1", "w2"))) + "group some 2 w0 w1 w2\nquorum some\n")
+        await rolled_back(zones, made, 1, 3, tmp_path / "backup")
+        # Two of the three hold nothing of what was lost, or say so: one is enough.
+        for each in made[:2]:
+            each.latest = PlainWitness(each.key).latest
+        with pytest.raises(RolledBackError, match=r"the witness w2 holds our checkpoint of size"):
+            await zones.start_until_ready(LINGANG)
+
+
+async def test_a_start_waits_for_a_needed_witness_and_for_those_who_are_a_quorum_by_themselves(
+    zones: Small, tmp_path: Path
+) -> None:
+    def silent(status: int, body: bytes) -> tuple[int, bytes]:
+        return 503, b""
+
+    with ExitStack() as stack:
+        made = [stack.enter_context(plain_witness(f"other.example/{n}")) for n in range(3)]
+        lines = "".join(map(line_of, made, ("w0", "w1", "w2")))
+        write(zones, f"{lines}group some 2 w0 w1 w2\nquorum some\n")
+        settings = load_settings(zones.corridor.zone(LINGANG).layout.root)
+        write_settings(replace(settings, ledger=replace(settings.ledger, memory="none")))
+        good = made[0].answer
+        # One of three away: two have spoken, and whatever two of three have cosigned, one of them has.
+        made[0].answer = silent
+        await append(await zones.start(LINGANG))
+        await zones.stop(LINGANG)
+        # Two away: they alone may have cosigned what nobody else has seen.
+        made[1].answer = silent
+        gateway, task = await waiting(zones, "the witness w0, the witness w1")
+        made[1].answer = good
+        await task
+        await append(gateway)
+        await gateway.stop()
+        # One that the quorum needs.
+        write(zones, f"{lines}quorum w0\n")
+        gateway, task = await waiting(zones, "the witness w0")
+        # The operator's way on without it: the policy is taken up while the start waits.
+        write(zones, f"{lines}quorum none\n")
+        await task
+        await append(gateway)
+        await gateway.stop()
+        # With `quorum none` nothing depends on a witness that is away.
+        for each in made:
+            each.answer = silent
+        gateway = await zones.start(LINGANG)
+        await append(gateway)
+        await zones.stop(LINGANG)
+        # One that says our log is another, and does not show it, is heard whatever the quorum is.
+        made[2].answer = lambda status, body: (422, b"")
+        gateway, task = await waiting(zones, "refuses: our log does not hold what it cosigned")
+        made[2].answer = good
+        await task
+        await gateway.stop()
 
 
 @pytest.mark.parametrize(
@@ -290,8 +413,8 @@ async def test_a_witness_over_https_is_asked_where_its_authority_is_trusted(zone
     tls = ("--tls-cert", str(layout.gateway_certificate), "--tls-key", str(layout.gateway_key))
     with running(tmp_path / "ministry", *tls) as ministry:
         assert ministry.url.startswith("https://")
-        write(zones, line_of(ministry, "ministry") + "quorum ministry\n")
         gateway = await started(zones)
+        write(zones, line_of(ministry, "ministry") + "quorum ministry\n")
         ministry.command("add-log", gateway.house.journal.vkey)
         await append(gateway)
         assert "certificate" in (await standing(gateway, "ministry", "cannot be reached")).detail

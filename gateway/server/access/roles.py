@@ -79,6 +79,7 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "EndRun": _GATEWAY,
     },
     "gateway.v1.LedgerService": {"GetHead": _PEOPLE},
+    "gateway.v1.LedgerOperationsService": {"RotateKey": _ADMIN, "EraseValue": _ADMIN, "AcceptClock": _ADMIN},
     "gateway.v1.PeerService": {
         "Hello": _GATEWAY,
         "ListCards": _GATEWAY,

@@ -225,13 +225,6 @@ findings contains finding if {
 	some finding in data.tdz.zone[zone].findings
 }
 
-# Rules of the zone that never reach a decision, because no set of findings holds them.
-findings contains {"code": "TDZ-NO-MATCH", "effect": "deny", "fields": []} if {
-	proven
-	rules := data.tdz.zone[zone]
-	not is_set(rules.findings)
-}
-
 # What is reviewed waits for a person, and may move only once one has approved.
 obligations contains {"kind": "require_approval", "params": {"by": ["zone_admin"]}} if effect == "review"
 
@@ -264,7 +257,7 @@ explained(finding) := {
 	"effect": "deny",
 	"authority": "house",
 	"cite": "House rule; a finding without code, effect or fields denies",
-	"remedy": "Report this to the zone's administrator; tdz policy check names the rule",
+	"remedy": "Report this to the zone's administrator; the rule needs all three",
 	"fields": [],
 }
 

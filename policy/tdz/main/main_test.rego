@@ -48,10 +48,3 @@ test_a_zone_adds_findings_and_obligations if {
 	main.explained({"code": "LG-1", "effect": "review", "fields": []}).cite == "c" with data.tdz.zone as zone_rules
 		with data.tdz.local as {"zone": "lingang"}
 }
-
-test_zone_rules_without_a_set_of_findings_deny if {
-	said := main.findings with data.tdz.main.proven as true
-		with data.tdz.local as {"zone": "lingang"}
-		with data.tdz.zone as {"lingang": {"deny": {"all of it"}}}
-	"TDZ-NO-MATCH" in {finding.code | some finding in said; finding.effect == "deny"}
-}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conformance.ledger.tlog import Key, Log, b64, body, verify_cosignature
+from ledger.cli.main import main
+from tests.conformance.ledger.tlog import Key, Log, b64, body, consistent, mth, verify_cosignature
 from tests.conformance.ledger.witness_process import Witness, exchange, running
 
 pytest.importorskip("aiohttp", reason="the extra `witness` is not installed")
@@ -95,6 +98,71 @@ def test_unknown_signatures_are_ignored(witness: Witness, follow: Callable[..., 
     same_name = Key(log.key.name, 1).sign("not over this text\n")
     answer = witness.add(body(0, [], f"{text}\n{others}{log.key.sign(text)}{same_name}".encode()))
     assert verify_cosignature(answer.line, witness.vkey, text)
+
+
+def test_16_signatures_are_taken_though_each_is_as_large_as_post_quantum_ones_are(
+    witness: Witness, follow: Callable[..., Log]
+) -> None:
+    """SPEC signed-note: at least up to 16 signatures MUST be accepted, and they can be up to nearly 5 kB in size."""
+    log = follow(3)
+    others = "".join(f"\u2014 other.example/{n} {b64(bytes([n]) * 4900)}\n" for n in range(15))
+    answer = witness.add(body(0, [], log.note() + others.encode()))
+    assert verify_cosignature(answer.line, witness.vkey, log.text())
+    served = witness.ask("GET", f"/{hashlib.sha256(log.key.name.encode()).hexdigest()}/checkpoint")
+    assert served.line == log.note().decode() + answer.line  # of the log's and the witness's own keys alone
+
+
+def test_63_lines_of_proof_are_a_request_and_64_are_none(witness: Witness, follow: Callable[..., Log]) -> None:
+    log = follow(9)
+    cosigned(witness, log, 0)
+    log.grow(1)
+    assert witness.add(body(9, [bytes(32)] * 63, log.note())).status == 422
+    assert witness.add(body(9, [bytes(32)] * 64, log.note())).status == 400
+
+
+def test_which_status_a_request_gets_that_is_wrong_in_several_ways(
+    witness: Witness, follow: Callable[..., Log]
+) -> None:
+    log = follow(9)
+    cosigned(witness, log, 0)
+    log.grow(3)
+    imposter = Log(Key(log.key.name, 1), log.leaves)
+    stranger = Log(Key("example.com/nobody-follows", 1), log.leaves)
+    nonsense = [bytes(32)]
+    assert witness.add(body(99, nonsense, stranger.note())).status == 404  # the origin first
+    assert witness.add(body(99, nonsense, imposter.note())).status == 403  # then who signed
+    assert witness.add(body(99, nonsense, log.note())).status == 400  # then the sizes
+    assert witness.add(body(8, nonsense, log.note())).status == 409
+    assert witness.add(body(9, nonsense, log.note())).status == 422  # the proof last
+    assert cosigned(witness, log, 9)
+
+
+def test_a_body_in_chunks_and_one_that_waits_for_100_continue_are_read(
+    witness: Witness, follow: Callable[..., Log]
+) -> None:
+    log = follow(3)
+    request = log.request(0)
+    head = b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nConnection: close\r\n"
+    with witness.socket() as plain:
+        plain.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        for part in (request[:7], request[7:]):
+            plain.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        plain.sendall(b"0\r\n\r\n")
+        assert _all(plain).startswith(b"HTTP/1.1 200")
+    with witness.socket() as plain:
+        plain.sendall(head + f"Content-Length: {len(log.request(3))}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert plain.recv(64).startswith(b"HTTP/1.1 100")
+        plain.sendall(log.request(3))
+        answer = _all(plain)
+        assert b"HTTP/1.1 200" in answer
+        assert verify_cosignature(answer.rpartition(b"\r\n\r\n")[2].decode(), witness.vkey, log.text())
+
+
+def _all(connection: socket.socket) -> bytes:
+    found = b""
+    while part := connection.recv(65_536):
+        found += part
+    return found
 
 
 def test_an_old_size_above_the_checkpoint_is_400(witness: Witness, follow: Callable[..., Log]) -> None:
@@ -194,8 +262,9 @@ def test_a_fork_at_one_size_is_422_kept_and_the_log_frozen(witness: Witness, fol
     assert witness.add(other.request(6)).status == 422
     evidence = _evidence(witness, log)
     assert (evidence["proof"], evidence["origin"]) == ([], log.key.name)
-    assert evidence["held"] == log.note().decode()
-    assert evidence["offered"] == other.note().decode()
+    assert evidence["first"] == log.note().decode()
+    assert evidence["second"] == other.note().decode()
+    assert evidence["old_root"] == mth(other.leaves).hex()
     assert "FORK" in witness.log.read_text()
     # Its keys are trusted no more, until a person says otherwise.
     assert witness.add(log.request(6)).status == 403
@@ -212,7 +281,7 @@ def test_a_fork_that_names_another_old_size_is_409_and_kept_all_the_same(
     other.grow(1, salt="other")
     answer = witness.add(other.request(2))
     assert (answer.status, answer.body) == (409, b"6\n")
-    assert _evidence(witness, log)["offered"] == other.note().decode()
+    assert _evidence(witness, log)["second"] == other.note().decode()
 
 
 def test_a_rewritten_prefix_is_422_and_its_proof_is_kept(witness: Witness, follow: Callable[..., Log]) -> None:
@@ -222,13 +291,20 @@ def test_a_rewritten_prefix_is_422_and_its_proof_is_kept(witness: Witness, follo
     other.grow(5)
     assert witness.add(other.request(6)).status == 422
     evidence = _evidence(witness, log)
-    assert evidence["proof"] == [b64(each) for each in other.proof(6)]
+    assert evidence["proof"] == [each.hex() for each in other.proof(6)]
+    # As anybody may check it, with the second implementation.
+    assert evidence["old_root"] == mth(other.leaves[:6]).hex() != mth(log.leaves[:6]).hex()
+    assert consistent(6, 11, mth(other.leaves[:6]), mth(other.leaves), other.proof(6))
 
 
-def _evidence(witness: Witness, log: Log) -> dict[str, object]:
-    prefix = hashlib.sha256(log.key.name.encode()).hexdigest()[:16]
-    (path,) = (witness.directory / "evidence").glob(f"fork-{prefix}-*.json")
-    found: dict[str, object] = json.loads(path.read_text())
+def _evidence(witness: Witness, log: Log) -> dict[str, Any]:
+    """The one evidence file about a log; the command proves it from that file and the log's key alone."""
+    prefix = hashlib.sha256((log.origin or log.key.name).encode()).hexdigest()[:16]
+    (path,) = (witness.directory / "evidence").glob(f"{prefix}-*.json")
+    assert main(["verify", str(path), "--vkey", log.key.vkey]) == 0
+    assert main(["verify", str(path), "--vkey", Key(log.key.name, 1).vkey]) == 1
+    found: dict[str, Any] = json.loads(path.read_text())
+    assert found["vkeys"] == [log.key.vkey]
     return found
 
 
@@ -261,6 +337,9 @@ def test_an_origin_may_have_another_name_than_its_key(witness: Witness) -> None:
     log.grow(2)
     witness.command("add-log", log.key.vkey, "--origin", log.origin)
     assert cosigned(witness, log, 0)
+    other = Log(log.key, [bytes(32), bytes(32)], log.origin)
+    assert witness.add(other.request(2)).status == 422
+    assert _evidence(witness, log)["origin"] == "tdz/some/log"
 
 
 def test_monitors_get_the_newest_checkpoint_with_both_signatures(witness: Witness, follow: Callable[..., Log]) -> None:
@@ -271,6 +350,12 @@ def test_monitors_get_the_newest_checkpoint_with_both_signatures(witness: Witnes
     served = witness.ask("GET", path)
     assert (served.status, served.line) == (200, log.note().decode() + answer.line)
     assert witness.ask("GET", f"/{'0' * 64}/checkpoint").status == 404
+    log.grow(4)
+    newest = witness.add(log.request(7))
+    assert witness.add(log.request(3, 5)).status == 409
+    witness.command("freeze", log.key.name, "--reason", "under inquiry")
+    assert witness.add(log.request(11)).status == 403
+    assert witness.ask("GET", path).line == log.note().decode() + newest.line  # what was signed stays to be seen
 
 
 def test_connections_are_kept_and_other_paths_and_methods_are_refused(

@@ -35,6 +35,7 @@ from gateway.config import load_settings
 from gateway.flow.house import Timing
 from gateway.flow.steps import Step, Steps
 from gateway.journal import Journal, PeerMirror
+from gateway.server import log_key
 from gateway.server.logging import configure_logging
 from gateway.server.main import Gateway
 from gateway.server.peer_service import PeerService
@@ -72,7 +73,7 @@ class Faults:
             if self._armed == (label, when, self._seen.count((label, when))):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def around(self, owner: type, name: str, label: str | Callable[..., str]) -> None:
+    def around(self, owner: Any, name: str, label: str | Callable[..., str]) -> None:
         """Both sides of a method, whether it blocks or is awaited, are operations."""
         original = getattr(owner, name)
 
@@ -126,6 +127,10 @@ def install(faults: Faults) -> None:
     for name in _ASKS:
         faults.around(PeerClient, name, f"ask {name}")
         faults.around(PeerService, name, f"answer {name}")
+    faults.around(log_key, "create_key", "make key")
+    faults.around(LogWriter, "rotate", "rotate")
+    faults.around(log_key, "_move", lambda source, _: f"move {source.name}")
+    faults.around(log_key, "renew_card", "renew card")
     _name_steps()
     _around_streams(faults)
 

@@ -18,7 +18,8 @@ from ledger.entry import Entry, new_id
 from ledger.errors import LedgerError, SealedError
 from ledger.key_history import KeyHistory
 from ledger.mirror_store import mirror_directory
-from ledger.note import NoteSigner
+from ledger.note import NoteSigner, NoteVerifier
+from ledger.proof import Trust
 from ledger.storage import Storage, SyncError
 from ledger.thinning import DAY_S, HOUR_S
 from ledger.verify import verify_directory
@@ -177,7 +178,7 @@ async def check_operations(log: Path, told: list[tuple[str, int, str]]) -> None:
     if "approval" not in kinds or "erasure" in kinds:
         assert SECRET.encode() not in vault
     else:
-        found = verify_disclosure(make_disclosure(log, PLACE, FIELD), vkey=_signer_of_head(writer))
+        found = verify_disclosure(make_disclosure(log, PLACE, FIELD), Trust((NoteVerifier(_signer_of_head(writer)),)))
         assert found.value == SECRET
     assert ("key.rotated" in kinds) == (writer.keys.vkeys == [SIGNER.vkey, NEW.vkey])
     assert (log / f"checkpoints/{NAMED}").exists(), "a checkpoint that a receipt names is gone"

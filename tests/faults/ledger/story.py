@@ -240,6 +240,7 @@ async def check_fork(work: Path, log: Path, other: Path) -> None:
         evidence = await mirror.evidence()
         assert evidence is not None
         assert evidence.origin == SIGNER.name
+        assert (work / mirror.frozen.evidence).read_bytes() == evidence.encode()
     finally:
         await writer.close()
         await mirror.close()

@@ -72,3 +72,16 @@ def test_unknown_files_zones_directories_and_options_exit_2(tmp_path):
     assert _eval(example(), "--policy", str(tmp_path)).exit_code == 2
     assert _runner.invoke(app, ["example", "--action", "fly"]).exit_code == 2
     assert _runner.invoke(app, ["example", "--from", "MY", "--to", "MY"]).exit_code == 2
+
+
+def test_masked_vehicle_data_is_allowed_with_its_obligation():
+    document = example()
+    document["dataset"]["category"] = "vehicle"
+    document["dataset"]["cn"]["list_item_id"] = "vehicle-after-sales"
+    document["dataset"]["deid"]["method"] = "blurred"
+    document["dataset"]["columns"] = [{"name": "vin", "arrow_type": "string", "tags": ["vin"]}]
+    document["mechanisms"][1]["kind"] = "general_list_filing"
+    run = _eval(document, "--json")
+    decision = json.loads(run.stdout)
+    assert (run.exit_code, decision["effect"], decision["findings"]) == (0, "allow", [])
+    assert decision["obligations"] == [{"kind": "mask_columns", "params": {"columns": {"vin": "keyed_hash"}}}]

@@ -42,6 +42,8 @@ async def test_two_ledgers_that_say_the_same_have_nothing_to_list(twin: Twin, co
     assert (code, document["ok"], document["items"]) == (0, True, [])
     assert document["counts"] == {
         "agreement": {"same": 1},
+        "decision": {"same": 3},
+        "negotiation": {"same": 2},
         "receipt": {"same": 2},
         "round": {"same": 2},
         "run": {"same": 1},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ from ledger.evidence import Evidence
 from ledger.marker import Marker
 from ledger.merkle import EMPTY_ROOT
 from ledger.note import NoteSigner
+from ledger.storage import DiskStorage
 
 if TYPE_CHECKING:
     from ledger.mirror import Mirror
@@ -79,7 +82,7 @@ async def test_a_forked_copy_is_found_whatever_sizes_the_two_have_and_the_eviden
         await mirror.begin(other.published.note, old, proof, root)
     assert mirror.frozen is not None
     data = (peer.directory / mirror.frozen.evidence).read_bytes()
-    evidence = Evidence.parse(data, vkey=zone.signer.vkey)
+    evidence = Evidence.parse(data, vkeys=[zone.signer.vkey])
     assert evidence.encode() == data
     assert {evidence.first.checkpoint.size, evidence.second.checkpoint.size} == {held, ours}
     assert await mirror.evidence() == evidence
@@ -111,7 +114,9 @@ async def test_a_frozen_origin_stays_frozen_through_restarts_and_is_cosigned_no_
     await mirror.close()
 
 
-async def test_evidence_whose_row_a_crash_lost_freezes_at_the_next_start(zone: Any, peer: Any, helpers: Any) -> None:
+async def test_evidence_whose_row_was_lost_freezes_at_the_next_start_and_a_lost_file_is_written_again(
+    zone: Any, peer: Any, helpers: Any
+) -> None:
     mirror = await peer.mirror(zone)
     before = peer.directory / "state"
     saved = before.with_name("saved")
@@ -123,10 +128,16 @@ async def test_evidence_whose_row_a_crash_lost_freezes_at_the_next_start(zone: A
         await helpers.push(other, mirror)
     await other.close()
     await mirror.close()
+    (path,) = (peer.directory / "evidence").iterdir()
+    kept = path.read_bytes()
+    path.unlink()
+    await (await peer.mirror(zone)).close()
+    assert path.read_bytes() == kept
     shutil.rmtree(before)
     saved.rename(before)
     mirror = await peer.mirror(zone)
     assert mirror.frozen is not None
+    assert (await mirror.evidence()) == Evidence.parse(kept)
     await mirror.close()
 
 
@@ -167,8 +178,14 @@ async def test_evidence_that_proves_nothing_is_refused(zone: Any, peer: Any, mir
         {"first": good["second"], "second": good["first"]},
         {"first": foreign},
         {"first": f"{empty}\n{zone.signer.sign(empty)}\n"},
-        {"vkey": stranger.vkey},
-        {"vkey": peer.signer.vkey},
+        {"vkeys": [stranger.vkey]},
+        {"vkeys": [peer.signer.vkey]},
+        {"vkeys": sorted([zone.signer.vkey, stranger.vkey])},
+        {"vkeys": []},
+        {"vkeys": zone.signer.vkey},
+        {"vkeys": [7]},
+        {"origin": peer.signer.name},
+        {"origin": 7},
         {"format": "tdz-fork-evidence/v2"},
         {"more": 1},
         {"proof": 7},
@@ -180,9 +197,144 @@ async def test_evidence_that_proves_nothing_is_refused(zone: Any, peer: Any, mir
     for data in (b"", b"{}", b"[]", b"\xff", _line(good)[:-9], _line(good) + b"x", b" " * 700_000):
         with pytest.raises(LedgerError):
             Evidence.parse(data)
-    with pytest.raises(SignatureError, match="another key"):
-        Evidence.parse(_line(good), vkey=stranger.vkey)
+    with pytest.raises(SignatureError, match="no key that was given"):
+        Evidence.parse(_line(good), vkeys=[stranger.vkey])
     assert Evidence.parse(_line(good)).origin == zone.signer.name
+
+
+def _fork(first: bytes, second: bytes, old_root: bytes, proof: list[bytes] | None = None) -> ForkError:
+    return ForkError("a fork", first_note=first, second_note=second, old_root=old_root, proof=proof or [])
+
+
+def _note(origin: str, size: int, root: bytes, *signers: NoteSigner, extension: str = "") -> bytes:
+    text = Checkpoint(origin, size, root).text + extension
+    return "\n".join([text, *(each.sign(text) for each in signers), ""]).encode()
+
+
+def _signer(name: str) -> NoteSigner:
+    return NoteSigner(name, Ed25519PrivateKey.generate())
+
+
+def test_evidence_of_any_log_other_names_several_keys_extension_lines_and_size_0() -> None:
+    old, new, stranger = _signer("keys.example/1"), _signer("keys.example/2"), _signer("keys.example/1")
+    origin, keys = "logs.example/of/something", [old.vkey, new.vkey]
+    unknown = f"{stranger.sign('something else')}\n".encode()
+    first = _note(origin, 5, b"a" * 32, old, extension="more\n") + unknown
+    evidence = Evidence.of(_fork(first, _note(origin, 5, b"b" * 32, new), b"b" * 32), origin, keys)
+    assert (evidence.first_by, evidence.second_by) == ((old.vkey,), (new.vkey,))
+    assert evidence.first.note == first.removesuffix(unknown)  # the log's own signatures alone
+    data = evidence.encode()
+    assert Evidence.parse(data, vkeys=keys) == Evidence.parse(data) == evidence
+    for given in ([old.vkey], [new.vkey], [stranger.vkey], []):
+        with pytest.raises(SignatureError, match="no key that was given"):
+            Evidence.parse(data, vkeys=given)
+    # The name is one for a log and its keys, so that a second fork takes no second file.
+    again = Evidence.of(_fork(first, _note(origin, 5, b"c" * 32, new), b"c" * 32), origin, keys)
+    assert again.name == evidence.name
+    empty = _note(origin, 0, EMPTY_ROOT, old)
+    at_zero = Evidence.of(_fork(empty, _note(origin, 0, b"x" * 32, old), b"x" * 32), origin, keys)
+    assert at_zero.vkeys == (old.vkey,)
+    assert at_zero.name != evidence.name
+    wrong = _note(origin, 0, b"x" * 32, old)
+    assert Evidence.of(_fork(wrong, _note(origin, 7, b"y" * 32, old), EMPTY_ROOT), origin, keys)
+    refused: list[tuple[ForkError, str, list[str]]] = [
+        (_fork(empty, _note(origin, 7, b"y" * 32, old), EMPTY_ROOT), origin, keys),  # it holds the empty one
+        (_fork(empty, _note(origin, 7, b"y" * 32, old), b"y" * 32), origin, keys),
+        (_fork(wrong, _note(origin, 7, b"y" * 32, old), EMPTY_ROOT, [bytes(32)]), origin, keys),
+        (_fork(first, _note(origin, 5, b"a" * 32, old), b"a" * 32), origin, keys),  # other extension lines only
+        (_fork(first, _note(origin, 5, b"b" * 32, old), b"c" * 32), origin, keys),
+        (_fork(first, _note("other", 5, b"b" * 32, old), b"b" * 32), origin, keys),
+        (_fork(first, _note(origin, 5, b"b" * 32, old), b"b" * 32), "other", keys),
+        (_fork(first, _note(origin, 5, b"b" * 32, stranger), b"b" * 32), origin, keys),
+        (_fork(first, first[:9], b"b" * 32), origin, keys),
+    ]
+    for fork, of, known in refused:
+        with pytest.raises(LedgerError):
+            Evidence.of(fork, of, known)
+
+
+async def test_a_fork_signed_by_a_key_that_was_rotated_away_is_kept_as_evidence_too(
+    zone: Any, peer: Any, helpers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = zone.signer, _signer(zone.signer.name)
+    writer = await zone.open()
+    await helpers.append(writer, 2)
+    await writer.close()
+    copy = type(zone)(zone.directory.with_name("copy"), old, zone.cosigner)
+    shutil.copytree(zone.directory, copy.directory)
+    mirror = await peer.mirror(zone)
+    writer = await zone.open()
+    await helpers.append(writer, 3, side=1)
+    await helpers.push(writer, mirror)
+    await writer.rotate(new)
+    await helpers.push(writer, mirror)
+    await helpers.append(writer, 2)
+    await helpers.push(writer, mirror)
+    assert mirror.note.count("—".encode()) == 1  # the new key's
+    await writer.close()
+    # The copy never heard of the rotation: what it signed at a size of the old key contradicts what is held.
+    other = await copy.open()
+    await helpers.append(other, 1, side=2)
+    with pytest.raises(ForkError):
+        await mirror.begin(other.published.note, 4, [])
+    await other.close()
+    frozen = mirror.frozen
+    assert frozen is not None
+    await mirror.close()
+    path = peer.directory / frozen.evidence
+    evidence = Evidence.parse(path.read_bytes(), vkeys=[old.vkey, new.vkey])
+    assert (evidence.first_by, evidence.second_by) == ((old.vkey,), (new.vkey,))
+    policy = tmp_path / "keys.tlog"
+    policy.write_text(f"log {old.vkey}\nlog {new.vkey}\nquorum none\n")
+    assert main(["verify", str(path), "--policy", str(policy)]) == 0
+    assert f"signed by {old.vkey}\n" in capsys.readouterr().out
+    assert main(["verify", str(path), "--vkey", new.vkey]) == 1
+    assert "give each key that the log had" in capsys.readouterr().out
+
+
+async def test_a_full_disk_keeps_no_log_from_being_frozen(
+    zone: Any, peer: Any, helpers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mirror says no to the fork at once, and writes row and file as soon as there is room."""
+    disk = Disk()
+    mirror = await peer.mirror(zone, storage=disk)
+    other = await _forked(zone, mirror, helpers, 3, 2, 2)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for broken in ("commit", "create"):
+        disk.broken = {broken: full}
+        with pytest.raises((ForkError, FrozenError)):
+            await helpers.push(other, mirror)
+        assert mirror.frozen is not None
+        assert not (peer.directory / mirror.frozen.evidence).exists()
+    first = mirror.frozen
+    await mirror.close()
+    mirror = await peer.mirror(zone, storage=disk)  # the row is durable although no file could be made
+    assert mirror.frozen == first
+    disk.broken = {}
+    with pytest.raises(FrozenError):
+        await helpers.push(other, mirror)
+    data = (peer.directory / first.evidence).read_bytes()
+    assert Evidence.parse(data, vkeys=[zone.signer.vkey]) == await mirror.evidence()
+    await other.close()
+    await mirror.close()
+
+
+class Disk(DiskStorage):
+    """A disk of which single operations fail."""
+
+    def __init__(self) -> None:
+        self.broken: dict[str, OSError] = {}
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        if "commit" in self.broken:
+            connection.execute("ROLLBACK")
+            raise self.broken["commit"]
+        super().commit(connection)
+
+    def create(self, path: str, data: bytes) -> None:
+        if "create" in self.broken:
+            raise self.broken["create"]
+        super().create(path, data)
 
 
 def _line(value: dict[str, Any]) -> bytes:
@@ -305,7 +457,8 @@ async def test_evidence_is_verified_from_its_file_and_the_key_alone(
     assert f"proved: {zone.signer.name} signed two histories\n" in capsys.readouterr().out
     assert main(["verify", str(file), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["ok"], said["key_from_evidence"], said["first"]["size"]) == (True, True, 5)
+    assert (said["ok"], said["keys_from_evidence"], said["first"]["size"]) == (True, True, 5)
+    assert said["first"]["signed_by"] == said["second"]["signed_by"] == said["vkeys"] == [zone.signer.vkey]
     assert main(["verify", str(file), "--vkey", peer.signer.vkey]) == 1
     for at in range(0, len(data) - 1, 7):
         changed = bytearray(data)

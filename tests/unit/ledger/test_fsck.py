@@ -104,6 +104,8 @@ def test_what_is_wrong_in_the_private_files_is_named(whole: Path, tmp_path: Path
             file.truncate(1 << 20)
 
     wrong(sparse, "not really written")
+    wrong(lambda d: (d / "state/reserve").write_bytes(b"x" * 5000), "it is not of the")
+    wrong(lambda d: (d / "state/reserve.size").write_text("much"), "state/reserve.size: it is no size")
 
 
 def test_the_mirror_of_the_peers_log_is_judged_by_what_was_cosigned(whole: Path, zone: Any, peer: Any) -> None:

@@ -219,10 +219,14 @@ def test_the_operator_s_commands(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "discloses approver" in run("disclose", 1, "approver", log, "-o", file)
     assert file.stat().st_mode & 0o777 == 0o600
     assert "there already" in run("disclose", 1, "approver", log, "-o", file, code=2)
-    assert '"Wu Lei"' in run("disclosed", file, "--vkey", log / "vkey", "--log", log)
-    assert run("disclosed", file, "--vkey", signer.vkey, "--json")["value"] == "Wu Lei"
+    assert 'discloses /body/approver: "Wu Lei"' in run("verify", file, "--vkey", log / "vkey")
+    shown = run("verify", file, "--vkey", signer.vkey, "--json")
+    assert (shown["disclosed"]["value"], shown["entry"]["seq"], shown["kind"]) == ("Wu Lei", 1, "disclosure")
     file.write_text(file.read_text().replace("Wu Lei", "Wu Mei"))
-    assert "does not commit" in run("disclosed", file, "--vkey", signer.vkey, code=1)
+    assert main(["verify", str(file), "--vkey", signer.vkey]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("NOT VERIFIED: the disclosure: the disclosure does not hold: entry 1 does not commit")
+    assert said.err == ""
     assert "nothing to accept" in run("clock", "accept", log, "--key", old, code=2)
     assert run("keys", "rotate", log, "--key", old, "--new-key", new, "--json")["seq"] == 2
     assert new.stat().st_mode & 0o777 == 0o600
@@ -248,7 +252,6 @@ def test_the_operator_s_commands(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("seal", tmp_path, "--key", new),
         ("erase", 1, "x", log, "--key", tmp_path / "none.pem"),
         ("disclose", 99, "approver", log),
-        ("disclosed", tmp_path, "--vkey", "nonsense"),
         ("freeze", signer.name, tmp_path, "--reason", "x"),
         ("freeze", signer.name, tmp_path / "next", "--reason", "a\nb"),
         ("succeed", tmp_path, tmp_path / "other", "--new-key", new),

@@ -18,7 +18,8 @@ from ledger.commitment import commitment, field_pointer
 from ledger.disclosure import make_disclosure, verify_disclosure
 from ledger.entry import Entry, new_id
 from ledger.errors import ConflictingEntryError, EntryError, OperationalError, TamperedError
-from ledger.note import CosignatureSigner, NoteSigner
+from ledger.note import CosignatureSigner, CosignatureVerifier, NoteSigner, NoteVerifier
+from ledger.proof import Trust
 from ledger.verify import verify_directory
 
 if TYPE_CHECKING:
@@ -200,17 +201,18 @@ async def test_a_disclosure_holds_with_the_log_s_key_alone_and_no_byte_of_it_may
     await mirror.close()
     await helpers.append(writer, 3)
     data = make_disclosure(zone.directory, kept.seq, "/by/name")
-    found = verify_disclosure(data, vkey=zone.signer.vkey, witness_vkeys=[peer.cosigner.vkey])
-    assert (found.value, found.entry.seq, found.checkpoint.size) == (SECRET, 6, 7)
-    assert [each.name for each in found.cosignatures] == ["tdz/cyberjaya/mirror"]
+    trust = Trust((NoteVerifier(zone.signer.vkey),), (CosignatureVerifier(peer.cosigner.vkey),))
+    found = verify_disclosure(data, trust)
+    assert (found.value, found.entry.seq, found.signed.checkpoint.size) == (SECRET, 6, 7)
+    assert [each.name for each in found.signed.cosignatures] == ["tdz/cyberjaya/mirror"]
     for at in range(len(data)):
         changed = bytearray(data)
         changed[at] ^= 1 << (at % 8)
         try:
-            seen = verify_disclosure(bytes(changed), vkey=zone.signer.vkey, witness_vkeys=[peer.cosigner.vkey])
+            seen = verify_disclosure(bytes(changed), trust)
         except TamperedError:
             continue
-        assert not seen.cosignatures, f"byte {at}"  # a line of a signer whom nobody knows proves nothing
+        assert not seen.signed.cosignatures, f"byte {at}"  # a line of a signer whom nobody knows proves nothing
     document: Any = canonical.decode(data)
     for change in (
         {"value": "another"},
@@ -227,9 +229,10 @@ async def test_a_disclosure_holds_with_the_log_s_key_alone_and_no_byte_of_it_may
         {"note": 1},
     ):
         with pytest.raises(TamperedError):
-            verify_disclosure(canonical.encode({**document, **change}), vkey=zone.signer.vkey)
+            verify_disclosure(canonical.encode({**document, **change}), trust)
     other = NoteSigner(zone.signer.name, Ed25519PrivateKey.generate())
     with pytest.raises(TamperedError):
-        verify_disclosure(data, vkey=other.vkey)
+        verify_disclosure(data, Trust((NoteVerifier(other.vkey),)))
     stranger = CosignatureSigner("w", Ed25519PrivateKey.generate())
-    assert not verify_disclosure(data, vkey=zone.signer.vkey, witness_vkeys=[stranger.vkey]).cosignatures
+    seen = verify_disclosure(data, Trust(trust.logs, (CosignatureVerifier(stranger.vkey),)))
+    assert not seen.signed.cosignatures

@@ -254,6 +254,35 @@ async def test_the_reserve_is_for_what_closes(zone: Any, helpers: Any) -> None:
     await writer.close()
 
 
+async def test_a_reserve_that_was_given_up_comes_back_in_its_size_after_a_start(zone: Any, helpers: Any) -> None:
+    disk = SmallDisk()
+    reserve = zone.directory / "state/reserve"
+    writer = await zone.open(storage=disk)
+    disk.free = 1_000
+    with pytest.raises(StorageFullError):
+        await writer.append(id=new_id(), kind="revocation", subject="x", body={}, closing=True)
+    assert not reserve.exists()
+    await writer.close()
+    disk.free = 1 << 30
+    writer = await zone.open(storage=disk)
+    await helpers.append(writer)
+    assert reserve.stat().st_size == 4096  # not the default of 16 MiB
+    await writer.close()
+
+
+async def test_a_log_from_before_its_reserve_had_a_size_written_down_keeps_the_size_it_has(
+    zone: Any, helpers: Any
+) -> None:
+    chosen = zone.directory / "state/reserve.size"
+    for damaged in (None, b"", b"x\n", b"-1\n", b"01\n", b"9999999999999999\n"):
+        chosen.unlink()
+        if damaged is not None:
+            chosen.write_bytes(damaged)
+        writer = await zone.open()
+        await writer.close()
+        assert chosen.read_bytes() == b"4096\n"
+
+
 async def test_a_cosigned_checkpoint_that_satisfies_the_policy_is_kept(
     writer: LogWriter, zone: Any, helpers: Any
 ) -> None:

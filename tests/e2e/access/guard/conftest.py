@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from gateway.server.zone_service import Reachability, ZoneService
 from gateway.state import StateStore
 from gateway.v1 import identity_pb2, identity_pb2_grpc, zone_pb2, zone_pb2_grpc
 from gateway.wire.status import from_rpc
+from ledger.commitment import SALT_BYTES, commitment, field_pointer, with_commitments
 
 HERE, PEER = "lingang", "cyberjaya"
 PROBE = "tdz.test.Probe"
@@ -50,14 +52,25 @@ class MemoryLedger:
     at_record: Callable[[str], None] = lambda kind: None
 
     async def record(
-        self, kind: str, subject: str, body: Mapping[str, Any], *, entry_id: str, closing: bool = False
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, Any],
+        *,
+        entry_id: str,
+        closing: bool = False,
+        values: Mapping[str, Any] | None = None,
     ) -> object:
         self.at_record(kind)
         if self.fail == "before":
             raise LedgerError("the disk is full")
         if entry_id not in self.ids:
             self.ids.add(entry_id)
-            self.entries.append((kind, subject, dict(body), closing))
+            texts = {
+                pointer: commitment(os.urandom(SALT_BYTES), entry_id, pointer, value)
+                for pointer, value in ((field_pointer(name), value) for name, value in (values or {}).items())
+            }
+            self.entries.append((kind, subject, with_commitments(dict(body), texts), closing))
         if self.fail == "after":
             raise LedgerError("the answer was lost")
         return entry_id

@@ -152,7 +152,7 @@ findings contains {"code": "MY-MECH-SCOPE", "effect": "deny", "fields": ["mechan
 findings contains {"code": "MY-DPO", "effect": "review", "fields": ["exporter.dpo_required", "exporter.dpo_ref"]} if {
 	exported
 	not input.exporter.dpo_required == "no"
-	input.exporter.dpo_ref == ""
+	trim(input.exporter.dpo_ref, " ") == ""
 }
 
 missing(code) if {
