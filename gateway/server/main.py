@@ -18,9 +18,6 @@ from grpc_health.v1 import health_pb2
 from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
-from gateway.decisions.kept_policy import keep_policy
-from gateway.decisions.log.follower import LogFollower
-from gateway.decisions.log.segments import Segments
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet
@@ -48,6 +45,7 @@ from gateway.model import limits
 from gateway.server.access import Access, OpenCalls, Readiness, Registrar
 from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
+from gateway.server.decision_log import decision_log
 from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
 from gateway.server.runs import federation
@@ -129,15 +127,7 @@ class Gateway:
         decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
         await decisions.start()
         stack.push_async_callback(decisions.close)
-        await asyncio.to_thread(keep_policy, layout.policies, decisions.policy)
-        self.decision_log = LogFollower(
-            state,
-            Segments(layout.decisions),
-            lambda: decisions.policy,
-            days=settings.decisions.days,
-            most=settings.decisions.bytes,
-            clock=lambda: int(time.time()),
-        )
+        self.decision_log = await decision_log(settings, state, decisions)
         data = layout.chunks.parent
         chunks = ChunkStore(data)
         stack.callback(chunks.close)
