@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from gateway.config.address import Address, parse_host, parse_origin
+from gateway.config.engine import EngineSettings, engine_lines, read_engine
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.toml import Document
@@ -62,6 +63,7 @@ class GatewaySettings:
         policy: a directory with the zone's policy bundle; None means the shipped baseline.
         limits: bounds.
         ledger: how the ledger is kept.
+        engine: what evaluates the policy.
     """
 
     layout: ZoneLayout
@@ -74,6 +76,7 @@ class GatewaySettings:
     policy: Path | None = None
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     @property
     def identity(self) -> Identity:
@@ -138,6 +141,7 @@ def load_settings(directory: Path) -> GatewaySettings:
             ),
             uncosigned_s=ledger.integer("uncosigned_s", 1, 366 * 86_400, default=limits.UNCOSIGNED_S),
         ),
+        engine=read_engine(document, directory),
     )
     for host in settings.names:
         gateway.checked("names", parse_host, host)
@@ -163,8 +167,12 @@ def write_settings(settings: GatewaySettings) -> None:
         f"endpoint = {_quoted(str(settings.endpoint))}",
         f"names = [{', '.join(_quoted(name) for name in settings.names)}]",
     ]
+    in_policy, opa = engine_lines(settings.engine)
     if settings.policy is not None:
-        lines += ["", "[policy]", f"directory = {_quoted(str(settings.policy))}"]
+        in_policy.insert(0, f"directory = {_quoted(str(settings.policy))}")
+    if in_policy:
+        lines += ["", "[policy]", *in_policy]
+    lines += opa
     if settings.limits != ServerLimits():
         lines += [
             "",

@@ -7,7 +7,7 @@ a denial with its reason, which the caller records as any other decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -45,7 +45,8 @@ class DecisionPoint:
     Args:
         policy_set: the policy in force.
         zone: the zone whose decision this is.
-        engine: evaluates the policy; the embedded engine where none is given, which `start` and `close` manage.
+        engine: evaluates the policy, started and closed by who gives it.
+        engines: makes the engine where none is given, which `start` and `close` manage; the embedded one unless said.
         enforces: the obligation kinds that this gateway fulfils on `transfer_dataset`; others deny there.
         deadline_s: seconds for one evaluation.
     """
@@ -56,11 +57,13 @@ class DecisionPoint:
         zone: str,
         *,
         engine: Engine | None = None,
+        engines: Callable[[ZonePolicy], Engine] | None = None,
         enforces: frozenset[str] = OBLIGATION_KINDS - NOT_YET_ENFORCED,
         deadline_s: float = DECISION_DEADLINE_S,
     ) -> None:
         self._policy = policy_set.for_zone(zone)
-        self._own = EmbeddedEngine(self._policy, deadline_s=deadline_s) if engine is None else None
+        make = engines or (lambda policy: EmbeddedEngine(policy, deadline_s=deadline_s))
+        self._own = make(self._policy) if engine is None else None
         self._engine = engine if engine is not None else self._own
         self._enforces = enforces
 
@@ -72,7 +75,12 @@ class DecisionPoint:
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the embedded engine's workers."""
-        return self._own.worker_pids if self._own is not None else ()
+        return self._own.worker_pids if isinstance(self._own, EmbeddedEngine) else ()
+
+    @property
+    def engine_state(self) -> str:
+        """How the engine is, in words for an operator."""
+        return self._engine.state if self._engine is not None else "none"
 
     async def start(self) -> None:
         """Start the engine.

@@ -84,6 +84,14 @@ CERTIFICATE_MAX: Final = 16 * KIB
 DECISION_DEADLINE_S: Final = 2.0
 DECISION_INPUT_MAX: Final = 1 * MIB
 DECISION_OUTPUT_MAX: Final = 1 * MIB
+DECISIONS_WAITING: Final = 512  # for an engine; one more is denied at once
+OPA_TIMEOUT_S: Final = 1.0  # one try
+OPA_TRIES: Final = 3  # of one evaluation, which changes nothing, within the decision's deadline
+OPA_CONNECTIONS: Final = 16
+OPA_FAILURES: Final = 5  # in a row, and OPA is left alone
+OPA_REST_S: Final = 2.0  # for so long
+OPA_PROOF_S: Final = 10.0  # to look whether OPA has loaded the policy in force, file by file
+OPA_POLICIES_MAX: Final = 64 * MIB  # OPA's list of modules, which comes with their syntax trees
 FINDINGS_MAX: Final = 64
 OBLIGATIONS_MAX: Final = 32
 

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2
 from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
+from gateway.decisions.engines import engine_for
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet
@@ -113,8 +114,13 @@ class Gateway:
         self.witnessing.prepare()
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
-        decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
+        decisions = DecisionPoint(
+            PolicySet.load(settings.policy),
+            settings.zone,
+            engines=lambda policy: engine_for(policy, settings.engine),
+        )
         await decisions.start()
+        _log.info("policy engine", kind=settings.engine.kind, state=decisions.engine_state)
         stack.push_async_callback(decisions.close)
         data = layout.chunks.parent
         chunks = ChunkStore(data)
