@@ -95,7 +95,7 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         """Compile, and start the workers; the spare starts in the background. See `Engine.start`."""
-        self._load = await self._compile()
+        self._load = await self.compile()
         started = await asyncio.gather(*(self._spawn() for _ in range(self._count)), return_exceptions=True)
         self._idle = [worker for worker in started if isinstance(worker, WorkerProcess)]
         for error in started:
@@ -234,8 +234,13 @@ class EmbeddedEngine:
             raise DecisionUnavailableError("the policy engine is closed")
         return await self._spawn()
 
-    async def _compile(self) -> bytes:
-        """The first frame of every worker: the compiled policy."""
+    async def compile(self) -> bytes:
+        """The first frame of every worker: the compiled policy. Also says whether this engine can read it at all.
+
+        Raises:
+            ConfigError: the policy does not compile.
+            DecisionUnavailableError: no worker could be started.
+        """
         policy = self._policy
         sources = {"modules": dict(policy.modules), "data": policy.data, "entrypoint": policy.entrypoint}
         worker, bundle = await self._first_answer(json.dumps(sources).encode())

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gateway.config import OpaSettings, write_file
 from gateway.decisions.circuit import Circuit
+from gateway.decisions.engine import EmbeddedEngine
 from gateway.decisions.opa_bundle import ANSWER_PACKAGE, ANSWER_RULE, OpaBundle
 from gateway.decisions.opa_client import OpaClient, OpaRefusedError, OpaUnreachableError
 from gateway.decisions.policy_set import ZonePolicy
@@ -48,6 +49,7 @@ class OpaEngine:
         deadline_s: float = DECISION_DEADLINE_S,
         waiting: int = DECISIONS_WAITING,
     ) -> None:
+        self._policy = policy
         self._bundle = OpaBundle.of(policy)
         self._settings = settings
         self._deadline_s = deadline_s
@@ -77,10 +79,11 @@ class OpaEngine:
         That OPA cannot be reached is no error here: decisions deny until it can.
 
         Raises:
-            ConfigError: a file of the settings cannot be read.
+            ConfigError: a file of the settings cannot be read, or the policy does not compile.
             StorageError: the bundle cannot be written.
         """
         OpaClient(self._settings)  # says now what is wrong with its files
+        await EmbeddedEngine(self._policy).compile()  # a policy is in the language that both engines read
         if self._settings.bundle is not None:
             content = await asyncio.to_thread(self._bundle.archive)
             await asyncio.to_thread(write_file, self._settings.bundle, content, mode=0o644)

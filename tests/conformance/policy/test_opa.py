@@ -107,22 +107,35 @@ async def test_the_bundle_is_written_for_the_server_and_the_next_policy_takes_ov
         await second.close()
 
 
-async def test_a_bundle_that_does_not_compile_leaves_the_policy_before_it_in_force(policy, server):
+async def test_what_does_not_compile_leaves_the_policy_before_it_in_force(policy, server):
+    """Neither a policy that the gateway is given, nor a bundle that somebody else puts into its place."""
     engine = _engine(policy, server.settings)
-    broken = dataclasses.replace(
-        policy, modules={**policy.modules, "tdz/zone/lingang/more.rego": "package tdz.x\np if"}
-    )
+    broken = dataclasses.replace(policy, modules={**policy.modules, "tdz/zone/lingang/x.rego": "package tdz.x\np if"})
     other = _engine(broken, server.settings)
     await engine.start()
     try:
         await engine.in_force(_LONG_S)
-        await other.start()
+        with pytest.raises(ConfigError, match="does not compile"):
+            await other.start()
+        assert (await engine.evaluate(_DOCUMENT))["effect"] == "allow"
+        server.load(broken)
         with pytest.raises(DecisionUnavailableError, match="another policy"):
             await other.in_force(1.0)
         assert (await engine.evaluate(_DOCUMENT))["effect"] == "allow"
     finally:
         await engine.close()
         await other.close()
+
+
+async def test_what_only_opa_could_read_is_refused(policy, server):
+    only_opa = "package tdz.zone.lingang\n\nx if {\n\tnot {\n\t\tinput.a\n\t\tinput.b\n\t}\n}\n"
+    engine = _engine(
+        dataclasses.replace(policy, modules={**policy.modules, "tdz/zone/lingang/rules.rego": only_opa}),
+        server.settings,
+    )
+    with pytest.raises(ConfigError, match="does not compile"):
+        await engine.start()
+    await engine.close()
 
 
 async def test_the_other_zones_policy_decides_nothing_here(policy, policy_set, server):
