@@ -389,8 +389,9 @@ async def test_a_probe_whose_caller_went_away_is_taken_up_by_the_next(policy, tm
             now[0], peer.decide = 3_600.0, stalled
             before = peer.asked
             probe = asyncio.create_task(engine.evaluate(b"{}"))
-            while peer.asked == before:
+            while peer.asked == before and not probe.done():
                 await asyncio.sleep(0.01)
+            assert not probe.done()
             await _refused(engine, "left alone")
             probe.cancel()
             with pytest.raises(asyncio.CancelledError):
