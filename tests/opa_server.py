@@ -29,7 +29,7 @@ from gateway.decisions.opa_bundle import OpaBundle
 from gateway.decisions.policy_set import ZonePolicy
 
 ROOT = Path(__file__).resolve().parents[1]
-AUTHZ = ROOT / "deploy/opa"
+AUTHZ = ROOT / "deploy/opa/authz"
 _START_S = 60.0
 
 
