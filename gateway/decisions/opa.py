@@ -13,7 +13,7 @@ from gateway.decisions.opa_bundle import ANSWER_PACKAGE, ANSWER_RULE, OpaBundle
 from gateway.decisions.opa_client import OpaClient, OpaRefusedError, OpaUnreachableError
 from gateway.decisions.policy_set import ZonePolicy
 from gateway.errors import DecisionUnavailableError
-from gateway.model.limits import DECISION_DEADLINE_S, DECISIONS_WAITING, OPA_PROOF_S, OPA_TRIES
+from gateway.model.limits import DECISION_DEADLINE_S, DECISIONS_WAITING, OPA_LOADS_S, OPA_PROOF_S, OPA_TRIES
 
 _BACKOFF_S: Final = 0.02
 _LOOK_AGAIN_S: Final = 0.1
@@ -74,9 +74,9 @@ class OpaEngine:
         return f"{self._circuit.state}{': ' + self._why if self._why else ''}"
 
     async def start(self) -> None:
-        """Write the bundle, where the settings name its file, and look once whether OPA has it.
+        """Write the bundle, where the settings name its file, and wait a while for OPA to load it.
 
-        That OPA cannot be reached is no error here: decisions deny until it can.
+        That OPA cannot be reached, or has another policy, is no error here: decisions deny until that is mended.
 
         Raises:
             ConfigError: a file of the settings cannot be read, or the policy does not compile.
@@ -87,10 +87,17 @@ class OpaEngine:
         if self._settings.bundle is not None:
             content = await asyncio.to_thread(self._bundle.archive)
             await asyncio.to_thread(write_file, self._settings.bundle, content, mode=0o644)
-        try:
-            await self._proven(self._clock() + self._deadline_s)
-        except DecisionUnavailableError as error:
-            self._why = error.message
+        deadline = self._clock() + (OPA_LOADS_S if self._settings.bundle is not None else self._deadline_s)
+        while True:
+            try:
+                await self._proven(deadline)
+            except DecisionUnavailableError as error:
+                self._why = error.message
+                cannot_ask = isinstance(error, OpaUnreachableError) or self._settings.bundle is None
+                if not cannot_ask and self._clock() + _LOOK_AGAIN_S < deadline:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    continue
+            return
 
     async def in_force(self, timeout_s: float) -> None:
         """Wait until OPA has loaded this very policy.
@@ -200,7 +207,8 @@ class OpaEngine:
         if self._proving.cancelled():
             raise DecisionUnavailableError("the policy engine is closed")
         if (error := self._proving.exception()) is not None:
-            raise DecisionUnavailableError(str(getattr(error, "message", error))) from error
+            kind = OpaUnreachableError if isinstance(error, OpaUnreachableError) else DecisionUnavailableError
+            raise kind(str(getattr(error, "message", error))) from error
 
     async def _prove(self) -> None:
         """Step 1 of the class's text.

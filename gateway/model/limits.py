@@ -91,6 +91,7 @@ OPA_CONNECTIONS: Final = 16
 OPA_FAILURES: Final = 5  # in a row, and OPA is left alone
 OPA_REST_S: Final = 2.0  # for so long
 OPA_PROOF_S: Final = 10.0  # to look whether OPA has loaded the policy in force, file by file
+OPA_LOADS_S: Final = 10.0  # for a server that can be asked to load the bundle just written
 OPA_POLICIES_MAX: Final = 64 * MIB  # OPA's list of modules, which comes with their syntax trees
 FINDINGS_MAX: Final = 64
 OBLIGATIONS_MAX: Final = 32
