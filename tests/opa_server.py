@@ -18,11 +18,15 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import docker
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from docker.errors import DockerException
+from testcontainers.core.container import DockerContainer
 
 from gateway.config import Address, OpaSettings, write_file
 from gateway.decisions.opa_bundle import OpaBundle
@@ -42,10 +46,33 @@ def find_opa() -> str | None:
 
 
 def opa_or_skip() -> str:
+    """The `opa` program, for tests that run it themselves."""
     found = find_opa()
     if found is None:
         pytest.skip("no OPA found: set OPA_BIN or put opa on PATH")
     return found
+
+
+def make_server(folder: Path) -> OpaServer:
+    """A server not started yet: by the program that is found, else in a container where a Docker engine runs."""
+    found = find_opa()
+    if found is None and not _docker_runs():
+        pytest.skip("no OPA found: set OPA_BIN, put opa on PATH, or start a Docker engine")
+    return OpaServer(found, folder)
+
+
+def _docker_runs() -> bool:
+    try:
+        docker.from_env().ping()
+    except (DockerException, OSError):
+        return False
+    return True
+
+
+def image() -> str:
+    """The image that compose.yaml pins."""
+    document = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+    return str(document["services"]["lingang-opa"]["image"])
 
 
 def free_port() -> int:
@@ -86,10 +113,11 @@ def certificate(folder: Path, name: str = "server") -> tuple[Path, Path]:
 class OpaServer:
     """One `opa run --server`, started as deploy/ and compose.yaml start it."""
 
-    opa: str
+    opa: str | None  # the program; None starts a container
     folder: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    container: DockerContainer | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,15 +146,25 @@ class OpaServer:
 
     def start(self) -> None:
         """Start, and wait until it is healthy; the bundle must be there."""
-        command = [
-            *(self.opa, "run", "--server", "--addr", f"127.0.0.1:{self.port}", "--skip-version-check"),
+        arguments = [
+            *("run", "--server", "--addr", f"127.0.0.1:{self.port}", "--skip-version-check"),
             *("--tls-cert-file", str(self.certificate), "--tls-private-key-file", str(self.key)),
             *("--min-tls-version", "1.2", "--authentication", "token", "--authorization", "basic"),
             *("--set-file", f"labels.gateway={self.folder / 'token.sha256'}"),
             *("--log-level", "error", "--watch", "--bundle", str(AUTHZ), str(self.bundle)),
         ]
-        with (self.folder / "opa.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        if self.opa is not None:
+            with (self.folder / "opa.log").open("ab") as log:
+                self.process = subprocess.Popen([self.opa, *arguments], stdout=log, stderr=log)
+        else:  # on the host's network and with the host's paths, so that everything else is the same
+            self.container = (
+                DockerContainer(image())
+                .with_command(arguments)
+                .with_volume_mapping(str(self.folder), str(self.folder), "ro")
+                .with_volume_mapping(str(AUTHZ), str(AUTHZ), "ro")
+                .with_kwargs(network_mode="host", user=f"{os.getuid()}:{os.getgid()}")
+            )
+            self.container.start()
         trust = ssl.create_default_context(cafile=str(self.certificate))
         deadline = time.monotonic() + _START_S
         while True:
@@ -134,15 +172,27 @@ class OpaServer:
                 with urllib.request.urlopen(f"https://127.0.0.1:{self.port}/health", context=trust, timeout=5):
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((self.folder / "opa.log").read_text("utf-8")[-2_000:]) from None
+                ended = self.process is not None and self.process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    raise RuntimeError(self._log()) from None
             time.sleep(0.05)
 
+    def _log(self) -> str:
+        if self.container is not None:
+            return str(self.container.get_logs())[-2_000:]
+        return (self.folder / "opa.log").read_text("utf-8")[-2_000:]
+
     def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
+        if self.container is not None:
+            self.container.get_wrapped_container().kill(signal=int(number))
+        else:
+            assert self.process is not None
+            self.process.send_signal(number)
 
     def stop(self) -> None:
+        if self.container is not None:
+            self.container.stop()
+            self.container = None
         if self.process is not None:
             self.process.kill()
             self.process.wait()

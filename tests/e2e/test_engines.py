@@ -12,7 +12,7 @@ from gateway.config import EngineSettings, write_settings
 from gateway.errors import DeniedError
 from tests.e2e.material import CYBERJAYA, LINGANG
 from tests.e2e.small import recorded, small_corridor
-from tests.opa_server import OpaServer, opa_or_skip
+from tests.opa_server import make_server
 
 pytestmark = pytest.mark.e2e
 
@@ -31,8 +31,7 @@ async def _denied_and_recorded(small, name):
 
 
 async def test_gateways_ask_their_opa_and_deny_and_record_while_it_is_away(tmp_path):
-    opa = opa_or_skip()
-    servers = {zone: OpaServer(opa, tmp_path / zone) for zone in (CYBERJAYA, LINGANG)}
+    servers = {zone: make_server(tmp_path / zone) for zone in (CYBERJAYA, LINGANG)}
 
     def prepare(small):
         for zone, server in servers.items():

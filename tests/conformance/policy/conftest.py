@@ -16,7 +16,7 @@ from gateway.decisions.opa import OpaEngine
 from gateway.decisions.opa_bundle import OpaBundle
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
 from gateway.decisions.worker import Evaluator, compiled
-from tests.opa_server import OpaServer, opa_or_skip
+from tests.opa_server import OpaServer, make_server, opa_or_skip
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -88,7 +88,7 @@ def opa_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     def server(policy: ZonePolicy) -> OpaServer:
         seal = OpaBundle.of(policy).seal
         if seal not in servers:
-            made = OpaServer(opa_or_skip(), tmp_path_factory.mktemp("opa"))
+            made = make_server(tmp_path_factory.mktemp("opa"))
             made.load(policy)
             made.start()
             servers[seal] = made

@@ -18,7 +18,7 @@ from gateway.decisions.point import DecisionPoint
 from gateway.errors import ConfigError, DecisionUnavailableError
 from gateway.model import canonical
 from tests.conformance.policy.faulty_opa import FaultyOpa, stalled
-from tests.opa_server import OpaServer, certificate, opa_or_skip
+from tests.opa_server import certificate, make_server
 
 _LONG_S = 60.0
 _DOCUMENT = canonical.encode(example())
@@ -32,7 +32,7 @@ def policy(policy_set):
 @pytest.fixture
 def server(policy, tmp_path):
     """A server of the test's own, which it may stop, kill and reload."""
-    made = OpaServer(opa_or_skip(), tmp_path / "opa")
+    made = make_server(tmp_path / "opa")
     made.load(policy)
     made.start()
     yield made
