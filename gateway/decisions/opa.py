@@ -87,6 +87,7 @@ class OpaEngine:
         if self._settings.bundle is not None:
             content = await asyncio.to_thread(self._bundle.archive)
             await asyncio.to_thread(write_file, self._settings.bundle, content, mode=0o644)
+        await self._drop()
         deadline = self._clock() + (OPA_LOADS_S if self._settings.bundle is not None else self._deadline_s)
         while True:
             try:
@@ -100,12 +101,13 @@ class OpaEngine:
             return
 
     async def in_force(self, timeout_s: float) -> None:
-        """Wait until OPA has loaded this very policy.
+        """Look anew, and wait until OPA has loaded this very policy.
 
         Raises:
             DecisionUnavailableError: it has not in time; the text says what it has.
         """
         deadline = self._clock() + timeout_s
+        await self._drop()  # what was seen before may be true no more
         while True:
             try:
                 return await self._proven(deadline)

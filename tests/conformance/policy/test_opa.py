@@ -98,9 +98,13 @@ async def test_the_bundle_is_written_for_the_server_and_the_next_policy_takes_ov
         await second.in_force(_LONG_S)
         assert (await second.evaluate(_DOCUMENT))["effect"] == "deny"
         await _refused(first, "another policy loaded than the one in force")
+        with pytest.raises(DecisionUnavailableError, match="another policy"):
+            await first.in_force(0.5)
         await first.start()  # back to the first one
         await first.in_force(_LONG_S)
         assert (await first.evaluate(_DOCUMENT))["effect"] == "allow"
+        with pytest.raises(DecisionUnavailableError, match="another policy"):
+            await second.in_force(0.5)  # it decided a moment ago, and what it saw then is true no more
         await _refused(second, "another policy loaded than the one in force")
     finally:
         await first.close()
@@ -219,8 +223,10 @@ def _json(body: bytes, status: int = 200, **headers: str):
 async def _endless(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
-    while True:
+    for _ in range(10_000):
         await response.write(b" " * 65_536)
+        await asyncio.sleep(0)  # writing to a buffer that is not full does not let others run
+    return response
 
 
 async def _cut(request: web.Request) -> web.StreamResponse:
