@@ -10,11 +10,12 @@ RUN python -m venv /opt/tdz \
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tdz \
- && install --directory --owner=tdz --group=tdz --mode=0700 /srv/zone
+ && install --directory --owner=tdz --group=tdz --mode=0700 /srv/zone \
+ && install --directory --owner=tdz --group=tdz --mode=0755 /srv/policy
 COPY --from=build /opt/tdz /opt/tdz
 ENV PATH=/opt/tdz/bin:$PATH PYTHONUNBUFFERED=1
 USER tdz
-VOLUME /srv/zone
+VOLUME ["/srv/zone", "/srv/policy"]
 EXPOSE 8443
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tdz"]

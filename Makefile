@@ -13,7 +13,7 @@ DEV    := $(VENV)/.installed-dev
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); n=$$((n + n / 2)); echo $$((n < 6 ? n : 6)))
 PROTO_BASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git log -1 --format=%H main -- proto 2>/dev/null)
 
-.PHONY: help demo test compute lint format proto proto-breaking bench lock clean
+.PHONY: help demo test compute lint format proto proto-breaking policy-differential bench lock clean
 
 help:
 	@echo "make demo    both zones on this machine, the whole story, real data"
@@ -21,6 +21,7 @@ help:
 	@echo "make compute torch, so that the tests of the app mlp run too"
 	@echo "make lint    ruff, mypy --strict, import-linter, buf lint and breaking, generated code up to date"
 	@echo "make format  let ruff mend what it can"
+	@echo "make policy-differential   20,000 generated inputs on both policy engines"
 	@echo "make bench   the figures, peers measured in the same run"
 	@echo "make proto   regenerate gateway/v1 from proto/"
 	@echo "make lock    resolve the dependencies anew and write constraints.txt"
@@ -70,6 +71,11 @@ format: $(DEV)
 
 proto: $(DEV)
 	$(BIN)/python proto/generate.py
+
+# Every generated input on the embedded engine and on a real OPA: 20,000, a few minutes. INPUTS=N takes as many.
+INPUTS ?= 20000
+policy-differential: $(DEV)
+	TDZ_DIFFERENTIAL=$(INPUTS) $(BIN)/python -m pytest -q -s tests/conformance/policy/test_differential.py
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks

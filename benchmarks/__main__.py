@@ -1,6 +1,6 @@
 """`make bench`: every figure of the data plane, the negotiation and the ledger, in one run and one table.
 
-python -m benchmarks [--quick] [--only pull,latency,memory,flights,models,runs,ledger,fsck] [--json FILE]
+python -m benchmarks [--quick] [--only pull,latency,memory,flights,models,runs,ledger,fsck,policy] [--json FILE]
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import federated, latency, models, pull, rounds
+from benchmarks import federated, latency, models, policy, pull, rounds
 
-SECTIONS = ("pull", "latency", "memory", "flights", "models", "runs", "ledger", "fsck")
+SECTIONS = ("pull", "latency", "memory", "flights", "models", "runs", "ledger", "fsck", "policy")
 
 
 _APPENDS_REACH = {
@@ -92,6 +92,14 @@ def main() -> int:
             command += ["--entries", "100000", "--signed", "5000"] if options.quick else []
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             figures["fsck"] = json.loads(done.stdout)
+    if "policy" in wanted:
+        with _section("decisions"), scratch("disk") as directory:
+            counts = (
+                {"decisions": 100, "seconds": 1.0, "runs": 3}
+                if options.quick
+                else {"decisions": 1_000, "seconds": 5.0, "runs": 5}
+            )
+            figures["policy"] = policy.measure(directory, **counts)
     figures["load_after"] = os.getloadavg()[0]
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -193,6 +201,16 @@ def _print(figures: dict[str, Any]) -> None:
                 f"{found['seconds']:.1f} s, {found['peak_mib']} + {found['workers']} × {found['worker_peak_mib']} MiB",
                 reach,
             )
+    if found := figures.get("policy"):
+        for engine, reach in (("embedded", "p99 under 5 ms"), ("opa", "p99 under 10 ms")):
+            for columns, took in found.get(engine, {}).items():
+                table.add_row(
+                    f"decision, {engine}, {columns} columns, {found['decisions']} decisions, median of {found['runs']}",
+                    f"p50 {took['p50_ms']:.1f} ms, p99 {took['p99_ms']:.1f} ms (best {took['best_p99_ms']:.1f} ms)",
+                    reach if columns == found["columns"] else "",
+                )
+        for name, rate in found["sustained"].items():
+            table.add_row(f"  with ledger records, {name} columns, {found['cores']} cores", f"{rate:,.0f}/s", "500/s")
     table.caption = f"load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
     Console().print(table)
 

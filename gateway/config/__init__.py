@@ -7,6 +7,7 @@ here by path.
 """
 
 from gateway.config.address import Address, checked_url, parse_host, parse_origin
+from gateway.config.engine import EngineSettings, OpaSettings
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.settings import (
@@ -28,8 +29,10 @@ __all__ = [
     "GATEWAY_ID",
     "PROFILE_VARIABLE",
     "Address",
+    "EngineSettings",
     "GatewaySettings",
     "LedgerSettings",
+    "OpaSettings",
     "Profile",
     "ServerLimits",
     "TimestampSettings",

@@ -11,6 +11,7 @@ from typing import Final, Literal, cast
 
 from gateway.config.address import Address, checked_authority, parse_host, parse_origin
 from gateway.config.decision_log import DecisionLogSettings, decision_log_lines, read_decision_log
+from gateway.config.engine import EngineSettings, engine_lines, read_engine
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.toml import Document
@@ -96,6 +97,7 @@ class GatewaySettings:
         timestamps: who stamps its checkpoints.
         approvals: who approves reviews.
         decisions: how the decision log is kept.
+        engine: what evaluates the policy.
     """
 
     layout: ZoneLayout
@@ -112,6 +114,7 @@ class GatewaySettings:
     timestamps: TimestampSettings = field(default_factory=TimestampSettings)
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     @property
     def identity(self) -> Identity:
@@ -191,6 +194,7 @@ def load_settings(directory: Path) -> GatewaySettings:
             ),
         ),
         decisions=read_decision_log(document),
+        engine=read_engine(document, directory),
     )
     for host in settings.names:
         gateway.checked("names", parse_host, host)
@@ -221,6 +225,12 @@ def write_settings(settings: GatewaySettings) -> None:
         chosen.append(f"administrators = {settings.policy_administrators}")
     if chosen:
         lines += ["", "[policy]", *chosen]
+    in_policy, opa = engine_lines(settings.engine)
+    if settings.policy is not None:
+        in_policy.insert(0, f"directory = {_quoted(str(settings.policy))}")
+    if in_policy:
+        lines += ["", "[policy]", *in_policy]
+    lines += opa
     if settings.limits != ServerLimits():
         lines += [
             "",

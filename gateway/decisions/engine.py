@@ -5,89 +5,168 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import struct
 import sys
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 from gateway.decisions.policy_set import ZonePolicy
+from gateway.decisions.process import WorkerProcess
 from gateway.decisions.worker import FRAME_MAX
 from gateway.errors import ConfigError, DecisionUnavailableError
-from gateway.model.limits import DECISION_DEADLINE_S, DECISION_OUTPUT_MAX, MIB
+from gateway.model.limits import DECISION_DEADLINE_S, DECISIONS_WAITING, MIB
 
-_LENGTH: Final = struct.Struct(">I")
 _START_DEADLINE_S: Final = 30.0
 _WATCH_S: Final = 0.02
 WORKER_MEMORY_MAX: Final = 256 * MIB  # a worker at rest takes about 30 MiB
-_PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 
 class Engine(Protocol):
-    """What evaluates the policy in force: nothing is stored, nothing is retried."""
+    """What evaluates one zone's policy: nothing is stored. An engine is made for one policy and serves no other."""
+
+    async def start(self) -> None:
+        """Make ready; an engine that cannot be reached yet is no error, its decisions are none until it can.
+
+        Raises:
+            ConfigError: the policy does not compile, or a file of the settings is wrong.
+            DecisionUnavailableError: the engine cannot be started.
+        """
+
+    async def in_force(self, timeout_s: float) -> None:
+        """Return once this policy, and no other, is what the engine evaluates.
+
+        Raises:
+            DecisionUnavailableError: it is not in time.
+        """
 
     async def evaluate(self, document: bytes) -> object:
         """The value of the entrypoint for one input document in JSON.
 
         Raises:
-            DecisionUnavailableError: no answer in time, a crash, an error, or an undefined result.
+            DecisionUnavailableError: no answer in time, a crash, an error, an undefined result, an answer under
+                another policy, or more are waiting than may.
         """
+
+    async def close(self) -> None:
+        """End everything that it started; later evaluations are refused."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether it asks a server that holds one policy at a time: the next one cannot be tried beside it."""
+
+    @property
+    def state(self) -> str:
+        """How it is, in words for an operator."""
 
 
 class EmbeddedEngine:
-    """regopy in worker processes: one at work, one spare warm.
+    """regopy in worker processes: some at work, one spare warm.
 
-    A worker that crashes, hangs or answers garbage costs the one decision that it was at; it is killed and
-    the spare takes over. Decisions wait for each other in the order they came.
+    A worker that crashes, hangs, eats memory or answers garbage costs the one decision that it was at; it is
+    killed and the spare takes over. Decisions wait for a free worker in the order they came, no longer than the
+    deadline, and no more of them than `waiting`.
 
     Args:
         policy: what is evaluated.
-        deadline_s: seconds after which a worker that has not answered is killed.
+        deadline_s: seconds after which a worker that has not answered is killed; also the longest wait for one.
+        workers: processes at work at once.
+        waiting: decisions that may be under way or wait; one more is refused at once.
         python: the interpreter to run workers with.
     """
 
     def __init__(
-        self, policy: ZonePolicy, *, deadline_s: float = DECISION_DEADLINE_S, python: str = sys.executable
+        self,
+        policy: ZonePolicy,
+        *,
+        deadline_s: float = DECISION_DEADLINE_S,
+        workers: int = 1,
+        waiting: int = DECISIONS_WAITING,
+        python: str = sys.executable,
     ) -> None:
         self._policy = policy
         self._load = b""
         self._deadline_s = deadline_s
         self._python = python
-        self._lock = asyncio.Lock()
-        self._worker: _Worker | None = None
-        self._spare: asyncio.Task[_Worker] | None = None
+        self._count = workers
+        self._most = waiting
+        self._under_way = 0
+        self._turns = asyncio.Semaphore(workers)
+        self._idle: list[WorkerProcess] = []  # the one that came back last is taken first
+        self._busy: set[WorkerProcess] = set()
+        self._spare: asyncio.Task[WorkerProcess] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(self) -> None:
-        """Start the first worker and, in the background, the spare.
-
-        Raises:
-            ConfigError: the policy does not compile.
-            DecisionUnavailableError: no worker could be started.
-        """
-        self._load = await self._compile()
-        self._worker = await self._spawn()
+        """Compile, and start the workers; the spare starts in the background. See `Engine.start`."""
+        self._load = await self.compile()
+        started = await asyncio.gather(*(self._spawn() for _ in range(self._count)), return_exceptions=True)
+        self._idle = [worker for worker in started if isinstance(worker, WorkerProcess)]
+        for error in started:
+            if isinstance(error, BaseException):
+                raise error
         self._spare = asyncio.create_task(self._spawn())
+
+    async def in_force(self, timeout_s: float) -> None:  # at once
+        """See `Engine.in_force`: each worker was started with this policy and reads no other."""
+        if self._closed or not self._load:
+            raise DecisionUnavailableError("the policy engine is closed")
+
+    @property
+    def shared(self) -> bool:
+        """See `Engine.shared`: it has workers of its own."""
+        return False
+
+    @property
+    def state(self) -> str:
+        """See `Engine.state`."""
+        return "closed" if self._closed else f"{len(self.worker_pids)} workers, {self._under_way} decisions under way"
 
     async def evaluate(self, document: bytes) -> object:
         """See `Engine.evaluate`."""
-        async with self._lock:
-            worker = await self._ready()
-            answered = False
-            try:
-                answer = await self._watched(worker, document)
-                answered = True
-            finally:
-                if not answered:  # also where the caller went away: the pipe holds half an exchange
-                    self._discard(worker)
+        if self._under_way >= self._most:
+            raise DecisionUnavailableError(f"{self._most} decisions wait for the policy engine already")
+        self._under_way += 1
+        try:
+            async with self._turn():
+                answer = await self._answered(document)
+        finally:
+            self._under_way -= 1
         if "error" in answer:
             raise DecisionUnavailableError(f"the policy engine failed: {_one_line(answer['error'])}")
         if set(answer) != {"result"}:
             raise DecisionUnavailableError("the policy gave no result")
         return answer["result"]
 
-    async def _watched(self, worker: _Worker, document: bytes) -> dict[str, Any]:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            text = f"no worker of the policy engine was free within {self._deadline_s:g} s"
+            raise DecisionUnavailableError(text) from error
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _answered(self, document: bytes) -> dict[str, Any]:
+        worker = await self._ready()
+        self._busy.add(worker)
+        answered = False
+        try:
+            answer = await self._watched(worker, document)
+            answered = True
+        finally:
+            self._busy.discard(worker)
+            if answered and not self._closed:
+                self._idle.append(worker)
+            else:  # also where the caller went away: the pipe holds half an exchange
+                self._discard(worker)
+        return answer
+
+    async def _watched(self, worker: WorkerProcess, document: bytes) -> dict[str, Any]:
         """The worker's answer, unless time or memory run out first.
 
         A rule can eat gigabytes within the deadline, and address space limits are no use: the engine's
@@ -101,9 +180,9 @@ class EmbeddedEngine:
                 left = deadline - clock()
                 if left <= 0:
                     raise DecisionUnavailableError(f"the policy engine gave no answer in {self._deadline_s:g} s")
-                if worker.resident_bytes() > WORKER_MEMORY_MAX:
-                    raise DecisionUnavailableError("the policy engine took too much memory")
                 await asyncio.wait({asked}, timeout=min(left, _WATCH_S))
+                if not asked.done() and worker.resident_bytes() > WORKER_MEMORY_MAX:
+                    raise DecisionUnavailableError("the policy engine took too much memory")
             return asked.result()
         finally:
             if not asked.done():
@@ -111,20 +190,19 @@ class EmbeddedEngine:
                 await asyncio.gather(asked, return_exceptions=True)
 
     async def close(self) -> None:
-        """End all workers."""
+        """End all workers; what they were at is refused."""
         self._closed = True
         spare, self._spare = self._spare, None
         if spare is not None:
             with contextlib.suppress(ConfigError, DecisionUnavailableError):
                 await (await spare).close()
-        if self._worker is not None:
-            self._discard(self._worker)
+        for worker in (*self._idle, *self._busy):
+            self._discard(worker)
+        self._idle.clear()
         await asyncio.gather(*self._ending)
 
-    def _discard(self, worker: _Worker) -> None:
+    def _discard(self, worker: WorkerProcess) -> None:
         """Kill a worker now and reap it in the background."""
-        if self._worker is worker:
-            self._worker = None
         worker.kill()
         ending = asyncio.ensure_future(worker.close())
         self._ending.add(ending)
@@ -132,52 +210,64 @@ class EmbeddedEngine:
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        """The process ids of the workers that run now."""
-        workers = [self._worker]
+        """The process ids of the workers that run now, those at work first."""
+        workers = [*self._busy, *reversed(self._idle)]
         if self._spare is not None and self._spare.done() and self._spare.exception() is None:
             workers.append(self._spare.result())
-        return tuple(worker.pid for worker in workers if worker is not None)
+        return tuple(worker.pid for worker in workers)
 
-    async def _ready(self) -> _Worker:
+    async def _ready(self) -> WorkerProcess:
+        while not self._closed and self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            self._discard(worker)
         if self._closed:
             raise DecisionUnavailableError("the policy engine is closed")
-        if self._worker is not None and self._worker.alive:
-            return self._worker
-        if self._worker is not None:
-            self._discard(self._worker)
         spare, self._spare = self._spare, None
         try:
             worker = await (asyncio.shield(spare) if spare is not None else self._spawn())
+        except asyncio.CancelledError:
+            if spare is not None and self._spare is None:
+                self._spare = spare  # whoever comes next waits for it
+            raise
         except ConfigError as error:
             raise DecisionUnavailableError(f"the policy engine does not start: {error.message}") from error
         finally:
-            self._spare = asyncio.create_task(self._spawn())
-        if not worker.alive:
-            self._discard(worker)
-            worker = await self._spawn()
-        self._worker = worker
-        return worker
+            if self._spare is None and not self._closed:
+                self._spare = asyncio.create_task(self._spawn())
+        if worker.alive and not self._closed:
+            return worker
+        self._discard(worker)
+        if self._closed:
+            raise DecisionUnavailableError("the policy engine is closed")
+        return await self._spawn()
 
-    async def _compile(self) -> bytes:
-        """The first frame of every worker: the compiled policy."""
+    async def compile(self) -> bytes:
+        """The first frame of every worker: the compiled policy. Also says whether this engine can read it at all.
+
+        Raises:
+            ConfigError: the policy does not compile.
+            DecisionUnavailableError: no worker could be started.
+        """
         policy = self._policy
         sources = {"modules": dict(policy.modules), "data": policy.data, "entrypoint": policy.entrypoint}
         worker, bundle = await self._first_answer(json.dumps(sources).encode())
         await worker.ended()
         return json.dumps({"bundle": bundle, "entrypoint": policy.entrypoint}).encode()
 
-    async def _spawn(self) -> _Worker:
+    async def _spawn(self) -> WorkerProcess:
         worker, _ = await self._first_answer(self._load)
         return worker
 
-    async def _first_answer(self, first: bytes) -> tuple[_Worker, object]:
+    async def _first_answer(self, first: bytes) -> tuple[WorkerProcess, object]:
         """A new worker and what it says to its first frame.
 
         Raises:
             ConfigError: it says that the policy does not compile.
             DecisionUnavailableError: it says nothing in time, or cannot be started.
         """
-        worker = await _Worker.spawn(self._python)
+        worker = await WorkerProcess.spawn(self._python)
         try:
             answer = await asyncio.wait_for(worker.ask(first, answer_max=FRAME_MAX), _START_DEADLINE_S)
         except BaseException as error:
@@ -192,95 +282,6 @@ class EmbeddedEngine:
                 remedy="check the policy directory; the previous policy stays in force",
             )
         return worker, answer.get("result")
-
-
-class _Worker:
-    """One worker process and the pipes to it."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._ending = False
-
-    @classmethod
-    async def spawn(cls, python: str) -> _Worker:
-        """Start a process; its environment holds nothing but where this package stands."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                python,
-                "-m",
-                "gateway.decisions.worker",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={"PYTHONPATH": _PACKAGE_ROOT, "LANG": "C.UTF-8"},
-                cwd=os.sep,
-            )
-        except OSError as error:
-            raise DecisionUnavailableError(f"the policy engine cannot be started: {error}") from error
-        return cls(process)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None
-
-    async def ask(self, body: bytes, *, answer_max: int = DECISION_OUTPUT_MAX) -> dict[str, Any]:
-        """One exchange; an answer longer than `answer_max` bytes is none.
-
-        Raises:
-            DecisionUnavailableError: the process ended, or what it says is no answer.
-        """
-        reader, writer = self._process.stdout, self._process.stdin
-        if reader is None or writer is None or len(body) > FRAME_MAX:
-            raise DecisionUnavailableError("the policy engine cannot be asked")
-        try:
-            writer.write(_LENGTH.pack(len(body)) + body)
-            await writer.drain()
-            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            if length > answer_max:
-                raise DecisionUnavailableError("the policy engine's answer is too long")
-            answer = json.loads(await reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise DecisionUnavailableError("the policy engine crashed during this decision") from error
-        except ValueError as error:
-            raise DecisionUnavailableError("the policy engine answered garbage") from error
-        if not isinstance(answer, dict):
-            raise DecisionUnavailableError("the policy engine answered garbage")
-        return answer
-
-    def resident_bytes(self) -> int:
-        """Resident memory; 0 where the system does not say."""
-        try:
-            with open(f"/proc/{self.pid}/statm", "rb") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError, ValueError):
-            return 0
-
-    def kill(self) -> None:
-        """End the process now; the event loop reaps it."""
-        if self._ending or not self.alive:
-            return
-        self._ending = True  # a second kill could take its exit from asyncio, which then says so on standard error
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def ended(self) -> None:
-        """Wait for a process that ends by itself; one that does not is killed."""
-        try:
-            await asyncio.wait_for(self._process.wait(), _START_DEADLINE_S)
-        except TimeoutError:
-            self.kill()
-        await self.close()
-
-    async def close(self) -> None:
-        """End the process, wait for it, and close the pipe to it."""
-        self.kill()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        await self._process.wait()
 
 
 def _one_line(text: object) -> str:

@@ -5,28 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.decisions.engine import Engine
 from gateway.decisions.policy_set import ZonePolicy
 from gateway.errors import DecisionUnavailableError
 
 _RETIRE_S: Final = 60.0  # a decision has a deadline of its own; this bounds what forgets it
-
-
-class StartedEngine(Engine, Protocol):
-    """An engine that somebody starts and ends."""
-
-    async def start(self) -> None:
-        """Begin to evaluate.
-
-        Raises:
-            ConfigError: the policy does not compile.
-            DecisionUnavailableError: it cannot be started.
-        """
-
-    async def close(self) -> None:
-        """End; later evaluations are no decision."""
 
 
 class Borrowed:
@@ -42,11 +27,27 @@ class Borrowed:
     async def close(self) -> None:
         """Nothing to end."""
 
+    async def in_force(self, timeout_s: float) -> None:
+        """See `Engine.in_force`."""
+        if self._engine is None:
+            raise DecisionUnavailableError(self._why)
+        await self._engine.in_force(timeout_s)
+
     async def evaluate(self, document: bytes) -> object:
         """See `Engine.evaluate`."""
         if self._engine is None:
             raise DecisionUnavailableError(self._why)
         return await self._engine.evaluate(document)
+
+    @property
+    def shared(self) -> bool:
+        """See `Engine.shared`."""
+        return self._engine is not None and self._engine.shared
+
+    @property
+    def state(self) -> str:
+        """See `Engine.state`."""
+        return self._why if self._engine is None else self._engine.state
 
 
 class LoadedPolicy:
@@ -57,7 +58,7 @@ class LoadedPolicy:
         engine: made for it alone.
     """
 
-    def __init__(self, policy: ZonePolicy, engine: StartedEngine) -> None:
+    def __init__(self, policy: ZonePolicy, engine: Engine) -> None:
         self.policy: Final = policy
         self.engine: Final = engine
         self._working = 0

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import structlog
 from pydantic import ValidationError
 
 from gateway.decisions.engine import EmbeddedEngine, Engine
-from gateway.decisions.loaded import Borrowed, LoadedPolicy, StartedEngine
+from gateway.decisions.loaded import Borrowed, LoadedPolicy
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
-from gateway.errors import ConfigError, DecisionUnavailableError, InputError
+from gateway.errors import ConfigError, DecisionUnavailableError, InputError, StorageError
 from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
 from gateway.model.decision import (
@@ -33,6 +34,8 @@ from gateway.model.ids import uuid7
 from gateway.model.limits import DECISION_DEADLINE_S, DECISION_INPUT_MAX
 from gateway.model.obligation import combine
 from gateway.model.policy_input import PolicyInput, problems
+
+_log = structlog.get_logger()
 
 NOT_YET_ENFORCED: Final = frozenset({"mask_columns", "row_filter", "aggregate_only"})
 """What a governed view must do before a dataset may be transferred under it; jobs have their own road."""
@@ -61,18 +64,19 @@ class DecisionPoint:
         zone: str,
         *,
         engine: Engine | None = None,
-        engines: Callable[[ZonePolicy], StartedEngine] | None = None,
+        engines: Callable[[ZonePolicy], Engine] | None = None,
         enforces: frozenset[str] = OBLIGATION_KINDS - NOT_YET_ENFORCED,
         deadline_s: float = DECISION_DEADLINE_S,
     ) -> None:
-        def embedded(of: ZonePolicy) -> StartedEngine:
+        def embedded(of: ZonePolicy) -> Engine:
             return EmbeddedEngine(of, deadline_s=deadline_s)
 
+        self._embedded = embedded
         self._engines = engines or (embedded if engine is None else lambda _: Borrowed(engine))
         at_start = policy.for_zone(zone) if isinstance(policy, PolicySet) else policy
         self._loaded = LoadedPolicy(at_start, self._engines(at_start))
         self._enforces = enforces
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def policy(self) -> ZonePolicy:
@@ -85,6 +89,11 @@ class DecisionPoint:
         engine = self._loaded.engine
         return engine.worker_pids if isinstance(engine, EmbeddedEngine) else ()
 
+    @property
+    def engine_state(self) -> str:
+        """How the engine is, in words for an operator."""
+        return self._loaded.engine.state
+
     async def start(self) -> None:
         """Start the engine.
 
@@ -96,13 +105,16 @@ class DecisionPoint:
 
     async def close(self) -> None:
         """End the engine; later decisions deny."""
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._loaded.engine.close()
 
     # --- another policy -----------------------------------------------------------------------------------
 
     async def prepare(self, policy: ZonePolicy, trials: Iterable[Mapping[str, Any]] = ()) -> LoadedPolicy:
-        """Start the engine of a policy that is not in force yet, and try it.
+        """Start an engine of a policy that is not in force yet, and try it.
+
+        A server that holds one policy at a time keeps the one in force: the next is tried by the embedded engine.
 
         Args:
             policy: the policy.
@@ -112,7 +124,8 @@ class DecisionPoint:
             ConfigError: it does not compile, or a trial comes to no decision or to an obligation nobody knows.
             DecisionUnavailableError: the engine cannot be started.
         """
-        loaded = LoadedPolicy(policy, self._engines(policy))
+        engine = self._engines(policy)
+        loaded = LoadedPolicy(policy, self._embedded(policy) if engine.shared else engine)
         try:
             await loaded.engine.start()
             for document in trials:
@@ -130,15 +143,38 @@ class DecisionPoint:
         return loaded
 
     def switch(self, loaded: LoadedPolicy) -> None:
-        """Decide on a prepared policy from now on; what is at work finishes on the one before, which is then ended."""
+        """Decide on a prepared policy from now on; what is at work finishes on the one before, which is then ended.
+
+        Where a server decides, the engine that tried the policy decides until the server has loaded it.
+        """
+        self._replace(loaded)
+        engine = self._engines(loaded.policy)
+        if engine.shared and not isinstance(loaded.engine, Borrowed):
+            self._own(self._hand_over(loaded, engine), "hand-over-policy")
+
+    def _replace(self, loaded: LoadedPolicy) -> None:
         before, self._loaded = self._loaded, loaded
-        task = asyncio.create_task(before.retire(), name="retire-policy")
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._own(before.retire(), "retire-policy")
+
+    async def _hand_over(self, bridge: LoadedPolicy, engine: Engine) -> None:
+        """Let the server decide once it has the policy, or when it had the time to load it: then it denies."""
+        try:
+            await engine.start()
+        except (ConfigError, DecisionUnavailableError, StorageError) as error:
+            _log.error("the policy engine does not take the policy", why=error.message)
+        if self._loaded is bridge:
+            self._replace(LoadedPolicy(bridge.policy, engine))
+        else:
+            await engine.close()
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def withhold(self, why: str) -> None:
         """Deny everything from now on: it is not known which policy is in force."""
-        self.switch(LoadedPolicy(self._loaded.policy, Borrowed(None, why)))
+        self._replace(LoadedPolicy(self._loaded.policy, Borrowed(None, why)))
 
     async def decide(self, document: PolicyInput | Mapping[str, Any]) -> Decision:
         """Decide on one input; never raises for what the input, the policy or the engine did.

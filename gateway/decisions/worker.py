@@ -17,6 +17,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -25,6 +26,7 @@ from typing import Any, BinaryIO, Final
 
 FRAME_MAX: Final = 16 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
+_ESCAPED: Final = re.compile(r'["\\\x00-\x1f]').search
 
 
 class EngineInput:
@@ -88,6 +90,8 @@ class EngineInput:
     def _add_text(self, handle: Any, value: str) -> None:
         if "\0" in value:
             raise ValueError("a text with a NUL, at which the engine would cut it")
+        if _ESCAPED(value):  # the engine keeps texts as JSON writes them, and takes ours for such a one
+            value = json.dumps(value, ensure_ascii=False)[1:-1]
         self._failed |= self._text(handle, value.encode())
 
 
@@ -101,7 +105,8 @@ def compiled(load: dict[str, Any]) -> bytes:
     interpreter = Interpreter()
     for name, text in sorted(load["modules"].items()):
         interpreter.add_module(name, text)
-    interpreter.add_data_json(json.dumps(load["data"]))
+    # Unescaped, as inputs are: the engine would hold "\u5317" and the character itself for two texts.
+    interpreter.add_data_json(json.dumps(load["data"], ensure_ascii=False))
     bundle = interpreter.build(None, [load["entrypoint"]])
     with tempfile.NamedTemporaryFile(suffix=".rbb") as file:
         interpreter.save_bundle(file.name, bundle, BundleFormat.Binary)

@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
+import structlog
+
 from gateway.config import GatewaySettings
 from gateway.decisions.bundles.store import PolicyStore
+from gateway.decisions.engines import engine_for
 from gateway.decisions.log.follower import LogFollower
 from gateway.decisions.log.segments import Segments
 from gateway.decisions.point import DecisionPoint
@@ -16,6 +19,8 @@ from gateway.exchange.house import House
 from gateway.flow import policy_history
 from gateway.flow.activation import Activations
 from gateway.state import StateStore
+
+_log = structlog.get_logger()
 
 
 async def policy_at_start(
@@ -31,8 +36,9 @@ async def policy_at_start(
     store = PolicyStore(settings.layout.policy)
     store.prepare()
     policy = await policy_history.policy_at_start(state, store, settings.policy, settings.zone)
-    decisions = DecisionPoint(policy, settings.zone)
+    decisions = DecisionPoint(policy, settings.zone, engines=lambda each: engine_for(each, settings.engine))
     await decisions.start()
+    _log.info("policy engine", kind=settings.engine.kind, state=decisions.engine_state)
     stack.push_async_callback(decisions.close)
     await asyncio.to_thread(store.keep_policy, policy)
     return store, decisions

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.decisions.engine import EmbeddedEngine, Engine
+from gateway.decisions.opa import OpaEngine
+from gateway.decisions.opa_bundle import OpaBundle
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
 from gateway.decisions.worker import Evaluator, compiled
+from tests.opa_server import OpaServer, make_server, opa_or_skip
 
 ROOT = Path(__file__).resolve().parents[3]
 
 Decide = Callable[[ZonePolicy, Sequence[Any]], list[Any]]
 
 
-def _find_opa() -> str | None:
-    for candidate in (os.environ.get("OPA_BIN"), shutil.which("opa"), str(ROOT.parent / "shared/bin/opa")):
-        if candidate and Path(candidate).is_file():
-            return candidate
-    return None
-
-
 @pytest.fixture(scope="session")
 def opa() -> str:
-    found = _find_opa()
-    if found is None:
-        pytest.skip("no OPA found: set OPA_BIN or put opa on PATH")
-    return found
+    return opa_or_skip()
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +78,46 @@ def real_opa(opa: str, tmp_path: Path) -> Decide:
         return answers
 
     return decide
+
+
+@pytest.fixture(scope="session")
+def opa_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[ZonePolicy], OpaServer]]:
+    """A running OPA server with a policy, one for each policy in a session. Nobody changes or stops it."""
+    servers: dict[str, OpaServer] = {}
+
+    def server(policy: ZonePolicy) -> OpaServer:
+        seal = OpaBundle.of(policy).seal
+        if seal not in servers:
+            made = make_server(tmp_path_factory.mktemp("opa"))
+            made.load(policy)
+            made.start()
+            servers[seal] = made
+        return servers[seal]
+
+    yield server
+    for made in servers.values():
+        made.stop()
+
+
+MakeEngine = Callable[..., Awaitable[Engine]]
+
+
+@pytest.fixture(params=["embedded", "opa"])
+async def engine_of(request: pytest.FixtureRequest) -> AsyncIterator[MakeEngine]:
+    """Makes a started engine for a policy: of the one kind, then of the other. Real worker processes, a real OPA."""
+    engines: list[Engine] = []
+
+    async def make(policy: ZonePolicy, **settings: Any) -> Engine:
+        made: Engine
+        if request.param == "opa":
+            server = request.getfixturevalue("opa_servers")(policy)
+            made = OpaEngine(policy, dataclasses.replace(server.settings, bundle=None), **settings)
+        else:
+            made = EmbeddedEngine(policy, workers=2, **settings)
+        engines.append(made)
+        await made.start()
+        return made
+
+    yield make
+    for engine in engines:
+        await engine.close()

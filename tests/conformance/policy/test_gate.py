@@ -124,8 +124,38 @@ def test_capabilities_hold_no_builtin_that_reaches_out(policy_dir):
         ("x := opa . runtime ()", "opa.runtime"),
         ('x := opa["runtime"]()', "brackets"),
         ("x := data.f with data.g as http.send", "with"),
-        ('import data.tdz.lib.shape as io\nx := io_jwt.decode("")', "io_jwt.decode"),
+        ('import data.tdz.lib.shape as s\nx := io_jwt.decode("")', "io_jwt.decode"),
         ('x := rand.intn("a", 2)', "rand.intn"),
+        # Each of these was tried on an engine, and calls there what it names.
+        ('x := $"{opa.runtime().env}"', "expressions"),
+        ("x := $`{time.now_ns()}`", "expressions"),
+        ("x := (time).now_ns()", "brackets"),
+        ("x := time[`now_ns`]()", "brackets"),
+        ('x := io["jwt"].decode(input.a)', "brackets"),
+        ("x if {\nwalk(input, [a, b])\n}", "walk"),
+        ("x if\nwalk(input, [a, b])", "walk"),
+        ("x := 1 if\nupper(input.a) == 1", "upper"),
+        ("x := y if {\n\ty := [z |\nz := upper(input.a)]\n}", "upper"),
+        ("count(x) := 77", "count"),
+        ("default walk(x) := 77", "walk"),
+        ("import data.tdz.lib.shape as opa\nx := opa.runtime()", "name of a builtin, opa"),
+        ("import data.tdz.lib.time\nx := time.now_ns()", "name of a builtin, time"),
+        ("import input.request as http\nx := http.send", "name of a builtin, http"),
+        ("import data as walk\nx := walk(1)", "name of a builtin, walk"),
+        ("x := 5 % 2", "rem"),
+        ("x := opa.runtime\n()", "opa.runtime"),
+        ("x := opa . # no\n runtime # (\n ()", "opa.runtime"),
+        ("x := 1 # \r y := time.now_ns()", "character"),
+        ("x := `a\ry := time.now_ns()`", "character"),
+        ('x := "a', "does not end"),
+        ("x := `a", "does not end"),
+        ("x := 1 \u00a0", "character"),
+        ('x := "\\u0041"', "escape"),
+        ('x := "a\\/b"', "escape"),
+        ("x := rego.metadata.rule()", "rego.metadata.rule"),
+        ("x := data.f with input as {}", "with"),
+        ("x := every_one.f(1)", "every_one.f"),
+        ("f(x) := sprintf(x)", "sprintf"),
     ],
 )
 def test_a_policy_beyond_the_capabilities_is_refused_by_name(body, named, policy_dir):
@@ -139,10 +169,57 @@ def test_a_policy_beyond_the_capabilities_is_refused_by_name(body, named, policy
 
 def test_names_in_strings_and_comments_are_no_calls(policy_dir):
     files = {"capabilities.json": (policy_dir / "capabilities.json").read_bytes()}
-    text = 'package tdz.zone.lingang\n\n# with http.send(x)\nx := "time.now_ns()"\ny := `opa.runtime()`\n'
-    text += "findings := set()\n"
+    text = """package tdz.zone.lingang
+
+import data.tdz.lib.flow
+import data.tdz.lib.given as g
+import rego.v1
+
+# with http.send(x)
+x := "time.now_ns() with # \\" http.send("
+y := `opa.runtime() "with" \\d`
+z contains f(1) if {
+	not h(2, {"with": [1, 2]}["with"])
+	some (i) in [1]
+	flow.leaves("CN"); g.f(3)
+	data.tdz.lib.flow.leaves(
+		"x", # ) (
+	)
+	input.with.walk == input["with"]
+}
+
+f(a) := b if {
+	b := count([a]) + (a - 1) * 2
+} else := -1
+
+h("x", _)
+
+h(a, b) if a < b
+default h(_, _) := false
+
+findings := set()
+"""
     files["tdz/zone/lingang/a.rego"] = text.encode()
     PolicySet(files)
+
+
+def test_every_word_that_begins_a_builtin_of_the_real_opa_is_known(opa):
+    known = json.loads(_run(opa, "capabilities", "--current").stdout)["builtins"]
+    assert {builtin["name"].split(".")[0] for builtin in known} <= capabilities._BUILTIN_WORDS
+
+
+@pytest.mark.parametrize("package", ["tdz.main", "tdz.zone.cyberjaya", "tdz.zone", 'tdz["zone"].lingang', "a"])
+def test_a_module_speaks_for_no_other_package_than_its_directorys(package, policy_dir):
+    files = {"capabilities.json": (policy_dir / "capabilities.json").read_bytes()}
+    files["tdz/zone/lingang/rules.rego"] = f"# a word\npackage {package}\n\nx := 1\n".encode()
+    with pytest.raises(ConfigError, match=r"another package than tdz\.zone\.lingang"):
+        PolicySet(files)
+
+
+def test_operators_count_as_the_builtins_that_they_are():
+    for text, named in (("1 + 2", "plus"), ("1 / 2", "div"), ("1 in [1]", "internal.member_2"), ("1 < 2", "lt")):
+        with pytest.raises(ConfigError, match=named):
+            capabilities.check({"a.rego": f"package a\n\nx := {text}\n"}, frozenset())
 
 
 def test_files_of_the_policy_are_text_below_the_house_limit(policy_dir: Path):

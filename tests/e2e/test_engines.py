@@ -1,0 +1,83 @@
+"""Two gateways whose decisions come from OPA servers, and one whose workers are killed: denied, recorded, mended."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+
+import pytest
+
+from gateway.config import EngineSettings, write_settings
+from gateway.errors import DeniedError
+from tests.e2e.material import CYBERJAYA, LINGANG
+from tests.e2e.small import recorded, small_corridor
+from tests.opa_server import make_server
+
+pytestmark = pytest.mark.e2e
+
+_LONG_S = 60.0
+
+
+async def _denied_and_recorded(small, name):
+    """A request that neither zone's policy refuses; the codes that both ledgers then name."""
+    with pytest.raises(DeniedError) as caught:
+        await (await small.um()).request(name, purpose="research")
+    assert "TDZ-DECISION-UNAVAILABLE" in {finding[0] for finding in caught.value.findings}
+    return await recorded(
+        small.a,
+        lambda e: e["subject"] == f"negotiations/{caught.value.request_id}" and e["body"].get("effect") == "deny",
+    )
+
+
+async def test_gateways_ask_their_opa_and_deny_and_record_while_it_is_away(tmp_path):
+    servers = {zone: make_server(tmp_path / zone) for zone in (CYBERJAYA, LINGANG)}
+
+    def prepare(small):
+        for zone, server in servers.items():
+            process = small.corridor.zone(zone)
+            opa_settings = dataclasses.replace(server.settings, rest_s=0.05)
+            engine = EngineSettings(kind="opa", opa=opa_settings)
+            write_settings(dataclasses.replace(process.settings, engine=engine))
+
+    try:
+        async with small_corridor(tmp_path / "small", prepare=prepare) as small:
+            name = await small.offered()
+            await _denied_and_recorded(small, name)  # the gateways started, and no OPA did
+            for server in servers.values():
+                server.start()  # with the bundle that its gateway wrote
+            for gateway in (small.a, small.b):
+                await gateway.house._decisions._engine.in_force(_LONG_S)
+            agreed = await (await small.um()).request(name, purpose="research")
+            assert agreed.agreement
+            servers[CYBERJAYA].signal(signal.SIGKILL)
+            entry = await _denied_and_recorded(small, name)
+            found = {finding["code"] for finding in entry["body"]["decision"]["findings"]}
+            assert found == {"TDZ-DECISION-UNAVAILABLE"}
+            servers[CYBERJAYA].stop()
+            servers[CYBERJAYA].start()
+            await small.a.house._decisions._engine.in_force(_LONG_S)
+            assert (await (await small.um()).request(name, purpose="research")).agreement
+            await small.stop(CYBERJAYA)
+            again = await small.start(CYBERJAYA)  # settings are read back as they were written
+            assert again.settings.engine == dataclasses.replace(again.settings.engine, kind="opa")
+            await again.house._decisions._engine.in_force(_LONG_S)
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+async def test_a_worker_killed_at_work_denies_one_request_and_the_gateway_goes_on(tmp_path):
+    async with small_corridor(tmp_path / "small") as small:
+        name = await small.offered()
+        decisions = small.a.house._decisions
+        assert len(decisions.worker_pids) >= 1
+        um = await small.um()
+        for pid in decisions.worker_pids[:-1]:  # all but the spare
+            os.kill(pid, signal.SIGSTOP)
+        for pid in decisions.worker_pids[:-1]:
+            os.kill(pid, signal.SIGKILL)
+        assert (await um.request(name, purpose="research")).agreement
+        os.kill(decisions.worker_pids[0], signal.SIGSTOP)  # the one that is asked next: it hangs until the deadline
+        await _denied_and_recorded(small, name)
+        assert (await um.request(name, purpose="research")).agreement
