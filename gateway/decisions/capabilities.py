@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from gateway.errors import ConfigError
@@ -32,14 +32,8 @@ _PACKAGE: Final = re.compile(
     r'[ \t]*package[ \t]+(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\["[^"\\\n]+"\])*)[ \t]*(?:#.*)?$', re.MULTILINE
 )
 _STEP: Final = re.compile(r'\["([^"]+)"\]|([A-Za-z_]\w*)')
-_ZONE: Final = re.compile(r"tdz/zone/[^/]+/[^/]+\.rego")
-_FINDINGS: Final = re.compile(r"^findings\b", re.MULTILINE)
-_NO_SET: Final = re.compile(
-    r"^(?:default\s+)?(?:findings|obligations)\b(?!\s+contains\b|\s*:=\s*set\(\s*\)\s*$)", re.MULTILINE
-)
 _WITH: Final = re.compile(r"(?<![\w.])with\s")
 _REMEDY: Final = "use only the builtins that policy/capabilities.json lists; both engines agree on those"
-_SETS: Final = "write them as `findings contains {...} if {...}`, or `findings := set()` where there are none"
 _KEYWORDS: Final = frozenset({"if", "in", "not", "some", "every", "else", "as", "import", "package", "default", "set"})
 
 
@@ -59,7 +53,7 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
     """Refuse modules that call what is not allowed, or define what is not theirs.
 
     A module's package is where its file stands. An engine merges whatever it loads: a zone's file with a pack's
-    package could answer in the pack's place. What a zone or a pack finds is a set: nothing else reaches a decision.
+    package could answer in the pack's place.
 
     Args:
         modules: Rego texts by name.
@@ -68,14 +62,9 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
     Raises:
         ConfigError: names the module, the line and the builtin.
     """
-    silent = {name.rsplit("/", 1)[0] for name in modules if _ZONE.match(name)}
     for name, text in sorted(modules.items()):
         code = _TEXT.sub(_blank, text)
         _at_its_place(name, text, code)
-        if name.startswith(("tdz/zone/", "tdz/packs/")):
-            _refuse(name, code, _NO_SET.search(code), "findings or obligations that are no set", _SETS)
-        if _FINDINGS.search(code):
-            silent.discard(name.rsplit("/", 1)[0])
         _refuse(name, code, _BRACKET_CALL.search(code), "a call through brackets")
         _refuse(name, code, _WITH.search(code), "`with`, which belongs into tests")
         roots = {"data"} | {
@@ -90,15 +79,6 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
             known = called in functions or called in allowed or called in _KEYWORDS
             if not known and not ("." in called and root in roots):
                 _refuse(name, code, call, f"the builtin {called}")
-    _told(silent)
-
-
-def _told(silent: Collection[str]) -> None:
-    if silent:
-        raise ConfigError(
-            f"{min(silent)}: the zone's rules define no findings, so nothing that they say reaches a decision",
-            remedy=_SETS,
-        )
 
 
 def _at_its_place(name: str, text: str, code: str) -> None:
@@ -112,12 +92,12 @@ def _at_its_place(name: str, text: str, code: str) -> None:
         )
 
 
-def _refuse(name: str, code: str, found: re.Match[str] | None, what: str, remedy: str = _REMEDY) -> None:
+def _refuse(name: str, code: str, found: re.Match[str] | None, what: str) -> None:
     if found is not None:
         line = code.count("\n", 0, found.start()) + 1
         raise ConfigError(
             f"{name}, line {line}: {what} is not allowed",
-            remedy=remedy,
+            remedy=_REMEDY,
         )
 
 

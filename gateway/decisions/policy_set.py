@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.decisions import capabilities
+from gateway.decisions import capabilities, reach
 from gateway.errors import ConfigError
 from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
@@ -86,6 +86,7 @@ class PolicySet:
         if "capabilities.json" not in self._files:
             raise ConfigError("the policy directory has no capabilities.json", remedy="copy it from the shipped policy")
         capabilities.check(self._modules, capabilities.allowed_builtins(self._files["capabilities.json"]))
+        reach.check(self._modules)
 
     @classmethod
     def load(cls, directory: Path | None = None) -> PolicySet:
