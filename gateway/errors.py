@@ -20,6 +20,7 @@
     │   └── ReviewError          parked: waits for a person
     ├── DecisionUnavailableError no decision could be made (which denies)
     ├── IntegrityError           bytes, signatures or digests do not match
+    │   └── BundleError          a policy bundle is refused; the policy in force stays
     ├── TicketError              unknown, spent, expired, or another's
     ├── LimitError               a named limit was exceeded
     │   └── PaceError            more of a kind than one caller may have in a time; it passes
@@ -194,6 +195,12 @@ class IntegrityError(TdzError):
     reason = "TDZ-INTEGRITY"
 
 
+class BundleError(IntegrityError):
+    """A policy bundle is refused: malformed, wrongly signed, foreign, out of date, replayed, or it does not work."""
+
+    reason = "TDZ-BUNDLE"
+
+
 class TicketError(TdzError):
     """A ticket is unknown, spent, expired or another's; all answer alike."""
 
@@ -351,6 +358,7 @@ REASON_STATUS: Final[dict[str, str]] = {
     "TDZ-REVIEW": "FAILED_PRECONDITION",
     "TDZ-DECISION-UNAVAILABLE": "UNAVAILABLE",
     "TDZ-INTEGRITY": "DATA_LOSS",
+    "TDZ-BUNDLE": "FAILED_PRECONDITION",
     "TDZ-TICKET": "PERMISSION_DENIED",
     "TDZ-LIMIT": "RESOURCE_EXHAUSTED",
     "TDZ-PACE": "RESOURCE_EXHAUSTED",

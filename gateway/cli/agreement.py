@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
-from gateway.cli.output import JsonOption, emit
+from gateway.cli.output import JsonOption, console, emit
 
 if TYPE_CHECKING:
     from gateway.sdk import Agreement
@@ -73,6 +73,26 @@ def show_(
             )
 
         emit(found.document(), human, as_json=as_json)
+
+
+@app.command()
+def revoke(
+    agreement: Annotated[str, typer.Argument(help="agreements/ID or ID")],
+    note: Annotated[str, typer.Option("--note", help="Why. It stays in your zone; the ledger has a commitment.")],
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End an agreement before its date, as its provider, its consumer or an administrator; open pulls end too.
+
+    Example: tdz agreement revoke 0197a3c0-… --note "the study has ended"
+    """
+    with connection.zone(profile, as_json=as_json) as zone:
+        found = zone.revoke_agreement(agreement, note=note)
+        emit(
+            found.document(),
+            lambda: console.print(f"[red]revoked[/]  agreements/{found.id}  {found.resource}"),
+            as_json=as_json,
+        )
 
 
 def _pulls(agreement: Agreement) -> str:

@@ -16,6 +16,7 @@ from typer.main import get_command
 from gateway.cli import (
     accelerators,
     agreement,
+    approvals,
     dataset,
     mechanism,
     model,
@@ -42,7 +43,19 @@ _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Keys and certificates: request, approve, renew, revoke.",
         ("gateway.cli.identity", "gateway.cli.identity_online"),
     ),
-    "policy": ("Policy: example inputs, and what a zone's policy says to them.", ("gateway.cli.policy",)),
+    "policy": (
+        "Policy: write, test, explain, compare and activate it.",
+        (
+            "gateway.cli.policy",
+            "gateway.cli.policy_check",
+            "gateway.cli.policy_cases",
+            "gateway.cli.policy_explain",
+            "gateway.cli.policy_log",
+            "gateway.cli.policy_compare",
+            "gateway.cli.policy_new",
+            "gateway.cli.policy_bundles",
+        ),
+    ),
 }
 _ORDER: Final = (
     "demo",
@@ -55,6 +68,7 @@ _ORDER: Final = (
     "request",
     "pull",
     "agreement",
+    "approvals",
     "transfer",
     "run",
     "policy",
@@ -134,6 +148,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(request.app, name="request")
 app.command("pull")(pull.pull)
 app.add_typer(agreement.app, name="agreement")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(transfer.app, name="transfer")
 app.add_typer(run.app, name="run")
 app.command("accelerators")(accelerators.accelerators)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
+from gateway.cli.outlook import print_outlooks
 from gateway.cli.output import JsonOption, console, emit
 from gateway.cli.progress import report
+from gateway.errors import TdzError
+
+if TYPE_CHECKING:
+    from gateway.sdk import Outlook, Zone
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: your own, and what the other zone offers you.")
 
@@ -85,13 +90,22 @@ def list_(
 
 
 @app.command("show")
-def show_(name: NameArgument, profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Show one dataset with its columns.
+def show_(
+    name: NameArgument,
+    mechanism: Annotated[
+        list[str] | None, typer.Option("--mechanism", "-m", help="A registered mechanism to rely on; repeatable.")
+    ] = None,
+    access: Annotated[bool, typer.Option(help="Ask both zones who could get it and what is missing.")] = True,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dataset with its columns, and who could get it: you, or of your own the institutions it is offered to.
 
     Example: tdz dataset show datasets/nyc-flights
     """
     with connection.zone(profile, as_json=as_json) as zone:
         found = zone.dataset(name)
+        outlooks, unasked = _outlooks(zone, found.name, tuple(mechanism or ())) if access else ([], "")
 
         def human() -> None:
             show.pairs(
@@ -117,8 +131,22 @@ def show_(name: NameArgument, profile: ProfileOption = None, as_json: JsonOption
                 ((escape(c.name), escape(c.arrow_type), ", ".join(c.tags)) for c in found.columns),
                 empty="no columns",
             )
+            print_outlooks(outlooks)
+            if unasked:
+                console.print(f"[dim]who could get it: {escape(unasked)}[/]")
 
-        emit(found.document(), human, as_json=as_json)
+        document = (
+            {**found.document(), "access": [each.document() for each in outlooks]} if access else found.document()
+        )
+        emit(document, human, as_json=as_json)
+
+
+def _outlooks(zone: Zone, name: str, mechanisms: tuple[str, ...]) -> tuple[list[Outlook], str]:
+    """Who could get it, or why that cannot be told now: the dataset itself is shown all the same."""
+    try:
+        return zone.preview(name, mechanisms=mechanisms), ""
+    except TdzError as error:
+        return [], error.message
 
 
 @app.command()

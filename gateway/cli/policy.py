@@ -22,8 +22,8 @@ from gateway.model.policy_input import read_json
 
 app = typer.Typer(no_args_is_help=True, help="Try policy by hand: example inputs and their decisions.")
 
-_EXIT = {"allow": ExitCode.OK, "deny": ExitCode.REFUSED, "review": ExitCode.INCOMPLETE}
-_COLOUR = {"allow": "green", "review": "yellow", "deny": "red", "warn": "yellow", "info": "blue"}
+EXIT = {"allow": ExitCode.OK, "deny": ExitCode.REFUSED, "review": ExitCode.INCOMPLETE}
+COLOUR = {"allow": "green", "review": "yellow", "deny": "red", "warn": "yellow", "info": "blue"}
 
 
 @app.command()
@@ -54,12 +54,10 @@ def evaluate(
 ) -> None:
     """Print a zone's decision on a policy input. Exits 0 on allow, 1 on deny, 3 on review."""
     with failures(as_json=as_json):
-        document = read_json(_read(source))
-        if not isinstance(document, dict):
-            raise InputError(f"{source} holds no JSON object", remedy="start from `tdz policy example`")
+        document = read_document(source)
         decision = asyncio.run(_decide(PolicySet.load(policy), gateway, document))
-        emit(decision.to_json(), lambda: _print(decision), as_json=as_json)
-    raise typer.Exit(_EXIT[decision.effect])
+        emit(decision.to_json(), lambda: print_decision(decision), as_json=as_json)
+    raise typer.Exit(EXIT[decision.effect])
 
 
 async def _decide(policy_set: PolicySet, zone: str, document: dict[str, Any]) -> Decision:
@@ -70,6 +68,18 @@ async def _decide(policy_set: PolicySet, zone: str, document: dict[str, Any]) ->
         return await point.decide(document)
     finally:
         await point.close()
+
+
+def read_document(source: str) -> dict[str, Any]:
+    """A policy input, or what claims to be one, from a file or - for standard input.
+
+    Raises:
+        InputError: unreadable, no JSON, or no object.
+    """
+    document = read_json(_read(source))
+    if not isinstance(document, dict):
+        raise InputError(f"{source} holds no JSON object", remedy="start from `tdz policy example`")
+    return document
 
 
 def _read(source: str) -> bytes:
@@ -84,13 +94,14 @@ def _read(source: str) -> bytes:
         ) from error
 
 
-def _print(decision: Decision) -> None:
+def print_decision(decision: Decision) -> None:
+    """Print a decision for people: findings with citation and remedy, obligations, packs."""
     console.print(
-        f"[bold {_COLOUR[decision.effect]}]{decision.effect}[/] by {decision.zone}, decision {decision.decision_id}"
+        f"[bold {COLOUR[decision.effect]}]{decision.effect}[/] by {decision.zone}, decision {decision.decision_id}"
     )
     for finding in decision.findings:
         console.print(
-            f"  [bold {_COLOUR[finding.effect]}]{finding.code}[/] {finding.effect}, {finding.authority}: ", end=""
+            f"  [bold {COLOUR[finding.effect]}]{finding.code}[/] {finding.effect}, {finding.authority}: ", end=""
         )
         console.print(finding.cite, markup=False)
         if finding.remedy:

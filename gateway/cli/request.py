@@ -10,7 +10,8 @@ from typer.core import TyperGroup
 from gateway.cli import connection, show
 from gateway.cli.connection import ProfileOption
 from gateway.cli.explain import explanation, look_up, print_refusal
-from gateway.cli.output import JsonOption, console, emit, exit_code
+from gateway.cli.outlook import code_of, print_outlooks
+from gateway.cli.output import ExitCode, JsonOption, console, emit, exit_code
 from gateway.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def ask(
     request_id: Annotated[
         str | None, typer.Option("--request-id", help="Repeating it gives the same answer for seven days.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what both zones would answer: nothing is asked or recorded.")
+    ] = False,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,6 +60,15 @@ def ask(
     Example: tdz request datasets/nyc-flights --purpose research
     """
     with connection.zone(profile, as_json=as_json) as zone:
+        if dry_run:
+            full = name if "/" in name else f"datasets/{name}"
+            outlooks = zone.preview(full, purposes=(purpose,), mechanisms=tuple(mechanism or ()))
+            emit(
+                {"outcome": "dry-run", "outlooks": [each.document() for each in outlooks]},
+                lambda: print_outlooks(outlooks),
+                as_json=as_json,
+            )
+            raise typer.Exit(max((code_of(each) for each in outlooks), default=ExitCode.OPERATIONAL))
         try:
             access = zone.request(name, purpose=purpose, mechanisms=tuple(mechanism or ()), request_id=request_id)
         except PolicyError as error:
@@ -127,6 +140,29 @@ def show_(
             raise typer.Exit(3)
 
 
+@app.command()
+def appeal(
+    request: Annotated[str, typer.Argument(help="The request's id.")],
+    note: Annotated[str, typer.Option("--note", help="Why: whoever answers reads it; no ledger has it.")],
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Appeal against a denial: administrators who took no part in it look at it again.
+
+    Example: tdz request appeal 0197a3bf-… --note "the data holds no persons"
+    """
+    with connection.zone(profile, as_json=as_json) as zone:
+        taken = zone.appeal(request, note=note)
+        emit(
+            taken.document(),
+            lambda: console.print(
+                f"[green]taken[/]  {taken.zone} answers until {show.moment(taken.deadline)}; "
+                f"follow it with  [bold]tdz request show {request}[/]"
+            ),
+            as_json=as_json,
+        )
+
+
 def _human(request: AccessRequest) -> None:
     show.pairs(
         {
@@ -140,6 +176,10 @@ def _human(request: AccessRequest) -> None:
             "agreement": request.agreement,
             "obligations": ", ".join(request.obligations),
             "reason": request.reason,
+            "denied by": request.denied_by,
+            "appeal": request.appeal
+            + (f" until {show.moment(request.appeal_deadline)}" if request.appeal_deadline else ""),
+            "decided anew": f"tdz request show {request.anew}" if request.anew else "",
         },
         title=f"request {request.id}",
     )

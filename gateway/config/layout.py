@@ -100,9 +100,29 @@ class ZoneLayout:
         return self.root / "witnesses.pem"
 
     @property
+    def policy(self) -> Path:
+        """The zone's policies: trusted keys, bundles, and what was in force."""
+        return self.root / "policy"
+
+    @property
+    def policy_trust(self) -> Path:
+        """The keys that may sign the zone's bundles, `vendor/KEYID.pem` and `zone/KEYID.pem`."""
+        return self.policy / "trust"
+
+    @property
     def state(self) -> Path:
         """The state database."""
         return self.root / "state" / "state.db"
+
+    @property
+    def policies(self) -> Path:
+        """Each policy that was in force, by its digest."""
+        return self.root / "policy" / "in-force"
+
+    @property
+    def decisions(self) -> Path:
+        """The decision log."""
+        return self.root / "decisions"
 
     @property
     def chunks(self) -> Path:

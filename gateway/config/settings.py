@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 from gateway.config.address import Address, checked_authority, parse_host, parse_origin
+from gateway.config.decision_log import DecisionLogSettings, decision_log_lines, read_decision_log
 from gateway.config.files import write_file
 from gateway.config.layout import ZoneLayout
 from gateway.config.toml import Document
@@ -66,6 +67,17 @@ class TimestampSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalSettings:
+    """Whose word lets on what policy sends to review.
+
+    Args:
+        administrators: so many different ones must approve. One alone would let one stolen laptop decide.
+    """
+
+    administrators: int = limits.REVIEW_ADMINISTRATORS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """One gateway, as its `gateway.toml` describes it.
 
@@ -77,10 +89,13 @@ class GatewaySettings:
         listen: where the server listens; port 0 lets the system choose.
         endpoint: where partners and peers reach it; stands on the zone card.
         names: DNS names and IP addresses in the gateway's certificate.
-        policy: a directory with the zone's policy bundle; None means the shipped baseline.
+        policy: a directory with the policy to start with; None means the shipped one. What was activated prevails.
+        policy_administrators: so many different administrators must ask for an activation of policy.
         limits: bounds.
         ledger: how the ledger is kept.
         timestamps: who stamps its checkpoints.
+        approvals: who approves reviews.
+        decisions: how the decision log is kept.
     """
 
     layout: ZoneLayout
@@ -91,9 +106,12 @@ class GatewaySettings:
     endpoint: Address
     names: tuple[str, ...]
     policy: Path | None = None
+    policy_administrators: int = limits.POLICY_ADMINISTRATORS
     limits: ServerLimits = field(default_factory=ServerLimits)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     timestamps: TimestampSettings = field(default_factory=TimestampSettings)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
+    decisions: DecisionLogSettings = field(default_factory=DecisionLogSettings)
 
     @property
     def identity(self) -> Identity:
@@ -135,6 +153,7 @@ def load_settings(directory: Path) -> GatewaySettings:
     zone, gateway = document.section("zone"), document.section("gateway")
     policy, bounds = document.section("policy", optional=True), document.section("limits", optional=True)
     ledger, stamps = document.section("ledger", optional=True), document.section("timestamps", optional=True)
+    approvals = document.section("approvals", optional=True)
     authority = stamps.text("authority", default="")
     name = zone.text("name")
     endpoint = gateway.address("endpoint")
@@ -148,6 +167,7 @@ def load_settings(directory: Path) -> GatewaySettings:
         endpoint=endpoint,
         names=gateway.texts("names", default=(endpoint.host,)),
         policy=directory / directory_text if directory_text else None,
+        policy_administrators=policy.integer("administrators", 1, 10, default=limits.POLICY_ADMINISTRATORS),
         limits=ServerLimits(
             concurrent_rpcs=bounds.integer("concurrent_rpcs", 1, 100_000, default=limits.CONCURRENT_RPCS),
             data_bytes=bounds.integer("data_bytes", 0, (1 << 53) - 1, default=0),
@@ -165,6 +185,12 @@ def load_settings(directory: Path) -> GatewaySettings:
             every_s=stamps.integer("every_s", 60, 366 * 86_400, default=_STAMP_EVERY_S),
             ca=stamps.text("ca", default=""),
         ),
+        approvals=ApprovalSettings(
+            administrators=approvals.integer(
+                "administrators", 1, limits.REVIEW_ADMINISTRATORS_MAX, default=limits.REVIEW_ADMINISTRATORS
+            ),
+        ),
+        decisions=read_decision_log(document),
     )
     for host in settings.names:
         gateway.checked("names", parse_host, host)
@@ -190,8 +216,11 @@ def write_settings(settings: GatewaySettings) -> None:
         f"endpoint = {_quoted(str(settings.endpoint))}",
         f"names = [{', '.join(_quoted(name) for name in settings.names)}]",
     ]
-    if settings.policy is not None:
-        lines += ["", "[policy]", f"directory = {_quoted(str(settings.policy))}"]
+    chosen = [f"directory = {_quoted(str(settings.policy))}"] if settings.policy is not None else []
+    if settings.policy_administrators != limits.POLICY_ADMINISTRATORS:
+        chosen.append(f"administrators = {settings.policy_administrators}")
+    if chosen:
+        lines += ["", "[policy]", *chosen]
     if settings.limits != ServerLimits():
         lines += [
             "",
@@ -216,6 +245,9 @@ def write_settings(settings: GatewaySettings) -> None:
             f"every_s = {settings.timestamps.every_s}",
             f"ca = {_quoted(settings.timestamps.ca)}",
         ]
+    if settings.approvals != ApprovalSettings():
+        lines += ["", "[approvals]", f"administrators = {settings.approvals.administrators}"]
+    lines += decision_log_lines(settings.decisions)
     write_file(settings.layout.settings, ("\n".join(lines) + "\n").encode(), mode=0o644)
 
 

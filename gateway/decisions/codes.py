@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,13 +29,21 @@ def documents(root: Path) -> dict[str, dict[str, dict[str, str]]]:
     Raises:
         ConfigError: an annotation is no YAML, lacks a text, or says something else than another one of its code.
     """
-    found: dict[str, dict[str, dict[str, str]]] = {}
+    texts: dict[str, str] = {}
     for path in sorted(root.rglob("*.rego")):
-        if path.name.endswith("_test.rego"):
-            continue
-        text = path.read_text("utf-8")
-        owner = _PACKAGE.search(text)
-        folder = f"tdz/{owner['room']}/{owner['owner']}/codes" if owner else "tdz/lib/codes"
+        if not path.name.endswith("_test.rego"):
+            try:
+                texts[path.relative_to(root).as_posix()] = path.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path} cannot be read: {error}") from error
+    return documents_of(texts)
+
+
+def documents_of(modules: Mapping[str, str]) -> dict[str, dict[str, dict[str, str]]]:
+    """The code documents of modules by path, tests left out; errors as `documents`."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for path, text in sorted(modules.items()):
+        folder = owner_of(text)
         for annotation in annotation_blocks(text):
             custom = annotation.get("custom", {})
             if "code" not in custom:
@@ -47,6 +55,12 @@ def documents(root: Path) -> dict[str, dict[str, dict[str, str]]]:
             if known != entry:
                 raise ConfigError(f"{path}: {custom['code']} is explained in two ways")
     return found
+
+
+def owner_of(text: str) -> str:
+    """The folder of the code document that a module's codes belong into: a pack's, a zone's, or the house's."""
+    owner = _PACKAGE.search(text)
+    return f"tdz/{owner['room']}/{owner['owner']}/codes" if owner else "tdz/lib/codes"
 
 
 def annotation_blocks(text: str) -> Iterator[dict[str, Any]]:

@@ -163,7 +163,7 @@ class EmbeddedEngine:
         policy = self._policy
         sources = {"modules": dict(policy.modules), "data": policy.data, "entrypoint": policy.entrypoint}
         worker, bundle = await self._first_answer(json.dumps(sources).encode())
-        await worker.close()
+        await worker.ended()
         return json.dumps({"bundle": bundle, "entrypoint": policy.entrypoint}).encode()
 
     async def _spawn(self) -> _Worker:
@@ -199,6 +199,7 @@ class _Worker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._ending = False
 
     @classmethod
     async def spawn(cls, python: str) -> _Worker:
@@ -260,8 +261,19 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process now; the event loop reaps it."""
+        if self._ending or not self.alive:
+            return
+        self._ending = True  # a second kill could take its exit from asyncio, which then says so on standard error
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    async def ended(self) -> None:
+        """Wait for a process that ends by itself; one that does not is killed."""
+        try:
+            await asyncio.wait_for(self._process.wait(), _START_DEADLINE_S)
+        except TimeoutError:
+            self.kill()
+        await self.close()
 
     async def close(self) -> None:
         """End the process, wait for it, and close the pipe to it."""

@@ -5,16 +5,16 @@ Nobody vouches for their own facts: the arguments say which source each part mus
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from gateway.model import canonical
+from gateway.model.commitment import commitment
 from gateway.model.decision import Decision
 from gateway.model.policy_input import (
     SCHEMA_ID,
@@ -27,7 +27,10 @@ from gateway.model.policy_input import (
     Site,
     china_year,
 )
-from gateway.state.schema import decision_inputs
+from gateway.state import StateStore
+from gateway.state.schema import decision_inputs, decision_log_due
+
+_DUE: Final = insert(decision_log_due)
 
 Subject: TypeAlias = DatasetFacts | ModelFacts
 """What crosses."""
@@ -129,6 +132,7 @@ class KeptDecision:
             "decided_at": self.decided_at,
         }
         connection.execute(insert(decision_inputs).values(**row))
+        connection.execute(_DUE, {"decision_id": self.decision.decision_id})
 
     def entry(self) -> dict[str, Any]:
         """What a ledger entry says of it; the entry's id must be the decision's id.
@@ -137,9 +141,16 @@ class KeptDecision:
         whole decision (its fields, digests and home findings), which only this zone can open:
         HMAC-SHA256(salt, "tdz-commit/v1\\n" id "\\n" JSON pointer "\\n" canonical JSON).
         """
-        whole = canonical.encode(self.decision.to_json())
-        header = f"tdz-commit/v1\n{self.decision.decision_id}\n/body/decision\n".encode()
         return {
             "decision": self.decision.for_peer().to_json(),
-            "commitment": hmac.new(self.salt, header + whole, hashlib.sha256).hexdigest(),
+            "commitment": commitment(self.salt, self.decision.decision_id, "/body/decision", self.decision.to_json()),
         }
+
+
+async def kept_input(state: StateStore, decision_id: str) -> tuple[dict[str, Any], Decision] | None:
+    """The input and the whole decision that were kept; None where there are none of this id any more."""
+    query = select(decision_inputs.c.input, decision_inputs.c.decision).where(
+        decision_inputs.c.decision_id == decision_id
+    )
+    row = await state.read(lambda connection: connection.execute(query).one_or_none())
+    return None if row is None else (json.loads(row.input), Decision.from_json(json.loads(row.decision)))

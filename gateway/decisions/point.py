@@ -6,16 +6,18 @@ a denial with its reason, which the caller records as any other decision.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from gateway.decisions.engine import EmbeddedEngine, Engine
+from gateway.decisions.loaded import Borrowed, LoadedPolicy, StartedEngine
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
-from gateway.errors import DecisionUnavailableError, InputError
+from gateway.errors import ConfigError, DecisionUnavailableError, InputError
 from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
 from gateway.model.decision import (
@@ -37,42 +39,51 @@ NOT_YET_ENFORCED: Final = frozenset({"mask_columns", "row_filter", "aggregate_on
 
 _STRICTNESS: Final = {"deny": 0, "review": 1, "warn": 2, "info": 3}
 _PATHS_MAX: Final = 32
+_NO_DECISION: Final = frozenset({"TDZ-DECISION-UNAVAILABLE", "TDZ-INPUT-INCOMPLETE", "TDZ-NO-MATCH", "TDZ-OBLIGATION"})
+"""Findings that a complete, consistent input never comes to under a policy that works."""
 
 
 class DecisionPoint:
     """Decides for one zone.
 
     Args:
-        policy_set: the policy in force.
+        policy: the policy in force at the start: a policy directory, or the zone's own part of one.
         zone: the zone whose decision this is.
-        engine: evaluates the policy; the embedded engine where none is given, which `start` and `close` manage.
+        engine: evaluates the policy and is somebody else's to end; where none is given, `engines` makes one.
+        engines: makes the engine of a policy, which this manages; the embedded engine unless another is given.
         enforces: the obligation kinds that this gateway fulfils on `transfer_dataset`; others deny there.
         deadline_s: seconds for one evaluation.
     """
 
     def __init__(
         self,
-        policy_set: PolicySet,
+        policy: PolicySet | ZonePolicy,
         zone: str,
         *,
         engine: Engine | None = None,
+        engines: Callable[[ZonePolicy], StartedEngine] | None = None,
         enforces: frozenset[str] = OBLIGATION_KINDS - NOT_YET_ENFORCED,
         deadline_s: float = DECISION_DEADLINE_S,
     ) -> None:
-        self._policy = policy_set.for_zone(zone)
-        self._own = EmbeddedEngine(self._policy, deadline_s=deadline_s) if engine is None else None
-        self._engine = engine if engine is not None else self._own
+        def embedded(of: ZonePolicy) -> StartedEngine:
+            return EmbeddedEngine(of, deadline_s=deadline_s)
+
+        self._engines = engines or (embedded if engine is None else lambda _: Borrowed(engine))
+        at_start = policy.for_zone(zone) if isinstance(policy, PolicySet) else policy
+        self._loaded = LoadedPolicy(at_start, self._engines(at_start))
         self._enforces = enforces
+        self._retiring: set[asyncio.Task[None]] = set()
 
     @property
     def policy(self) -> ZonePolicy:
         """The policy in force: digest, data revision, packs and their dates."""
-        return self._policy
+        return self._loaded.policy
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the embedded engine's workers."""
-        return self._own.worker_pids if self._own is not None else ()
+        engine = self._loaded.engine
+        return engine.worker_pids if isinstance(engine, EmbeddedEngine) else ()
 
     async def start(self) -> None:
         """Start the engine.
@@ -81,13 +92,53 @@ class DecisionPoint:
             ConfigError: the policy does not compile.
             DecisionUnavailableError: the engine cannot be started.
         """
-        if self._own is not None:
-            await self._own.start()
+        await self._loaded.engine.start()
 
     async def close(self) -> None:
         """End the engine; later decisions deny."""
-        if self._own is not None:
-            await self._own.close()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await self._loaded.engine.close()
+
+    # --- another policy -----------------------------------------------------------------------------------
+
+    async def prepare(self, policy: ZonePolicy, trials: Iterable[Mapping[str, Any]] = ()) -> LoadedPolicy:
+        """Start the engine of a policy that is not in force yet, and try it.
+
+        Args:
+            policy: the policy.
+            trials: complete policy inputs; each must come to a decision, whatever it is.
+
+        Raises:
+            ConfigError: it does not compile, or a trial comes to no decision or to an obligation nobody knows.
+            DecisionUnavailableError: the engine cannot be started.
+        """
+        loaded = LoadedPolicy(policy, self._engines(policy))
+        try:
+            await loaded.engine.start()
+            for document in trials:
+                decision = await self._decide(loaded, document, enforces=OBLIGATION_KINDS)
+                failed = next((each for each in decision.findings if each.code in _NO_DECISION), None)
+                if failed is not None:
+                    action = document["request"]["action"]
+                    raise ConfigError(
+                        f"the policy was tried on an example of {action} and came to {failed.code}: {failed.cite}",
+                        remedy="try it with `tdz policy eval`; the previous policy stays in force",
+                    )
+        except BaseException:
+            await loaded.engine.close()
+            raise
+        return loaded
+
+    def switch(self, loaded: LoadedPolicy) -> None:
+        """Decide on a prepared policy from now on; what is at work finishes on the one before, which is then ended."""
+        before, self._loaded = self._loaded, loaded
+        task = asyncio.create_task(before.retire(), name="retire-policy")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def withhold(self, why: str) -> None:
+        """Deny everything from now on: it is not known which policy is in force."""
+        self.switch(LoadedPolicy(self._loaded.policy, Borrowed(None, why)))
 
     async def decide(self, document: PolicyInput | Mapping[str, Any]) -> Decision:
         """Decide on one input; never raises for what the input, the policy or the engine did.
@@ -95,32 +146,42 @@ class DecisionPoint:
         Args:
             document: the policy input, or a document that claims to be one.
         """
+        loaded = self._loaded
+        with loaded.at_work():
+            return await self._decide(loaded, document, enforces=self._enforces)
+
+    async def _decide(
+        self, loaded: LoadedPolicy, document: PolicyInput | Mapping[str, Any], *, enforces: frozenset[str]
+    ) -> Decision:
+        policy = loaded.policy
         try:
             parsed = document if isinstance(document, PolicyInput) else PolicyInput.model_validate(document)
         except ValidationError as error:
-            return self._deny(_incomplete(error), input_digest=_digest(document))
+            return _denied(policy, _incomplete(error), input_digest=_digest(document))
         except RecursionError:
-            return self._deny(_finding("TDZ-INPUT-INCOMPLETE", "nested too deep"), input_digest="")
+            return _denied(policy, _finding("TDZ-INPUT-INCOMPLETE", "nested too deep"), input_digest="")
         try:
             body = canonical.encode(parsed.document())
         except CanonicalError as error:
-            return self._deny(_finding("TDZ-INPUT-INCOMPLETE", str(error)), input_digest="")
+            return _denied(policy, _finding("TDZ-INPUT-INCOMPLETE", str(error)), input_digest="")
         input_digest = hashlib.sha256(body).hexdigest()
         if len(body) > DECISION_INPUT_MAX:
             reason = f"the input is longer than {DECISION_INPUT_MAX} bytes"
-            return self._deny(_finding("TDZ-INPUT-INCOMPLETE", reason), input_digest=input_digest)
+            return _denied(policy, _finding("TDZ-INPUT-INCOMPLETE", reason), input_digest=input_digest)
+        if policy.until and parsed.request.now >= policy.until:
+            return _denied(policy, _out_of_date(), input_digest=input_digest)
         try:
-            if self._engine is None:
-                raise DecisionUnavailableError("there is no policy engine")
-            answer = await self._engine.evaluate(body)
-            return self._decision(answer, parsed, input_digest)
+            answer = await loaded.engine.evaluate(body)
+            return self._decision(policy, answer, parsed, input_digest, enforces)
         except DecisionUnavailableError as error:
-            return self._deny(_finding("TDZ-DECISION-UNAVAILABLE", error.message), input_digest=input_digest)
+            return _denied(policy, _finding("TDZ-DECISION-UNAVAILABLE", error.message), input_digest=input_digest)
         except InputError as error:
             reason = f"the policy's answer is no decision: {error.message}"
-            return self._deny(_finding("TDZ-DECISION-UNAVAILABLE", reason), input_digest=input_digest)
+            return _denied(policy, _finding("TDZ-DECISION-UNAVAILABLE", reason), input_digest=input_digest)
 
-    def _decision(self, answer: object, document: PolicyInput, input_digest: str) -> Decision:
+    def _decision(
+        self, policy: ZonePolicy, answer: object, document: PolicyInput, input_digest: str, enforces: frozenset[str]
+    ) -> Decision:
         """Read the engine's answer as strictly as a peer's; what is not understood denies."""
         if not isinstance(answer, dict):
             raise InputError("not an object")
@@ -129,14 +190,14 @@ class DecisionPoint:
                 **answer,
                 "input_digest": input_digest,
                 "decision_id": uuid7(),
-                "zone": self._policy.zone,
-                "policy_digest": self._policy.digest,
-                "data_revision": self._policy.data_revision,
+                "zone": policy.zone,
+                "policy_digest": policy.digest,
+                "data_revision": policy.data_revision,
             }
         )
         findings = list(decision.findings)
         if decision.effect != "deny":
-            findings.extend(self._unfulfillable(decision.obligations, document.request.action))
+            findings.extend(_unfulfillable(decision.obligations, document.request.action, enforces))
         effect = strictest((decision.effect, *(finding.effect for finding in findings)))
         return Decision(
             effect=effect,
@@ -159,38 +220,49 @@ class DecisionPoint:
             action: of the policy input.
         """
         bound = combine((*decision.obligations, *obligations))
-        found = tuple(self._unfulfillable(bound, action))
+        found = tuple(_unfulfillable(bound, action, self._enforces))
         effect = strictest((decision.effect, *(finding.effect for finding in found)))
         findings = tuple(dict.fromkeys((*decision.findings, *found)))
         return replace(decision, effect=effect, findings=findings, obligations=bound)
 
-    def _unfulfillable(self, obligations: tuple[Obligation, ...], action: str) -> list[Finding]:
-        found = [obligation_finding(reason) for reason in (o.unknown() for o in obligations) if reason]
-        if action == "transfer_dataset":
-            found.extend(
-                obligation_finding(
-                    f"this gateway cannot fulfil {obligation.kind} on a transfer",
-                    remedy="ask for the data in a form that needs no such obligation, or for a job instead",
-                )
-                for obligation in obligations
-                if obligation.kind in OBLIGATION_KINDS - self._enforces
-            )
-        return found
 
-    def _deny(self, finding: Finding, *, input_digest: str) -> Decision:
-        return Decision(
-            effect="deny",
-            findings=(finding,),
-            obligations=(),
-            packs=tuple(
-                PackVerdict(pack.id, pack.revision, pack.valid_until, "incomplete") for pack in self._policy.packs
-            ),
-            input_digest=input_digest,
-            decision_id=uuid7(),
-            zone=self._policy.zone,
-            policy_digest=self._policy.digest,
-            data_revision=self._policy.data_revision,
+def _unfulfillable(obligations: tuple[Obligation, ...], action: str, enforces: frozenset[str]) -> list[Finding]:
+    found = [obligation_finding(reason) for reason in (o.unknown() for o in obligations) if reason]
+    if action == "transfer_dataset":
+        found.extend(
+            obligation_finding(
+                f"this gateway cannot fulfil {obligation.kind} on a transfer",
+                remedy="ask for the data in a form that needs no such obligation, or for a job instead",
+            )
+            for obligation in obligations
+            if obligation.kind in OBLIGATION_KINDS - enforces
         )
+    return found
+
+
+def _denied(policy: ZonePolicy, finding: Finding, *, input_digest: str) -> Decision:
+    return Decision(
+        effect="deny",
+        findings=(finding,),
+        obligations=(),
+        packs=tuple(PackVerdict(pack.id, pack.revision, pack.valid_until, "incomplete") for pack in policy.packs),
+        input_digest=input_digest,
+        decision_id=uuid7(),
+        zone=policy.zone,
+        policy_digest=policy.digest,
+        data_revision=policy.data_revision,
+    )
+
+
+def _out_of_date() -> Finding:
+    return Finding(
+        code="TDZ-PACK-EXPIRED",
+        effect="deny",
+        authority="house",
+        cite="House rule; a bundle that counsel has not looked at since its date decides nothing",
+        remedy="Activate a current revision of the bundle (tdz policy status shows which)",
+        fields=("request.now",),
+    )
 
 
 def _incomplete(error: ValidationError) -> Finding:

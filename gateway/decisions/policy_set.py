@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,10 @@ from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
 
 ENTRYPOINT: Final = "tdz/main/decision"
-_LOADED: Final = "tdz/main/loaded.rego"
+CAPABILITIES: Final = "capabilities.json"
+LOADED: Final = "tdz/local/loaded.rego"
+MANIFESTS: Final = ".manifests/"
+"""Where a policy that came in bundles has their manifests: their dates are part of what it decides."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FILES_MAX: Final = 2_000
 _FILE_MAX: Final = 1024 * 1024
@@ -43,9 +46,11 @@ class ZonePolicy:
         modules: Rego texts by path, tests left out, and the one that names the packs' parts.
         data: the data documents, merged, `tdz.local.zone` included.
         entrypoint: the rule to evaluate.
-        digest: SHA-256 over paths and contents of the files of modules, data and capabilities.
+        digest: SHA-256 over paths and contents of the files of modules, data, capabilities and bundles' manifests.
         data_revision: SHA-256 over paths and contents of the data documents alone.
         packs: the packs among it, required and optional.
+        until: when the first of the bundles that it came in is out of date, Unix seconds UTC; 0 where none was.
+        files: all of it as files of a policy directory, from which it can be made again.
     """
 
     zone: str
@@ -55,6 +60,8 @@ class ZonePolicy:
     digest: str
     data_revision: str
     packs: tuple[PackInfo, ...]
+    until: int = 0
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def valid_until(self) -> int:
@@ -68,12 +75,24 @@ def shipped() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "policy"
 
 
+def shipped_capabilities() -> bytes:
+    """What policy may call here, in OPA's format: this gateway's own word, which no bundle can widen.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        return (shipped() / CAPABILITIES).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"the shipped capabilities cannot be read: {error}") from error
+
+
 class PolicySet:
     """A policy directory in the layout of `policy/`, read once.
 
     Args:
-        files: contents by path relative to the directory: `.rego` (tests left out), `data.json` and
-            `capabilities.json`.
+        files: contents by path relative to the directory: `.rego` (tests left out), `data.json`,
+            `capabilities.json`, and the manifests of bundles below `.manifests/`.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -83,9 +102,9 @@ class PolicySet:
         except UnicodeDecodeError as error:
             raise ConfigError("a policy module is not UTF-8") from error
         self._data = {n: b for n, b in self._files.items() if n.rsplit("/", 1)[-1] == "data.json"}
-        if "capabilities.json" not in self._files:
+        if CAPABILITIES not in self._files:
             raise ConfigError("the policy directory has no capabilities.json", remedy="copy it from the shipped policy")
-        capabilities.check(self._modules, capabilities.allowed_builtins(self._files["capabilities.json"]))
+        capabilities.check(self._modules, capabilities.allowed_builtins(self._files[CAPABILITIES]))
         reach.check(self._modules)
 
     @classmethod
@@ -122,11 +141,11 @@ class PolicySet:
         """SHA-256 over paths and contents of every file, all zones' own rules included."""
         return _digest(self._files)
 
-    def for_zone(self, zone: str) -> ZonePolicy:
-        """What the engine of one zone loads: the house's rules, its packs, their lists, its own rules.
+    def registry_of(self, zone: str) -> Mapping[str, Any]:
+        """What the policy's registry says of a zone: jurisdiction, required and optional packs.
 
         Raises:
-            ConfigError: the registry does not name the zone, or a data document is wrong.
+            ConfigError: it does not name the zone.
         """
         registry = self._merged({n: b for n, b in self._data.items() if n.startswith("tdz/registry/")})
         entry = registry.get("tdz", {}).get("registry", {}).get(zone)
@@ -134,24 +153,36 @@ class PolicySet:
             raise ConfigError(
                 f"the policy's registry does not know the zone {zone}", remedy="add it to tdz/registry/data.json"
             )
+        return entry
+
+    def for_zone(self, zone: str) -> ZonePolicy:
+        """What the engine of one zone loads: the house's rules, its packs, their lists, its own rules.
+
+        Raises:
+            ConfigError: the registry does not name the zone, or a data document is wrong.
+        """
+        entry = self.registry_of(zone)
         packs = [str(name) for name in (*entry.get("required", ()), *entry.get("optional", ()))]
-        rooms = ["tdz/main/", "tdz/lib/", "tdz/registry/", f"tdz/zone/{zone}/"]
+        rooms = ["tdz/main/", "tdz/lib/", "tdz/registry/", f"tdz/zone/{zone}/", MANIFESTS]
         rooms += [f"tdz/{room}/{pack}/" for pack in packs for room in ("packs", "lists")]
         files = {n: b for n, b in self._files.items() if n.startswith(tuple(rooms))}
         data_files = {n: b for n, b in files.items() if n in self._data}
         data = self._merged(data_files)
         data.setdefault("tdz", {})["local"] = {"zone": zone}
         data["tdz"]["registry"] = _of_others(data["tdz"]["registry"], zone)
-        files["capabilities.json"] = self._files["capabilities.json"]
+        files[CAPABILITIES] = self._files[CAPABILITIES]
         modules = {n: self._modules[n] for n in files if n in self._modules}
+        optional = tuple(entry.get("optional", ()))
         return ZonePolicy(
             zone=zone,
-            modules={**modules, _LOADED: _loaded(packs, data, advisory=entry.get("optional", ()))},
+            modules={**modules, LOADED: _loaded(packs, data, advisory=optional)},
             data=data,
             entrypoint=ENTRYPOINT,
             digest=_digest(files),
             data_revision=_digest(data_files),
             packs=tuple(info for pack in packs if (info := _pack_info(pack, data)) is not None),
+            until=min((_until(n, b) for n, b in files.items() if _decides(n, optional)), default=0),
+            files=dict(sorted(files.items())),
         )
 
     def without(self, packs: Collection[str]) -> PolicySet:
@@ -179,11 +210,26 @@ class PolicySet:
 
 
 def _counts(name: str) -> bool:
-    return (name.endswith(".rego") and not name.endswith("_test.rego")) or name in {"data.json", "capabilities.json"}
+    return (name.endswith(".rego") and not name.endswith("_test.rego")) or name in {"data.json", CAPABILITIES}
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
     return canonical.digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+
+
+def _decides(name: str, advisory: Sequence[str]) -> bool:
+    """Whether a file is the manifest of a bundle whose end ends the policy: advice that is over is none, no denial."""
+    return name.startswith(MANIFESTS) and name not in {f"{MANIFESTS}packs.{pack}.json" for pack in advisory}
+
+
+def _until(name: str, content: bytes) -> int:
+    try:
+        until = json.loads(content)["metadata"]["valid_until"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{name} is no bundle's manifest") from error
+    if type(until) is not int or until <= 0:
+        raise ConfigError(f"{name} has no valid_until")
+    return until
 
 
 def _of_others(registry: Mapping[str, Any], zone: str) -> dict[str, Any]:
@@ -216,7 +262,7 @@ def _loaded(packs: Iterable[str], data: Mapping[str, Any], *, advisory: Sequence
     """
     lines = [
         "# Written by the gateway from the manifests of the packs that it loads.",
-        "package tdz.main.loaded",
+        "package tdz.local.loaded",
         "manifests[id] := manifest if { some id, manifest in {} }",
         "verdicts[id] := said if { some id, said in {} }",
         "findings contains finding if { some finding in set() }",

@@ -19,7 +19,7 @@ from gateway.errors import (
     TicketError,
     TransferAbortedError,
 )
-from gateway.exchange import rows
+from gateway.exchange import honouring, rows
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.landing import Arrival
 from gateway.exchange.outbox import Outbox
@@ -28,6 +28,7 @@ from gateway.flow.locks import both
 from gateway.flow.steps import Step
 from gateway.journal import Recorded
 from gateway.model import canonical, limits
+from gateway.model.negotiation import NegotiationState
 from gateway.model.statements import Agreement, Receipt, card_of
 from gateway.model.transfer import AbortReason, abort_reason
 from gateway.model.transfer import TransferEvent as Event
@@ -95,7 +96,10 @@ class Arriving:
         house, agreement = self._house, arrival.agreement
         house.journal.require_open(agreement.peer_zone)
         body = agreement_body(agreement.envelope)
+        arrival.decided_now()
+        await self._require_in_force(arrival)
         (first_chunk, ticket), kept = await both(self._ready(arrival), self._decide_again(agreement, body))
+        kept, approvals = await honouring.for_pull(house, kept, agreement)
         if kept.decision.effect != "allow":
             await self._record_refusal(arrival, kept)
             raise findings.raised(
@@ -105,10 +109,21 @@ class Arriving:
                 request_id=agreement.negotiation_id,
             )
         async with house.transfers.hold(arrival.transfer_id):
-            recorded = await self._record_start(arrival, body, kept, first_chunk)
+            await self._require_in_force(arrival)  # of now: whoever ends it ends what is open under this lock
+            recorded = await self._record_start(arrival, body, kept, first_chunk, approvals)
         peer = house.peers.get(agreement.peer_zone)
         async with peer.read(ticket, arrival.transfer_id, first_chunk, recorded.size) as frames:
             await arrival.take(frames, first_chunk)
+
+    async def _require_in_force(self, arrival: Arrival) -> None:
+        """Refuse to go on under an agreement that has been revoked meanwhile.
+
+        Raises:
+            TransferAbortedError: it has.
+        """
+        agreement = await rows.get_agreement(self._house.state, arrival.agreement.id)
+        if agreement.state != NegotiationState.FINALIZED:
+            raise TransferAbortedError(f"the agreement has ended: {agreement.reason}", remedy="request access again")
 
     async def _ready(self, arrival: Arrival) -> tuple[int, str]:
         return await arrival.prepare(), await self._peer_ticket(arrival)
@@ -141,7 +156,9 @@ class Arriving:
             )
         )
 
-    async def _record_start(self, arrival: Arrival, body: Agreement, kept: KeptDecision, first_chunk: int) -> Recorded:
+    async def _record_start(
+        self, arrival: Arrival, body: Agreement, kept: KeptDecision, first_chunk: int, approvals: tuple[str, ...]
+    ) -> Recorded:
         """A3."""
         house, agreement = self._house, arrival.agreement
         now = house.clock()
@@ -172,6 +189,7 @@ class Arriving:
                 subject=f"transfers/{arrival.transfer_id}",
                 body={
                     **kept.entry(),
+                    **honouring.named(approvals),
                     "agreement": agreement.id,
                     "version": agreement.version,
                     "view": body.view,

@@ -17,11 +17,13 @@ from gateway.errors import (
     PeerError,
     PeerUnavailableError,
 )
-from gateway.exchange import negotiation_effects, rows
+from gateway.exchange import honouring, negotiation_effects, rows
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offered, Offers
 from gateway.flow import findings
 from gateway.flow.steps import Step
+from gateway.model import review
+from gateway.model.decision import Decision
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.statements import NegotiationRequest, ZoneDecision
 
@@ -70,15 +72,26 @@ class Asking:
             kept = house.refuse(asked, findings.BROKEN)
         else:
             kept = await self._decision(row, offered, refs)
+        kept, approvals = await honouring.for_negotiation(
+            house,
+            kept,
+            negotiation=row.id,
+            participant=row.participant,
+            resource=row.resource,
+            earlier=str(row.document.get("appeal_of", "")),
+        )
         decision = kept.decision
         held_by = f"{house.zone}/admin" if decision.effect == "review" else ""
         now = house.clock()
         document: dict[str, Any] = {
+            "approvals": list(approvals),
             "decision": decision.to_json(),
             "findings": [finding.to_json() for finding in decision.findings],
             "decisions": [[house.zone, decision.effect, decision.decision_id]],
             "unknown": unknown,
         }
+        if decision.effect == "deny":
+            document["denied_by"] = denied_by(house.zone, decision)
         if offered is not None:
             document["card"] = offered.card.document()
             if decision.effect == "allow":
@@ -92,14 +105,26 @@ class Asking:
             "deadline": now + house.timing.review if held_by else row.deadline,
             "peer_zone": offered.zone if offered is not None else "",
             "document": document,
+            "review": None,
             "now": now,
         }
+        if held_by:
+            arguments["review"] = honouring.review_for(
+                house,
+                kept,
+                negotiation=row.id,
+                participant=row.participant,
+                peer_zone=offered.zone if offered is not None else "",
+                resource=row.resource,
+                purpose=row.purpose,
+            )
         recorded = await house.steps.run(
             Step(
                 kind="decision",
                 subject=f"negotiations/{row.id}",
                 body={
                     **kept.entry(),
+                    **honouring.named(approvals),
                     "effect": decision.effect,
                     "request": {**asked, "version": offered.card.version if offered is not None else ""},
                 },
@@ -162,8 +187,22 @@ class Asking:
         return house.sign(body, to=zone, process=row.id)
 
 
+def denied_by(zone: str, decision: Decision, holder: str = "") -> dict[str, str]:
+    """Who said no, for whoever wants to appeal.
+
+    Args:
+        zone: whose decision it is.
+        decision: the denial.
+        holder: `admin` or `owner` where a person denied a review.
+    """
+    by = holder or ("policy" if review.by_policy(decision.findings) else "")
+    return {"zone": zone, "by": by, "decision": decision.decision_id}
+
+
 async def patiently(house: House, row: rows.NegotiationRow, ask: Callable[[], Awaitable[T]]) -> T:
     """Ask the peer again while it does not answer, though not longer than a partner would wait.
+
+    What persons have approved is asked for as long as their review might have taken.
 
     Raises:
         PeerUnavailableError: it did not answer.
@@ -173,7 +212,7 @@ async def patiently(house: House, row: rows.NegotiationRow, ask: Callable[[], Aw
         try:
             return await ask()
         except PeerUnavailableError:
-            if house.clock() + wait > row.created_at + house.timing.answer:
+            if house.clock() + wait > max(row.created_at + house.timing.answer, row.document.get("until", 0)):
                 raise
         await asyncio.sleep(wait)
         wait = min(2 * wait, _RETRY_MAX_S)

@@ -107,6 +107,15 @@ class Consumer:
         last = row.document.get("decisions", [["", "", ""]])[-1]
         raise findings.raised("deny", found, decision_id=last[2], request_id=row.id)
 
+    def go_on(self, identifier: str) -> None:
+        """Go on with a negotiation that waited for persons, once its last driver has gone."""
+        if self._closing:
+            return  # the next start takes it up
+        if (standing := self._running.get(identifier)) is not None:
+            standing.add_done_callback(lambda _: self.go_on(identifier))
+        else:
+            self._drive(identifier)
+
     async def take_up(self) -> int:
         """After a restart: go on with every open negotiation; the count of them."""
         open_rows = await rows.list_negotiations(
@@ -145,6 +154,10 @@ class Consumer:
         return len(due)
 
     async def _end_late(self, identifier: str) -> rows.NegotiationRow:
+        async with self._house.negotiations.hold(identifier):  # a person may be answering
+            return await self._end_if_late(identifier)
+
+    async def _end_if_late(self, identifier: str) -> rows.NegotiationRow:
         house = self._house
         row = await rows.get_negotiation(house.state, identifier)
         now = house.clock()

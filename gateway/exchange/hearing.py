@@ -19,7 +19,7 @@ from gateway.errors import (
     TdzError,
 )
 from gateway.exchange import negotiation_effects, rows
-from gateway.exchange.asking import patiently
+from gateway.exchange.asking import denied_by, patiently
 from gateway.exchange.house import House
 from gateway.exchange.peer import Answer
 from gateway.exchange.views import view_id
@@ -213,7 +213,7 @@ class Hearing:
                 arguments={
                     "id": row.id,
                     "effect": "deny",
-                    "document": _heard(row, theirs, outcome),
+                    "document": _heard(row, theirs, outcome) | {"denied_by": denied_by(row.peer_zone, theirs)},
                     "now": self._house.clock(),
                 },
             )

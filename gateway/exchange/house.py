@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from gateway.exchange import negotiation_effects, transfer_effects
+from gateway.exchange import negotiation_effects, review_effects, transfer_effects
 from gateway.exchange.peer import PeerGateway
 from gateway.flow.house import ZoneHouse, parse_envelope
 from gateway.flow.steps import Effect
@@ -14,7 +14,11 @@ from gateway.model.statements import Agreement
 
 House: TypeAlias = ZoneHouse[PeerGateway]
 
-EFFECTS: Final[Mapping[str, Effect]] = {**negotiation_effects.EFFECTS, **transfer_effects.EFFECTS}
+EFFECTS: Final[Mapping[str, Effect]] = {
+    **negotiation_effects.EFFECTS,
+    **transfer_effects.EFFECTS,
+    **review_effects.EFFECTS,
+}
 """What the exchange's recorded steps do, by name."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from gateway.errors import IntegrityError, PeerError, TdzError
+from gateway.errors import IntegrityError, PeerError, PeerUnavailableError, TdzError
 from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.peer import Bytes, ChunkMark, PeerFrame, StreamOpening
@@ -46,6 +46,7 @@ class Arrival:
         self._readers = 0
         self._settled = False
         self._reported = 0
+        self._to_be_decided = False
 
     # --- landing ----------------------------------------------------------------------------------------
 
@@ -93,6 +94,14 @@ class Arrival:
     def settled(self) -> bool:
         """Whether it has ended: who comes now needs another one."""
         return self._settled
+
+    def decide_again(self) -> None:
+        """Take no further chunk of the stream that is open; the next one is decided on anew."""
+        self._to_be_decided = True
+
+    def decided_now(self) -> None:
+        """A decision begins with the policy in force."""
+        self._to_be_decided = False
 
     def take_progress(self) -> bool:
         """Whether chunks were verified since this was last asked."""
@@ -193,6 +202,8 @@ class Arrival:
                 raise PeerError(f"chunk {expected} is larger than {limits.CHUNK_MAX} bytes")
             if not frame.metadata:
                 continue
+            if self._to_be_decided:
+                raise PeerUnavailableError("the transfer is decided again", remedy="it goes on by itself if allowed")
             mark = ChunkMark.decode(frame.metadata)
             if mark.index != expected or self._landing is None:
                 raise PeerError(f"chunk {mark.index} came where {expected} was due")

@@ -12,11 +12,15 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from gateway.exchange import rows
+from gateway.exchange.review_rows import close_of, open_review
 from gateway.flow.steps import Effect
 from gateway.journal import Recorded
 from gateway.model import canonical
 from gateway.model.negotiation import NegotiationEvent as Event
+from gateway.model.review import ReviewState
 from gateway.state.schema import agreements, negotiations, tickets
+
+_DECIDED_ANEW: Final = ("body_digest", "held_by", "effect", "deadline", "agreement_id", "updated_at")
 
 
 def _with_seq(document: dict[str, Any], recorded: Recorded) -> dict[str, Any]:
@@ -54,12 +58,14 @@ def agreed(row: rows.NegotiationRow, arguments: Mapping[str, Any], recorded: Rec
 
 
 def _consumer_decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
-    rows.advance_negotiation(
+    moved = rows.advance_negotiation(
         connection,
         arguments["id"],
         Event(arguments["event"]),
         **_decision(arguments, recorded),
     )
+    if moved and arguments.get("review"):
+        open_review(connection, arguments["review"])
 
 
 def _consumer_agreed(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
@@ -84,8 +90,10 @@ def _consumer_ended(connection: Connection, arguments: Mapping[str, Any], record
         Event.TERMINATE,
         document=_with_seq(arguments["document"], recorded),
         effect=arguments["effect"],
+        held_by="",
         updated_at=now,
     )
+    close_of(connection, row.id, ReviewState.EXPIRED, now)
     if row.agreement_id:
         reason = arguments["document"].get("reason", "")[:300]
         rows.advance_agreement(connection, row.agreement_id, Event.TERMINATE, reason=reason, updated_at=now)
@@ -93,12 +101,21 @@ def _consumer_ended(connection: Connection, arguments: Mapping[str, Any], record
 
 def _provider_decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
     row = dict(arguments["negotiation"])
+    document = {**row["document"], "ledger_size": recorded.size, "seq": recorded.seq}
     if connection.execute(select(func.count()).where(negotiations.c.id == row["id"])).scalar_one():
-        return
-    row["document"] = canonical.encode({**row["document"], "ledger_size": recorded.size, "seq": recorded.seq}).decode()
-    connection.execute(insert(negotiations).values(**row))
+        # Decided anew, after a review: what was decided before stands on the ledger.
+        changed = {name: row[name] for name in _DECIDED_ANEW}
+        event = Event(arguments["event"])
+        if not rows.advance_negotiation(connection, row["id"], event, document=document, **changed):
+            return
+    else:
+        connection.execute(insert(negotiations).values(**row | {"document": canonical.encode(document).decode()}))
     if arguments["agreement"] is not None:
         connection.execute(insert(agreements).values(**arguments["agreement"]))
+    if arguments["review"] is not None:
+        open_review(connection, arguments["review"])
+    else:
+        close_of(connection, row["id"], ReviewState.SUPERSEDED, row["updated_at"])
 
 
 def _provider_confirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:

@@ -1,8 +1,9 @@
-"""What must reach the other zone though it may be away: receipts and aborts, delivered in order of their due time."""
+"""What must reach the other zone though it may be away: receipts, aborts, reviewers' answers, revocations."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 import structlog
@@ -37,13 +38,13 @@ class Outbox:
         self._house = house
         self._due = asyncio.Event()
 
-    def mail(self, kind: str, zone: str, transfer_id: str, payload: str) -> dict[str, Any]:
+    def mail(self, kind: str, zone: str, subject: str, payload: str) -> dict[str, Any]:
         """A row to be posted by an effect, with the transaction of what it tells of."""
         return {
             "id": uuid7(),
             "kind": kind,
             "peer_zone": zone,
-            "subject": transfer_id,
+            "subject": subject,
             "payload": payload,
             "attempts": 0,
             "next_at": self._house.clock(),
@@ -76,8 +77,13 @@ class Outbox:
             if mail.kind == "receipt":
                 await self._send_receipt(mail)
             else:
-                peer = self._house.peers.get(mail.peer_zone)
-                await peer.abort(mail.subject, mail.payload, self._house.journal.committed_size)
+                peer, size = self._house.peers.get(mail.peer_zone), self._house.journal.committed_size
+                if mail.kind == "reviewed":
+                    said = json.loads(mail.payload)
+                    await peer.reviewed(mail.subject, said["review"], said["decision"], size)
+                else:
+                    tell = peer.end_agreement if mail.kind == "revocation" else peer.abort
+                    await tell(mail.subject, mail.payload, size)
         except (PeerUnavailableError, LedgerError, StorageError, ClockError) as error:  # it passes, here or there
             _log.debug("not delivered yet", mail=mail.kind, transfer=mail.subject, error=str(error))
             await self._later(mail, _BACKOFF_S[min(mail.attempts, len(_BACKOFF_S) - 1)])
@@ -89,7 +95,7 @@ class Outbox:
                 )
                 await self._later(mail, _REFUSED_S)
                 return False
-            _log.info("the peer knows no such transfer to abort", transfer=mail.subject, error=str(error))
+            _log.info("the peer knows nothing of it", mail=mail.kind, subject=mail.subject, error=str(error))
         if mail.kind != "receipt":
             await self._house.state.write(
                 lambda connection: connection.execute(delete(outbox).where(outbox.c.id == mail.id))

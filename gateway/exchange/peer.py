@@ -39,6 +39,14 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class AppealTaken:
+    """An appeal that the peer answers: its id there, and until when, Unix seconds."""
+
+    review: str
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerFrame:
     """One frame of a stream: an Arrow IPC message without its 8-byte prefix, and the gateway's own metadata.
 
@@ -144,6 +152,18 @@ class PeerGateway(Protocol):
 
     async def deliver_receipt(self, receipt: str, ledger_size: int) -> tuple[str, int]:
         """The provider's receipt for the consumer's, and its ledger size."""
+
+    async def reviewed(self, negotiation: str, review: str, decision: str, ledger_size: int) -> None:
+        """Tell what reviewers answered to a review: a signed denial, or nothing where the negotiation may go on."""
+
+    async def appeal(self, envelope: str, ledger_size: int) -> AppealTaken:
+        """An institution's appeal against the peer's denial."""
+
+    async def end_agreement(self, agreement: str, envelope: str, ledger_size: int) -> None:
+        """Tell that an agreement has ended before its date."""
+
+    async def preview(self, envelope: str) -> list[str]:
+        """What it would decide for each purpose of a signed question: decisions as JSON; nothing is recorded."""
 
     async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
         """Tell it that the transfer is given up."""

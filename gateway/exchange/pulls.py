@@ -131,6 +131,11 @@ class Pulls:
 
     # --- for the gateway --------------------------------------------------------------------------------
 
+    def decide_again(self) -> None:
+        """Another policy is in force: no further chunk is taken before both zones decided again."""
+        for arrival, _ in self._active.values():
+            arrival.decide_again()
+
     async def take_up(self) -> int:
         """After a restart: go on with every open transfer, and clear what ended ones left; the count of them."""
         house = self._house
@@ -157,6 +162,22 @@ class Pulls:
             await self._stop(row.id, TransferAbortedError(f"the transfer was aborted: {reason}", remedy="pull again"))
             await self._arriving.abort(row.id, row.agreement_id, reason, due=now)
         return len(due)
+
+    async def end_all(self, agreement_id: str, reason: AbortReason) -> None:
+        """Abort every transfer of an agreement that has ended, those that are just starting too."""
+        why = TransferAbortedError(f"the transfer was aborted: {reason}", remedy="request access again")
+        for identifier, (arrival, _) in list(self._active.items()):
+            if arrival.agreement.id == agreement_id:
+                await self._stop(identifier, why)
+        open_rows = await rows.list_transfers(
+            self._house.state,
+            agreement_id=agreement_id,
+            side="consumer",
+            where_state=[State.STARTED, State.SUSPENDED],
+            size=None,
+        )
+        for row in open_rows:
+            await self._arriving.abort(row.id, agreement_id, reason)
 
     async def close(self) -> None:
         """Stop landing; what is open goes on after the next start."""

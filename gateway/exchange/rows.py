@@ -173,6 +173,11 @@ def advance_agreement(connection: Connection, identifier: str, event: Negotiatio
     return _change(connection, agreements, identifier, [row.state], {**values, "state": state})
 
 
+def end_agreement(connection: Connection, identifier: str, states: Sequence[NegotiationState], **values: Any) -> bool:
+    """End an agreement by itself: its negotiation stays as it ended. Whether it was in one of the states."""
+    return _change(connection, agreements, identifier, states, {**values, "state": NegotiationState.TERMINATED.value})
+
+
 def advance_transfer(connection: Connection, identifier: str, event: TransferEvent, **values: Any) -> bool:
     """Move a transfer by an event. Whether the event fitted."""
     row = connection.execute(_TRANSFER_STATE, {"identifier": identifier}).one_or_none()

@@ -30,6 +30,7 @@ class Stream:
 
     transfer: str
     superseded: bool = False
+    to_be_decided: bool = False  # another policy is in force: the consumer takes it up again, which decides
     whole: bool = False  # all but the signed end is sent; the consumer may hang up once it has that
 
 
@@ -73,6 +74,8 @@ class Sending:
             for index in range(first_chunk, manifest.chunks):
                 if stream.superseded:
                     raise ConflictError("the stream was ended", remedy="a newer one may be open; else start again")
+                if stream.to_be_decided:
+                    raise PeerUnavailableError("the transfer is decided again", remedy="resume it")
                 house.journal.require_open(zone)
                 if witness.done():
                     witness.result()  # no cosignature: stop

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from gateway.decisions.inputs import KeptDecision, Persons, Subject, transfer_input
 from gateway.errors import ConflictError, LimitError, NotFoundError
-from gateway.exchange import rows
+from gateway.exchange import honouring, rows
 from gateway.exchange.bounds import require_room
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.peer import Granted, PeerFrame
@@ -61,6 +62,7 @@ class Serving:
         self._tickets = tickets
         self._locks = KeyedLocks()
         self._streams: dict[str, Stream] = {}
+        self._policies = 0  # so many were put in force since the start
         self._sending = Sending(house)
 
     async def issue_ticket(self, zone: str, agreement_id: str, transfer_id: str) -> Granted:
@@ -110,21 +112,24 @@ class Serving:
             body = agreement_body(agreement.envelope)
             standing = await rows.known_transfer(house.state, transfer_id)
             version = await house.chunks.run(lambda: house.versions.open(agreement.version))
+            decided_with = self._policies
             try:
                 self._check(standing, agreement, body, version, first_chunk)
                 mirrored = house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
                 _, asked = await both(mirrored, self._asked(agreement, version))  # 3
                 async with self._turn(agreement, asked):
                     kept = await self._decide_again(agreement, body, asked)  # 4
+                    kept, approvals = await honouring.for_pull(house, kept, agreement)
                     if kept.decision.effect != "allow":
                         await self._refused(transfer_id, standing, agreement, kept)
+                    said = {**kept.entry(), **honouring.named(approvals)}
                     recorded = await self._start(  # 5
-                        transfer_id, standing, agreement, version, first_chunk, kept, asked
+                        transfer_id, standing, agreement, version, first_chunk, kept, asked, said
                     )
             except BaseException:
                 version.chunks.close()
                 raise
-        stream = Stream(transfer_id)
+        stream = Stream(transfer_id, to_be_decided=decided_with != self._policies)
         if (older := self._streams.get(transfer_id)) is not None:
             older.superseded = True
         self._streams[transfer_id] = stream
@@ -177,6 +182,25 @@ class Serving:
                     closing=True,
                 )
             )
+
+    def decide_again(self) -> None:
+        """Another policy is in force: no further chunk of an open stream goes out before both zones decided again."""
+        self._policies += 1
+        for stream in self._streams.values():
+            stream.to_be_decided = True
+
+    async def end_all(self, agreement_id: str, reason: str) -> None:
+        """Abort every open transfer of an agreement that has ended: none of them starts after this."""
+        async with self._locks.hold(agreement_id):
+            open_rows = await rows.list_transfers(
+                self._house.state,
+                agreement_id=agreement_id,
+                side="provider",
+                where_state=[State.STARTED, State.SUSPENDED],
+                size=None,
+            )
+        for row in open_rows:
+            await self.end(row.id, reason)
 
     async def take_up(self) -> None:
         """After a restart: streams that were open are cut."""
@@ -292,6 +316,7 @@ class Serving:
         first_chunk: int,
         kept: KeptDecision,
         asked: _Asked,
+        said: dict[str, Any],
     ) -> Recorded:
         house = self._house
         now = house.clock()
@@ -315,7 +340,7 @@ class Serving:
                 kind="transfer.started" if standing is None else "transfer.resumed",
                 subject=f"transfers/{transfer_id}",
                 body={
-                    **kept.entry(),
+                    **said,
                     "agreement": agreement.id,
                     "version": agreement.version,
                     "view": row["view"],

@@ -203,12 +203,42 @@ def _aborted(zone: str, entry: Entry, _heard_of: str) -> str:
     return f"{zone} gave the transfer up: {text(entry.body.get('reason')) or 'no reason given'}"
 
 
+_ANSWERS: Final = {
+    ("review", "APPROVED"): "the request may go on",
+    ("review", "DENIED"): "the request ends",
+    ("review", "OPEN"): "others must approve too",
+    ("appeal", "APPROVED"): "the denial is overturned, and the request decided anew",
+    ("appeal", "DENIED"): "the denial is upheld",
+    ("appeal", "OPEN"): "others must agree",
+    ("appeal", "EXPIRED"): "nobody answered in time",
+}
+
+
+def _approval(zone: str, entry: Entry, _heard_of: str) -> str:
+    what, outcome = text(entry.body.get("what")), text(entry.body.get("outcome"))
+    verdict = {"approve": "approved", "deny": "denied"}.get(text(entry.body.get("verdict")), "answered")
+    verb = "ended an appeal" if outcome == "EXPIRED" else f"{verdict} an appeal" if what == "appeal" else verdict
+    who = text(entry.body.get("holder")) or zone
+    return f"{who} {verb}: {_ANSWERS.get((what, outcome), outcome)}"
+
+
+def _appeal(zone: str, entry: Entry, _heard_of: str) -> str:
+    return f"{zone} took the appeal of {text(entry.body.get('by'))}; {text(entry.body.get('zone'))} answers it"
+
+
+def _revocation(zone: str, entry: Entry, _heard_of: str) -> str:
+    return f"{zone} ended the agreement: {text(entry.body.get('reason'))}"
+
+
 def _recorded(zone: str, entry: Entry, _heard_of: str) -> str:
     return f"{zone} recorded {entry.kind}"
 
 
 _SENTENCES: Final = {
     "decision": _decision,
+    "approval": _approval,
+    "appeal": _appeal,
+    "revocation": _revocation,
     "agreement": _agreement,
     "transfer.started": _begun,
     "transfer.resumed": _begun,

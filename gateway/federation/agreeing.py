@@ -240,7 +240,7 @@ class Agreeing:
         now = house.clock()
         until = [now + house.timing.agreement]
         until += [card.terms.until for card in matter.cards.values() if card.terms.until]
-        until += [pack.valid_until for r in rulings for pack in r.kept.decision.for_peer().packs if pack.valid_until]
+        until += [end for each in rulings for end in house.ends(each.kept)]
         until += [pack.valid_until for decision in decisions for pack in decision.packs if pack.valid_until]
         confirm_before = now + limits.RUN_CONFIRM_S
         coordinator = [ids[2] for ids in row.document["decisions"]] + [r.kept.decision.decision_id for r in rulings]

@@ -70,6 +70,15 @@ FORKED: Final = Finding(
 )
 
 
+APPROVAL: Final = Finding(
+    code="TDZ-APPROVAL",
+    effect="review",
+    authority="house",
+    cite="policy allows it once the zone's administrators have approved it",
+    remedy="wait for their answer: tdz request show ID",
+)
+
+
 def of_absence(error: PeerUnavailableError) -> Finding:
     """What a request is denied for where the other zone's answer, or its mirror, did not come."""
     return MIRROR_FULL if isinstance(error, MirrorFullError) else PEER

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gateway.artifacts.appraisal import appraise
 from gateway.artifacts.trust import Trust
 from gateway.catalog.register import ResourceRegister
+from gateway.decisions.ends import ends_of
 from gateway.decisions.inputs import KeptDecision, Subject
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.decisions.point import DecisionPoint
@@ -122,6 +123,7 @@ class ZoneHouse(Generic[P]):
     Args:
         effects: what recorded steps do, by name, of all flows.
         trust: whose signatures on models count here.
+        administrators: so many different ones must approve what policy sends to review.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class ZoneHouse(Generic[P]):
         subjects: SubjectSets,
         jurisdiction: str,
         effects: Mapping[str, Effect],
+        administrators: int = limits.REVIEW_ADMINISTRATORS,
         timing: Timing | None = None,
         clock: Callable[[], int] = wall_clock,
     ) -> None:
@@ -163,7 +166,9 @@ class ZoneHouse(Generic[P]):
         self.timing = timing or Timing()
         self.clock = clock
         self.steps = Steps(state, journal, effects)
+        self.administrators = administrators
         self.transfers = KeyedLocks()  # whoever records something of a transfer holds its lock
+        self.negotiations = KeyedLocks()  # and of a negotiation, where nothing drives it: as provider, and while held
         self.paces = Paces()  # whoever lets a caller add to the ledger takes a token of it first
         self._gateway_id = gateway_id
         self._signer = signer
@@ -303,10 +308,17 @@ class ZoneHouse(Generic[P]):
             further: findings of the gateway itself, such as the owner's terms; they can only tighten.
             obligations: of the owner's terms; they add up with policy's, and what cannot be fulfilled denies.
         """
-        decision = findings.tighten(await self._decisions.decide(document), *further)
+        decision = await self._decisions.decide(document)
+        if decision.effect == "allow" and any(each.kind == "require_approval" for each in decision.obligations):
+            decision = findings.tighten(decision, findings.APPROVAL)  # a zone's own rule that asks for no review
+        decision = findings.tighten(decision, *further)
         if added := tuple(obligations):
             decision = self._decisions.bind(decision, added, action=document["request"]["action"])
         return KeptDecision(decision, document, self.clock())
+
+    def ends(self, kept: KeptDecision) -> list[int]:
+        """When what an own decision rests on ends, Unix seconds; see `gateway.decisions.ends`."""
+        return ends_of(self._decisions.policy, kept)
 
     def refuse(self, document: Mapping[str, Any], finding: Finding) -> KeptDecision:
         """The gateway's own denial, where there is nothing that policy could decide on."""

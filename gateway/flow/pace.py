@@ -71,4 +71,5 @@ class Paces:
     def __init__(self) -> None:
         self.requests = Pace("requests", burst=limits.REQUESTS_BURST, per_second=limits.REQUESTS_PER_S)
         self.tickets = Pace("presented tickets", burst=limits.TICKETS_BURST, per_second=limits.TICKETS_PER_S)
+        self.previews = Pace("dry runs", burst=limits.PREVIEWS_BURST, per_second=limits.PREVIEWS_PER_S)
         self.peers = Pace("calls of one zone", burst=limits.PEER_CALLS_BURST, per_second=limits.PEER_CALLS_PER_S)

@@ -35,6 +35,7 @@ ID_MAX_CHARS: Final = 63
 DESCRIPTION_MAX_CHARS: Final = 4_000
 REQUEST_ID_MAX_CHARS: Final = 128
 REASON_MAX_CHARS: Final = 300  # of what another wrote, in a row or the log
+NOTE_MAX_CHARS: Final = 2_000  # of whoever approves, denies, appeals or revokes
 LIST_PAGE_MAX: Final = 500
 MECHANISMS_PER_REQUEST: Final = 32
 
@@ -65,12 +66,20 @@ TICKETS_BURST: Final = 200  # tickets presented by one participant: each opens a
 TICKETS_PER_S: Final = 20
 PEER_CALLS_BURST: Final = 2_000  # Negotiate, Confirm, IssueTicket and Read, by one paired zone
 PEER_CALLS_PER_S: Final = 200
+PREVIEWS_BURST: Final = 30  # dry runs and looks at who could get a dataset, by one participant; of one zone, ten times
+PREVIEWS_PER_S: Final = 1
 ACCOUNTS_BURST: Final = 60  # receipts to keep and timelines, by one caller: each reads a part of the logs
 ACCOUNTS_PER_S: Final = 2
 RECEIPT_MAX: Final = 4 * MIB
 TIMELINE_STEPS_MAX: Final = 200
 TIMELINE_TRANSFERS_MAX: Final = 20  # the newest of an agreement
 PACE_CALLERS_MAX: Final = 10_000  # buckets kept in memory, of each kind
+
+# reviews
+REVIEW_ADMINISTRATORS: Final = 2  # who must approve what policy sends to review, unless the zone's settings say more
+REVIEW_ADMINISTRATORS_MAX: Final = 10
+PREVIEW_PURPOSES_MAX: Final = 9  # as many as there are
+PREVIEW_RECIPIENTS_MAX: Final = 8
 
 # statements (DSSE)
 STATEMENT_MAX: Final = 48 * KIB  # fits a ledger entry, whose limit is 65,535 bytes
@@ -88,6 +97,21 @@ DECISION_INPUT_MAX: Final = 1 * MIB
 DECISION_OUTPUT_MAX: Final = 1 * MIB
 FINDINGS_MAX: Final = 64
 OBLIGATIONS_MAX: Final = 32
+DECISION_KEPT_S: Final = (
+    60 * 86_400
+)  # in the state database, for reviews and appeals; then the decision log has it alone
+DECISION_LOG_DAYS: Final = 400
+DECISION_LOG_BYTES: Final = 16 * 1024 * MIB
+
+# policy bundles
+BUNDLE_MAX: Final = 4 * MIB  # the signed .tar.gz
+BUNDLE_UNPACKED_MAX: Final = 16 * MIB
+BUNDLE_FILE_MAX: Final = 1 * MIB
+BUNDLE_FILES_MAX: Final = 2_000
+BUNDLE_ROOTS_MAX: Final = 64
+BUNDLE_PROPOSALS_MAX: Final = 32  # bundles that wait for a further administrator
+POLICY_ADMINISTRATORS: Final = 2  # who must ask for an activation, unless the zone's settings say otherwise
+POLICY_KEYS_MAX: Final = 64  # keys that a zone trusts to sign bundles
 
 # federated runs
 RUN_SPEC_MAX: Final = 24 * KIB  # with datasets and decisions its agreement fits a statement

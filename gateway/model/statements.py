@@ -214,6 +214,42 @@ class Agreement(Statement):
     confirm_before: UnixSeconds
 
 
+class Appeal(Statement):
+    """An institution's appeal against the denial of the other zone; its note stays with those who answer it."""
+
+    kind = "appeal"
+
+    negotiation: Uuid7
+    participant: Identifier
+    note: Annotated[str, StringConstraints(min_length=1, max_length=limits.NOTE_MAX_CHARS)]
+
+
+class Revocation(Statement):
+    """An agreement ends before its date; the one zone tells the other."""
+
+    kind = "revocation"
+
+    agreement: Uuid7
+    by: Literal["admin", "provider", "consumer"]
+
+
+class Preview(Statement):
+    """A question that asks for nothing: what the provider's zone would say to a request for each of these purposes."""
+
+    kind = "preview"
+
+    participant: Identifier
+    resource: Resource
+    version: Digest
+    purposes: Annotated[
+        tuple[Purpose, ...],
+        BeforeValidator(as_tuple),
+        Field(min_length=1, max_length=limits.PREVIEW_PURPOSES_MAX),
+    ]
+    mechanisms: References
+    recipient: Recipient
+
+
 class Receipt(Statement):
     """One side's word on a completed transfer."""
 

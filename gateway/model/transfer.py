@@ -35,6 +35,7 @@ class AbortReason(StrEnum):
     POLICY = "policy"
     NO_PROGRESS = "no progress before the lease ended"
     NO_RECEIPT = "no receipt"
+    REVOKED = "revoked"
     OTHER = "other"
 
 

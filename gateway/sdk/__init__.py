@@ -37,6 +37,7 @@ from gateway.sdk.resources import (
     Published,
     Transfer,
 )
+from gateway.sdk.reviews import Appeal, Outlook, Review, ReviewAnswer, ReviewFinding, ZoneOutlook
 from gateway.sdk.runs import AsyncRun, RunDataset, RunRound, RunStatus, ZoneMetrics
 from gateway.sdk.sync import Access, Pull, Run, Zone, connect
 from gateway.sdk.zone import AsyncZone, connect_async
@@ -45,6 +46,7 @@ __all__ = [
     "Access",
     "AccessRequest",
     "Agreement",
+    "Appeal",
     "AsyncAccess",
     "AsyncPull",
     "AsyncRun",
@@ -60,12 +62,16 @@ __all__ = [
     "Model",
     "ModelFile",
     "NotFoundError",
+    "Outlook",
     "PeerUnavailableError",
     "Progress",
     "Published",
     "Pull",
     "Receipt",
+    "Review",
+    "ReviewAnswer",
     "ReviewError",
+    "ReviewFinding",
     "Run",
     "RunDataset",
     "RunEndedError",
@@ -77,6 +83,7 @@ __all__ = [
     "Transfer",
     "Zone",
     "ZoneMetrics",
+    "ZoneOutlook",
     "connect",
     "connect_async",
 ]

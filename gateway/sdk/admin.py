@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from gateway.config import Profile
 from gateway.errors import InputError
@@ -19,15 +19,20 @@ from gateway.sdk.admin_resources import (
     Pairing,
     Participant,
     Peer,
+    PolicyBundle,
+    PolicyProposal,
+    PolicyStanding,
+    PolicyStatus,
     Reason,
     SecondKey,
     Signer,
     ZoneStatus,
 )
+from gateway.sdk.reviews import Answering
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.session import Session
 from gateway.sdk.sync import Face, blocking
-from gateway.v1 import identity_pb2, ledger_pb2, mechanism_pb2, signer_pb2, zone_pb2
+from gateway.v1 import identity_pb2, ledger_pb2, mechanism_pb2, policy_pb2, signer_pb2, zone_pb2
 from gateway.wire import channel
 
 __all__ = [
@@ -41,6 +46,10 @@ __all__ = [
     "Pairing",
     "Participant",
     "Peer",
+    "PolicyBundle",
+    "PolicyProposal",
+    "PolicyStanding",
+    "PolicyStatus",
     "Reason",
     "SecondKey",
     "Signer",
@@ -48,8 +57,10 @@ __all__ = [
     "connect_admin",
 ]
 
+POLICY_DEADLINE_S: Final = 120.0  # a policy is compiled and tried before the answer
 
-class AsyncAdmin:
+
+class AsyncAdmin(Answering):
     """An administrator's or auditor's connection; errors are those of `gateway.errors`, as with `AsyncZone`."""
 
     def __init__(self, session: Session) -> None:
@@ -297,6 +308,25 @@ class AsyncAdmin:
         request = signer_pb2.RemoveSignerRequest(fingerprint=fingerprint)
         return Signer.of(await self.session.call(self.session.signers.RemoveSigner, request))
 
+    async def propose_policy(self, bundle: bytes) -> PolicyStanding:
+        """Ask for a policy bundle; the last administrator that is needed activates it.
+
+        Args:
+            bundle: the signed .tar.gz, at most 4 MiB.
+
+        Raises:
+            BundleError: it is refused, and the policy in force stays; the text says why.
+            PermissionDeniedError: the caller is no administrator.
+        """
+        request = policy_pb2.ProposePolicyRequest(bundle=bundle)
+        answer = await self.session.call(self.session.policies.ProposePolicy, request, deadline_s=POLICY_DEADLINE_S)
+        return PolicyStanding.of(answer)
+
+    async def policy_status(self) -> PolicyStatus:
+        """What is in force, and what is asked for."""
+        answer = await self.session.call(self.session.policies.GetPolicyStatus, policy_pb2.GetPolicyStatusRequest())
+        return PolicyStatus.of(answer)
+
 
 class Admin(Face[AsyncAdmin]):
     """The synchronous face of `AsyncAdmin`; make one with `connect_admin`."""
@@ -327,6 +357,13 @@ class Admin(Face[AsyncAdmin]):
     add_signer = blocking(AsyncAdmin.add_signer)
     signers = blocking(AsyncAdmin.signers)
     remove_signer = blocking(AsyncAdmin.remove_signer)
+    propose_policy = blocking(AsyncAdmin.propose_policy)
+    policy_status = blocking(AsyncAdmin.policy_status)
+    reviews = blocking(AsyncAdmin.reviews)
+    review = blocking(AsyncAdmin.review)
+    answer_review = blocking(AsyncAdmin.answer_review)
+    revoke_agreement = blocking(AsyncAdmin.revoke_agreement)
+    preview = blocking(AsyncAdmin.preview)
 
     def __enter__(self) -> Self:
         return self

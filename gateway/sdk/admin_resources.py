@@ -184,3 +184,101 @@ class Signer(Resource):
     public_key: str
     added_at: int
     removed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBundle(Resource):
+    """A part of a zone's policy; `activated_at` 0 and `ledger_seq` -1 while it is not in force."""
+
+    digest: str
+    part: str
+    revision: str
+    roots: tuple[str, ...]
+    legal_as_of: int
+    valid_until: int
+    keyid: str
+    signed_by: str
+    activated_at: int
+    ledger_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPack(Resource):
+    """A pack of the policy in force; dates are Unix seconds UTC."""
+
+    id: str
+    revision: str
+    legal_as_of: int
+    valid_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyProposal(Resource):
+    """A bundle that waits for so many more administrators, until then."""
+
+    bundle: PolicyBundle
+    approved_by: tuple[str, ...]
+    proposed_at: int
+    expires_at: int
+    missing: int
+
+    @classmethod
+    def of(cls, message: Any) -> Self:
+        """Read the wire form."""
+        return cls(
+            PolicyBundle.of(message.bundle),
+            tuple(message.approved_by),
+            message.proposed_at,
+            message.expires_at,
+            message.missing,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStanding(Resource):
+    """Where a bundle stands after it was asked for."""
+
+    bundle: PolicyBundle
+    active: bool
+    missing: int
+    expires_at: int
+    policy_digest: str
+
+    @classmethod
+    def of(cls, message: Any) -> Self:
+        """Read the wire form."""
+        return cls(
+            PolicyBundle.of(message.bundle),
+            message.active,
+            message.missing,
+            message.expires_at,
+            message.policy_digest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus(Resource):
+    """What a zone decides on; `withheld` says why everything is denied, and is empty otherwise."""
+
+    zone: str
+    policy_digest: str
+    data_revision: str
+    parts: tuple[PolicyBundle, ...]
+    packs: tuple[PolicyPack, ...]
+    proposals: tuple[PolicyProposal, ...]
+    administrators: int
+    withheld: str
+
+    @classmethod
+    def of(cls, message: Any) -> Self:
+        """Read the wire form."""
+        return cls(
+            zone=message.zone,
+            policy_digest=message.policy_digest,
+            data_revision=message.data_revision,
+            parts=tuple(PolicyBundle.of(each) for each in message.parts),
+            packs=tuple(PolicyPack.of(each) for each in message.packs),
+            proposals=tuple(PolicyProposal.of(each) for each in message.proposals),
+            administrators=message.administrators,
+            withheld=message.withheld,
+        )

@@ -146,7 +146,11 @@ class Decision(Resource):
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest(Resource):
-    """A request for access and where it stands; states are those of contract negotiation."""
+    """A request for access and where it stands; states are those of contract negotiation.
+
+    `denied_by` says who can be appealed against, `<zone>/policy` or `<zone>/admin`; `appeal` where an appeal stands;
+    `anew` which request decides again after one that was overturned.
+    """
 
     id: str
     resource: str
@@ -163,6 +167,10 @@ class AccessRequest(Resource):
     request_id: str
     created_at: int
     reason: str
+    denied_by: str = ""
+    appeal: str = ""
+    appeal_deadline: int = 0
+    anew: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ from gateway.v1 import (
     identity_pb2_grpc,
     ledger_pb2_grpc,
     mechanism_pb2_grpc,
+    policy_pb2_grpc,
+    preview_pb2_grpc,
+    review_pb2_grpc,
     run_pb2_grpc,
     signer_pb2_grpc,
     zone_pb2,
@@ -50,6 +53,9 @@ class Session:
         self.exchange: Any = cast("Any", exchange_pb2_grpc.ExchangeServiceStub)(self.control)
         self.runs: Any = cast("Any", run_pb2_grpc.RunServiceStub)(self.control)
         self.mechanisms: Any = cast("Any", mechanism_pb2_grpc.MechanismServiceStub)(self.control)
+        self.policies: Any = cast("Any", policy_pb2_grpc.PolicyServiceStub)(self.control)
+        self.reviews: Any = cast("Any", review_pb2_grpc.ReviewServiceStub)(self.control)
+        self.previews: Any = cast("Any", preview_pb2_grpc.PreviewServiceStub)(self.control)
         self.signers: Any = cast("Any", signer_pb2_grpc.SignerServiceStub)(self.control)
         self.identities: Any = cast("Any", identity_pb2_grpc.IdentityServiceStub)(self.control)
         self.zone: Any = cast("Any", zone_pb2_grpc.ZoneServiceStub)(self.control)

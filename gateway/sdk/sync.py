@@ -21,7 +21,7 @@ from gateway.sdk.runs import AsyncRun, RunStatus
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.zone import AsyncZone, connect_async
 
-A = TypeVar("A")
+A = TypeVar("A", covariant=True)  # a base of the core lends its methods to the face
 P = ParamSpec("P")
 T = TypeVar("T")
 W = TypeVar("W")
@@ -187,6 +187,12 @@ class Zone(Face[AsyncZone]):
     access = wrapping(AsyncZone.access, Access)
     show_request = blocking(AsyncZone.show_request)
     requests = blocking(AsyncZone.requests)
+    appeal = blocking(AsyncZone.appeal)
+    preview = blocking(AsyncZone.preview)
+    reviews = blocking(AsyncZone.reviews)
+    review = blocking(AsyncZone.review)
+    answer_review = blocking(AsyncZone.answer_review)
+    revoke_agreement = blocking(AsyncZone.revoke_agreement)
     agreement = blocking(AsyncZone.agreement)
     agreements = blocking(AsyncZone.agreements)
     transfer = blocking(AsyncZone.transfer)

@@ -18,6 +18,7 @@ from gateway.sdk.accounts import Receipt, Timeline, fetch_receipt, fetch_timelin
 from gateway.sdk.models import publish_model
 from gateway.sdk.pull import AsyncPull
 from gateway.sdk.resources import AccessRequest, Agreement, Dataset, Model, Progress, Published, Transfer
+from gateway.sdk.reviews import Answering
 from gateway.sdk.runs import AsyncRun, RunStatus, Spec, list_runs, show_run, start_run
 from gateway.sdk.session import Session
 from gateway.sdk.sources import open_rows, read_publication
@@ -32,7 +33,7 @@ _ATTEMPTS: Final = 3
 _RETRY_DELAY_S: Final = 0.3
 
 
-class AsyncZone:
+class AsyncZone(Answering):
     """A connection to the caller's own zone; make one with `connect_async`.
 
     Every method raises errors of `gateway.errors`: PeerUnavailableError where the gateway does not answer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any, Final, get_args
 
@@ -12,6 +13,8 @@ from gateway.exchange.accounts import Account, Accounts, unknown
 from gateway.exchange.consumer import Ask, Consumer
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.pulls import Pulls
+from gateway.exchange.reviewing import Voter
+from gateway.exchange.revoking import Revoking
 from gateway.model import limits
 from gateway.model.dataset import DatasetManifest
 from gateway.model.decision import Finding
@@ -31,8 +34,9 @@ _RESOURCE_MAX_CHARS: Final = 100
 class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
     """Handlers; who may call them is declared in `gateway.server.access.roles`."""
 
-    def __init__(self, house: House, consumer: Consumer, pulls: Pulls) -> None:
+    def __init__(self, house: House, consumer: Consumer, pulls: Pulls, revoking: Revoking) -> None:
         self._house = house
+        self._revoking = revoking
         self._consumer = consumer
         self._pulls = pulls
         self._accounts = Accounts(house)
@@ -45,13 +49,13 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         """Ask for access."""
         who, ask = caller(context).identity, _ask(request)
         self._house.paces.requests.take(who.uri)
-        return _request(await self._consumer.request(who, ask))
+        return _request(await self._consumer.request(who, ask), self._house.clock())
 
     async def GetRequest(self, request: exchange_pb2.GetRequestRequest, context: Any) -> exchange_pb2.AccessRequest:
         """Show one request."""
         row = await rows.get_negotiation(self._house.state, request.id)
         _check_visible(caller(context).identity, row.participant, row.side, "request")
-        return _request(row)
+        return _request(row, self._house.clock())
 
     async def ListRequests(
         self, request: exchange_pb2.ListRequestsRequest, context: Any
@@ -69,7 +73,9 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
             size=size + 1,
         )
         page, token = newest_first(found, size, key=lambda row: row.id)
-        return exchange_pb2.ListRequestsResponse(requests=[_request(row) for row in page], next_page_token=token)
+        return exchange_pb2.ListRequestsResponse(
+            requests=[_request(row, self._house.clock()) for row in page], next_page_token=token
+        )
 
     # --- agreements -------------------------------------------------------------------------------------
 
@@ -95,6 +101,15 @@ class ExchangeService(exchange_pb2_grpc.ExchangeServiceServicer):
         )
         page, token = newest_first(found, size, key=lambda row: row.id)
         return exchange_pb2.ListAgreementsResponse(agreements=[_agreement(row) for row in page], next_page_token=token)
+
+    async def RevokeAgreement(
+        self, request: exchange_pb2.RevokeAgreementRequest, context: Any
+    ) -> exchange_pb2.Agreement:
+        """End an agreement."""
+        who = caller(context)
+        self._house.paces.requests.take(who.identity.uri)
+        voter = Voter(who.identity, who.fingerprint)
+        return _agreement(await self._revoking.revoke(voter, request.id, request.note, secrets.token_bytes(32)))
 
     # --- transfers --------------------------------------------------------------------------------------
 
@@ -250,8 +265,11 @@ def _check_visible(who: Identity, participant: str, side: str, name: str) -> Non
         raise NotFoundError(f"no such {name} of yours", remedy=f"see `tdz {name} list`")
 
 
-def _request(row: rows.NegotiationRow) -> exchange_pb2.AccessRequest:
+def _request(row: rows.NegotiationRow, now: int) -> exchange_pb2.AccessRequest:
     document = row.document
+    denied: dict[str, str] = document.get("denied_by") or {}
+    appeal: dict[str, Any] = document.get("appeal") or {}
+    state = appeal.get("state", "")
     return exchange_pb2.AccessRequest(
         id=row.id,
         resource=row.resource,
@@ -276,6 +294,10 @@ def _request(row: rows.NegotiationRow) -> exchange_pb2.AccessRequest:
         request_id=row.request_id,
         created_at=row.created_at,
         reason=document.get("reason", ""),
+        denied_by=f"{denied['zone']}/{denied['by']}" if denied.get("by") else "",
+        appeal="unanswered" if state == "open" and appeal["deadline"] < now else state,
+        appeal_deadline=appeal.get("deadline", 0) if state == "open" else 0,
+        anew=appeal.get("anew", ""),
     )
 
 

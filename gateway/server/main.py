@@ -19,20 +19,24 @@ from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
 from gateway.config import GatewaySettings, load_settings
 from gateway.decisions.mechanisms import MechanismRegister
-from gateway.decisions.point import DecisionPoint
-from gateway.decisions.policy_set import PolicySet
 from gateway.errors import ConfigError, TdzError
+from gateway.exchange.appealing import Appeals
 from gateway.exchange.consumer import Consumer
 from gateway.exchange.house import EFFECTS, House
 from gateway.exchange.offers import Offers
 from gateway.exchange.outbox import Outbox
+from gateway.exchange.previewing import Previews
 from gateway.exchange.provider import Provider
 from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
+from gateway.exchange.reviewing import Desk
+from gateway.exchange.revoking import Revoking
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.usage import Usage
+from gateway.exchange.weighing import Weighing
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
+from gateway.flow.activation import EFFECTS as POLICY_EFFECTS
 from gateway.flow.house import Timing
 from gateway.identity.card import SignedCard
 from gateway.identity.keys import keep_secret, load_statement_key
@@ -47,6 +51,7 @@ from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
 from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
+from gateway.server.policies import activations, decision_log, policy_at_start
 from gateway.server.runs import federation
 from gateway.server.services import register
 from gateway.server.startup import marker_folder, own_card, require_state
@@ -123,9 +128,8 @@ class Gateway:
             self.timestamping = Timestamping(journal, settings, time.time)
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
-        decisions = DecisionPoint(PolicySet.load(settings.policy), settings.zone)
-        await decisions.start()
-        stack.push_async_callback(decisions.close)
+        policies, decisions = await policy_at_start(settings, state, stack)
+        self.decision_log = decision_log(settings, state, decisions)
         data = layout.chunks.parent
         chunks = ChunkStore(data)
         stack.callback(chunks.close)
@@ -153,11 +157,15 @@ class Gateway:
             landings=landings,
             subjects=subjects,
             jurisdiction=settings.jurisdiction,
-            effects={**EFFECTS, **RUN_EFFECTS},
+            effects={**EFFECTS, **RUN_EFFECTS, **POLICY_EFFECTS},
+            administrators=settings.approvals.administrators,
             timing=self._timing,
         )
         stack.push_async_callback(self.house.steps.close)
         self._flows()
+        changed = (self.serving.decide_again, self.pulls.decide_again)
+        self.activations = activations(self.house, settings, policies, decisions, changed)
+        stack.push_async_callback(self.activations.close)
         self.corridor = Corridor(self.house, self._identity)
         self.house.connect(self.corridor)
         stack.push_async_callback(self.corridor.close)
@@ -181,7 +189,9 @@ class Gateway:
         await self.registry.steps.recover()
         await self.corridor.reconcile()
         await self.house.steps.recover()
+        await self.activations.take_up()
         await self.serving.take_up()
+        await self.revoking.take_up()
         await self._take_up()
         self._readiness.set()
 
@@ -194,12 +204,17 @@ class Gateway:
         self.offers = Offers(house)
         self.tickets = Tickets(house)
         usage = Usage(house)
-        self.provider = Provider(house, self.tickets, usage)
+        weighing = Weighing(house, usage)
+        self.provider = Provider(house, self.tickets, weighing)
         self.serving = Serving(house, usage, self.tickets)
         self.receipts = Receipts(house)
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)
         self.pulls = Pulls(house, self.tickets, self.outbox)
+        self.desk = Desk(house, self.outbox, self.consumer.go_on)
+        self.appeals = Appeals(house, self.consumer.go_on)
+        self.revoking = Revoking(house, self.outbox, self.pulls, self.serving)
+        self.previews = Previews(house, self.offers, weighing)
         self.federation = federation(house, self.settings, self.offers)
         self._stack.push_async_callback(self.federation.close)
 
@@ -256,6 +271,7 @@ class Gateway:
             self._loop("timestamps", self.timestamping.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)
+        self._loop("decision log", self.decision_log.run)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving", zone=self.settings.zone, port=self.port, entries=self.house.journal.size)
 
@@ -277,6 +293,7 @@ class Gateway:
             for expire in (
                 self.house.steps.finish_owed,
                 self.consumer.expire,
+                self.desk.expire,
                 self.provider.expire_offers,
                 self.pulls.expire,
                 self.serving.expire,
@@ -311,6 +328,10 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self.decision_log.carry()
+        except TdzError as error:
+            _log.warning("the decision log goes on at the next start", reason=error.reason, error=str(error))
 
     def _identity(self) -> ClientIdentity:
         layout = self.settings.layout

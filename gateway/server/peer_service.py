@@ -11,10 +11,13 @@ from typing import Any, Final
 import grpc
 
 from gateway import __version__
+from gateway.exchange.appealing import Appeals
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offers
+from gateway.exchange.previewing import Previews
 from gateway.exchange.provider import Provider
 from gateway.exchange.receipts import Receipts
+from gateway.exchange.revoking import Revoking
 from gateway.exchange.serving import Serving
 from gateway.server.access import caller
 from gateway.v1 import peer_pb2
@@ -32,6 +35,9 @@ class PeerFlows:
     provider: Provider
     serving: Serving
     receipts: Receipts
+    appeals: Appeals
+    revoking: Revoking
+    previews: Previews
 
 
 class PeerService:
@@ -60,6 +66,10 @@ class PeerService:
                 self.read, request_deserializer=p.ReadRequest.FromString, response_serializer=None
             ),
             "DeliverReceipt": unary(self.deliver_receipt, p.DeliverReceiptRequest, p.DeliverReceiptResponse),
+            "Reviewed": unary(self.reviewed, p.ReviewedRequest, p.ReviewedResponse),
+            "Appeal": unary(self.appeal, p.AppealRequest, p.AppealResponse),
+            "EndAgreement": unary(self.end_agreement, p.EndAgreementRequest, p.EndAgreementResponse),
+            "Preview": unary(self.preview, p.PreviewRequest, p.PreviewResponse),
             "Abort": unary(self.abort, p.AbortRequest, p.AbortResponse),
         }
 
@@ -128,6 +138,28 @@ class PeerService:
             caller(context).identity.zone, request.receipt, request.ledger_size
         )
         return peer_pb2.DeliverReceiptResponse(receipt=receipt, ledger_size=size)
+
+    async def reviewed(self, request: peer_pb2.ReviewedRequest, context: Any) -> peer_pb2.ReviewedResponse:
+        """Hear what reviewers answered."""
+        await self._flows.appeals.hear(
+            self._paced(context), request.negotiation, request.review, request.decision, request.ledger_size
+        )
+        return peer_pb2.ReviewedResponse()
+
+    async def appeal(self, request: peer_pb2.AppealRequest, context: Any) -> peer_pb2.AppealResponse:
+        """Take an appeal."""
+        taken = await self._flows.appeals.take(self._paced(context), request.envelope)
+        return peer_pb2.AppealResponse(deadline=taken.deadline, review=taken.review)
+
+    async def end_agreement(self, request: peer_pb2.EndAgreementRequest, context: Any) -> peer_pb2.EndAgreementResponse:
+        """Hear that an agreement has ended."""
+        await self._flows.revoking.hear(caller(context).identity.zone, request.agreement, request.envelope)
+        return peer_pb2.EndAgreementResponse()
+
+    async def preview(self, request: peer_pb2.PreviewRequest, context: Any) -> peer_pb2.PreviewResponse:
+        """Say what would be decided."""
+        decisions = await self._flows.previews.answer(self._paced(context), request.envelope)
+        return peer_pb2.PreviewResponse(decisions=decisions)
 
     async def abort(self, request: peer_pb2.AbortRequest, context: Any) -> peer_pb2.AbortResponse:
         """Hear that a transfer is given up."""

@@ -19,7 +19,7 @@ from gateway.errors import (
     StorageError,
     TdzError,
 )
-from gateway.exchange.peer import Answer, Granted, PeerFrame
+from gateway.exchange.peer import Answer, AppealTaken, Granted, PeerFrame
 from gateway.flow.house import PeerTime
 from gateway.identity.card import ZoneCard
 from gateway.model import limits
@@ -126,6 +126,29 @@ class PeerClient(RunCalls):
         request = peer_pb2.DeliverReceiptRequest(receipt=receipt, ledger_size=ledger_size)
         answer = await self._call(self._stub.DeliverReceipt(request, timeout=limits.RPC_DEADLINE_S))
         return answer.receipt, answer.ledger_size
+
+    async def reviewed(self, negotiation: str, review: str, decision: str, ledger_size: int) -> None:
+        """Tell what reviewers answered."""
+        request = peer_pb2.ReviewedRequest(
+            negotiation=negotiation, review=review, decision=decision, ledger_size=ledger_size
+        )
+        await self._call(self._stub.Reviewed(request, timeout=limits.RPC_DEADLINE_S))
+
+    async def appeal(self, envelope: str, ledger_size: int) -> AppealTaken:
+        """An appeal."""
+        request = peer_pb2.AppealRequest(envelope=envelope, ledger_size=ledger_size)
+        answer = await self._call(self._stub.Appeal(request, timeout=limits.RPC_DEADLINE_S))
+        return AppealTaken(answer.review, answer.deadline)
+
+    async def end_agreement(self, agreement: str, envelope: str, ledger_size: int) -> None:
+        """Tell that an agreement has ended."""
+        request = peer_pb2.EndAgreementRequest(agreement=agreement, envelope=envelope, ledger_size=ledger_size)
+        await self._call(self._stub.EndAgreement(request, timeout=limits.RPC_DEADLINE_S))
+
+    async def preview(self, envelope: str) -> list[str]:
+        """What it would decide."""
+        request = peer_pb2.PreviewRequest(envelope=envelope)
+        return list((await self._call(self._stub.Preview(request, timeout=limits.CONNECT_DEADLINE_S))).decisions)
 
     async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
         """Tell it that the transfer is given up."""

@@ -30,7 +30,9 @@ from gateway.server.mechanism_service import MechanismService
 from gateway.server.mirroring import LedgerService, MirrorService
 from gateway.server.peer_service import SERVICE as PEER
 from gateway.server.peer_service import PeerFlows, PeerService
+from gateway.server.policy_service import PolicyService
 from gateway.server.renewal import Renewal
+from gateway.server.review_service import PreviewService, ReviewService
 from gateway.server.run_peer_service import RunPeerService
 from gateway.server.run_service import RunService
 from gateway.server.signer_service import SignerService
@@ -42,6 +44,9 @@ from gateway.v1 import (
     identity_pb2_grpc,
     ledger_pb2_grpc,
     mechanism_pb2_grpc,
+    policy_pb2_grpc,
+    preview_pb2_grpc,
+    review_pb2_grpc,
     run_pb2_grpc,
     run_peer_pb2_grpc,
     signer_pb2_grpc,
@@ -75,10 +80,11 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
         target,
     )
     mechanism_pb2_grpc.add_MechanismServiceServicer_to_server(MechanismService(house), target)
+    policy_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(gateway.activations), target)
     signer_pb2_grpc.add_SignerServiceServicer_to_server(SignerService(house, gateway.signers), target)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(house, gateway.offers), target)
     exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(
-        ExchangeService(house, gateway.consumer, gateway.pulls), target
+        ExchangeService(house, gateway.consumer, gateway.pulls, gateway.revoking), target
     )
     ledger_pb2_grpc.add_MirrorServiceServicer_to_server(MirrorService(house.journal), target)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(house.journal), target)
@@ -87,7 +93,18 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
     )
     run_pb2_grpc.add_RunServiceServicer_to_server(RunService(gateway.federation), target)
     run_peer_pb2_grpc.add_RunPeerServiceServicer_to_server(RunPeerService(gateway.federation), target)
-    flows = PeerFlows(house, gateway.offers, gateway.provider, gateway.serving, gateway.receipts)
+    review_pb2_grpc.add_ReviewServiceServicer_to_server(ReviewService(house, gateway.desk, gateway.appeals), target)
+    preview_pb2_grpc.add_PreviewServiceServicer_to_server(PreviewService(gateway.previews), target)
+    flows = PeerFlows(
+        house,
+        gateway.offers,
+        gateway.provider,
+        gateway.serving,
+        gateway.receipts,
+        gateway.appeals,
+        gateway.revoking,
+        gateway.previews,
+    )
     registrar.add_service(PEER, PeerService(flows).handlers())
     registrar.add_service(FLIGHT, FlightService(house, gateway.pulls, Publisher(house)).handlers())
     health = Health()

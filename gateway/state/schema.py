@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 5
 
 metadata = MetaData()
 
@@ -89,6 +89,36 @@ mechanisms = Table(
     Column("withdrawn_at", BigInteger, nullable=False, default=0),
 )
 
+policy_approvals = Table(
+    "policy_approvals",
+    metadata,
+    Column("bundle", String(64), primary_key=True),  # SHA-256 of the signed bundle
+    Column("approver", String(300), primary_key=True),  # the administrator's URI; stays in this zone
+    Column("fingerprint", String(64), nullable=False),  # of the certificate
+    Column("document", Text, nullable=False),  # what the bundle says of itself, as people are told
+    Column("approved_at", BigInteger, nullable=False),
+)
+
+policy_activations = Table(
+    "policy_activations",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),  # of its ledger entry; the last one is in force
+    Column("entry_id", String(36), nullable=False, unique=True),
+    Column("policy", String(64), nullable=False),  # the whole policy's digest; empty where its record is lost
+    Column("part", String(100), nullable=False),  # baseline, zone, packs/<id>
+    Column("bundle", String(64), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),  # as in policy_approvals
+    Column("activated_at", BigInteger, nullable=False),
+)
+
+policy_cursor = Table(
+    "policy_cursor",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),  # so many entries of the own ledger were looked at
+)
+
 decision_inputs = Table(
     "decision_inputs",
     metadata,
@@ -97,6 +127,12 @@ decision_inputs = Table(
     Column("decision", Text, nullable=False),  # whole, as no other zone sees it
     Column("salt", LargeBinary, nullable=False),  # 32 random bytes: opens the commitment in the ledger entry
     Column("decided_at", BigInteger, nullable=False, index=True),
+)
+
+decision_log_due = Table(
+    "decision_log_due",
+    metadata,
+    Column("decision_id", String(36), primary_key=True),  # kept, and not yet in the decision log
 )
 
 # --- catalog --------------------------------------------------------------------------------------------
@@ -233,6 +269,41 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_at", BigInteger, nullable=False),
     Index("outbox_due", "next_at"),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(8), nullable=False),  # review or appeal
+    Column("negotiation_id", String(36), nullable=False, index=True),
+    Column("holder", String(8), nullable=False),  # admin or owner
+    Column("owner", String(300), nullable=False, default=""),  # URI, where the owner is asked
+    Column("participant", String(300), nullable=False),  # the consumer institution's URI
+    Column("peer_zone", String(63), nullable=False, default=""),
+    Column("resource", String(100), nullable=False),
+    Column("purpose", String(40), nullable=False),
+    Column("decision_id", String(36), nullable=False),  # what asked for it, or was appealed against
+    Column("basis", Text, nullable=False),  # what an approval is bound to
+    Column("needed", Integer, nullable=False),  # different persons who must approve
+    Column("state", String(10), nullable=False, index=True),  # gateway.model.review
+    Column("note", Text, nullable=False, default=""),  # the appeal's; never on a ledger
+    Column("deadline", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger, nullable=False, default=0),
+)
+
+review_votes = Table(
+    "review_votes",
+    metadata,
+    Column("review_id", String(36), primary_key=True),
+    Column("by", String(300), primary_key=True),  # URI; on the ledger stands the certificate's fingerprint
+    Column("fingerprint", String(64), nullable=False),
+    Column("verdict", String(8), nullable=False),  # approve or deny
+    Column("note", Text, nullable=False, default=""),  # the ledger has a commitment to it
+    Column("salt", String(64), nullable=False),  # 32 random bytes as hex: opens the commitments in the entry
+    Column("entry_id", String(36), nullable=False),
+    Column("at", BigInteger, nullable=False),
 )
 
 # --- federation -----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ class RequestAccessRequest(_message.Message):
     def __init__(self, resource: _Optional[str] = ..., purpose: _Optional[str] = ..., mechanisms: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class AccessRequest(_message.Message):
-    __slots__ = ("id", "resource", "purpose", "state", "effect", "held_by", "deadline", "findings", "decisions", "obligations", "agreement", "participant", "request_id", "created_at", "reason")
+    __slots__ = ("id", "resource", "purpose", "state", "effect", "held_by", "deadline", "findings", "decisions", "obligations", "agreement", "participant", "request_id", "created_at", "reason", "denied_by", "appeal", "appeal_deadline", "anew")
     ID_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,10 @@ class AccessRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DENIED_BY_FIELD_NUMBER: _ClassVar[int]
+    APPEAL_FIELD_NUMBER: _ClassVar[int]
+    APPEAL_DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    ANEW_FIELD_NUMBER: _ClassVar[int]
     id: str
     resource: str
     purpose: str
@@ -51,7 +55,11 @@ class AccessRequest(_message.Message):
     request_id: str
     created_at: int
     reason: str
-    def __init__(self, id: _Optional[str] = ..., resource: _Optional[str] = ..., purpose: _Optional[str] = ..., state: _Optional[str] = ..., effect: _Optional[str] = ..., held_by: _Optional[str] = ..., deadline: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_common_pb2.Finding, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[ZoneDecision, _Mapping]]] = ..., obligations: _Optional[_Iterable[str]] = ..., agreement: _Optional[str] = ..., participant: _Optional[str] = ..., request_id: _Optional[str] = ..., created_at: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    denied_by: str
+    appeal: str
+    appeal_deadline: int
+    anew: str
+    def __init__(self, id: _Optional[str] = ..., resource: _Optional[str] = ..., purpose: _Optional[str] = ..., state: _Optional[str] = ..., effect: _Optional[str] = ..., held_by: _Optional[str] = ..., deadline: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_common_pb2.Finding, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[ZoneDecision, _Mapping]]] = ..., obligations: _Optional[_Iterable[str]] = ..., agreement: _Optional[str] = ..., participant: _Optional[str] = ..., request_id: _Optional[str] = ..., created_at: _Optional[int] = ..., reason: _Optional[str] = ..., denied_by: _Optional[str] = ..., appeal: _Optional[str] = ..., appeal_deadline: _Optional[int] = ..., anew: _Optional[str] = ...) -> None: ...
 
 class ZoneDecision(_message.Message):
     __slots__ = ("zone", "effect", "decision_id", "ledger_seq")
@@ -126,6 +134,14 @@ class GetAgreementRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class RevokeAgreementRequest(_message.Message):
+    __slots__ = ("id", "note")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    note: str
+    def __init__(self, id: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
 class ListAgreementsRequest(_message.Message):
     __slots__ = ("page",)

@@ -60,6 +60,11 @@ class ExchangeServiceStub:
                 request_serializer=gateway_dot_v1_dot_exchange__pb2.ListAgreementsRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_exchange__pb2.ListAgreementsResponse.FromString,
                 _registered_method=True)
+        self.RevokeAgreement = channel.unary_unary(
+                '/gateway.v1.ExchangeService/RevokeAgreement',
+                request_serializer=gateway_dot_v1_dot_exchange__pb2.RevokeAgreementRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_exchange__pb2.Agreement.FromString,
+                _registered_method=True)
         self.OpenTransfer = channel.unary_unary(
                 '/gateway.v1.ExchangeService/OpenTransfer',
                 request_serializer=gateway_dot_v1_dot_exchange__pb2.OpenTransferRequest.SerializeToString,
@@ -127,6 +132,13 @@ class ExchangeServiceServicer:
 
     def ListAgreements(self, request, context):
         """Lists agreements, newest first. Callers: partner, admin, auditor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeAgreement(self, request, context):
+        """Ends an agreement before its date; what is open under it ends too. Callers: partner (its own), admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,6 +215,11 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     servicer.ListAgreements,
                     request_deserializer=gateway_dot_v1_dot_exchange__pb2.ListAgreementsRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_exchange__pb2.ListAgreementsResponse.SerializeToString,
+            ),
+            'RevokeAgreement': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAgreement,
+                    request_deserializer=gateway_dot_v1_dot_exchange__pb2.RevokeAgreementRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_exchange__pb2.Agreement.SerializeToString,
             ),
             'OpenTransfer': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenTransfer,
@@ -371,6 +388,33 @@ class ExchangeService:
             '/gateway.v1.ExchangeService/ListAgreements',
             gateway_dot_v1_dot_exchange__pb2.ListAgreementsRequest.SerializeToString,
             gateway_dot_v1_dot_exchange__pb2.ListAgreementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.ExchangeService/RevokeAgreement',
+            gateway_dot_v1_dot_exchange__pb2.RevokeAgreementRequest.SerializeToString,
+            gateway_dot_v1_dot_exchange__pb2.Agreement.FromString,
             options,
             channel_credentials,
             insecure,

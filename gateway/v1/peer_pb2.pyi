@@ -146,3 +146,61 @@ class AbortRequest(_message.Message):
 class AbortResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ReviewedRequest(_message.Message):
+    __slots__ = ("negotiation", "decision", "ledger_size", "review")
+    NEGOTIATION_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_FIELD_NUMBER: _ClassVar[int]
+    negotiation: str
+    decision: str
+    ledger_size: int
+    review: str
+    def __init__(self, negotiation: _Optional[str] = ..., decision: _Optional[str] = ..., ledger_size: _Optional[int] = ..., review: _Optional[str] = ...) -> None: ...
+
+class ReviewedResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AppealRequest(_message.Message):
+    __slots__ = ("envelope", "ledger_size")
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    envelope: str
+    ledger_size: int
+    def __init__(self, envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+
+class AppealResponse(_message.Message):
+    __slots__ = ("deadline", "review")
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_FIELD_NUMBER: _ClassVar[int]
+    deadline: int
+    review: str
+    def __init__(self, deadline: _Optional[int] = ..., review: _Optional[str] = ...) -> None: ...
+
+class EndAgreementRequest(_message.Message):
+    __slots__ = ("agreement", "envelope", "ledger_size")
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    agreement: str
+    envelope: str
+    ledger_size: int
+    def __init__(self, agreement: _Optional[str] = ..., envelope: _Optional[str] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+
+class EndAgreementResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PreviewRequest(_message.Message):
+    __slots__ = ("envelope",)
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    envelope: str
+    def __init__(self, envelope: _Optional[str] = ...) -> None: ...
+
+class PreviewResponse(_message.Message):
+    __slots__ = ("decisions",)
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    decisions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, decisions: _Optional[_Iterable[str]] = ...) -> None: ...

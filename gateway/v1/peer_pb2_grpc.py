@@ -76,6 +76,26 @@ class PeerServiceStub:
                 request_serializer=gateway_dot_v1_dot_peer__pb2.DeliverReceiptRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_peer__pb2.DeliverReceiptResponse.FromString,
                 _registered_method=True)
+        self.Reviewed = channel.unary_unary(
+                '/gateway.v1.PeerService/Reviewed',
+                request_serializer=gateway_dot_v1_dot_peer__pb2.ReviewedRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_peer__pb2.ReviewedResponse.FromString,
+                _registered_method=True)
+        self.Appeal = channel.unary_unary(
+                '/gateway.v1.PeerService/Appeal',
+                request_serializer=gateway_dot_v1_dot_peer__pb2.AppealRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_peer__pb2.AppealResponse.FromString,
+                _registered_method=True)
+        self.EndAgreement = channel.unary_unary(
+                '/gateway.v1.PeerService/EndAgreement',
+                request_serializer=gateway_dot_v1_dot_peer__pb2.EndAgreementRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_peer__pb2.EndAgreementResponse.FromString,
+                _registered_method=True)
+        self.Preview = channel.unary_unary(
+                '/gateway.v1.PeerService/Preview',
+                request_serializer=gateway_dot_v1_dot_peer__pb2.PreviewRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_peer__pb2.PreviewResponse.FromString,
+                _registered_method=True)
         self.Abort = channel.unary_unary(
                 '/gateway.v1.PeerService/Abort',
                 request_serializer=gateway_dot_v1_dot_peer__pb2.AbortRequest.SerializeToString,
@@ -143,6 +163,34 @@ class PeerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reviewed(self, request, context):
+        """Tells the consumer what reviewers answered: its negotiation may go on, or is denied. Repeatable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Appeal(self, request, context):
+        """An institution's appeal against a denial of the answerer's. Repeatable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndAgreement(self, request, context):
+        """Tells that an agreement has ended before its date. Repeatable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Preview(self, request, context):
+        """What the answerer would decide; nothing is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Abort(self, request, context):
         """The consumer gives a transfer up. Repeatable.
         """
@@ -192,6 +240,26 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.DeliverReceipt,
                     request_deserializer=gateway_dot_v1_dot_peer__pb2.DeliverReceiptRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_peer__pb2.DeliverReceiptResponse.SerializeToString,
+            ),
+            'Reviewed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reviewed,
+                    request_deserializer=gateway_dot_v1_dot_peer__pb2.ReviewedRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_peer__pb2.ReviewedResponse.SerializeToString,
+            ),
+            'Appeal': grpc.unary_unary_rpc_method_handler(
+                    servicer.Appeal,
+                    request_deserializer=gateway_dot_v1_dot_peer__pb2.AppealRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_peer__pb2.AppealResponse.SerializeToString,
+            ),
+            'EndAgreement': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndAgreement,
+                    request_deserializer=gateway_dot_v1_dot_peer__pb2.EndAgreementRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_peer__pb2.EndAgreementResponse.SerializeToString,
+            ),
+            'Preview': grpc.unary_unary_rpc_method_handler(
+                    servicer.Preview,
+                    request_deserializer=gateway_dot_v1_dot_peer__pb2.PreviewRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_peer__pb2.PreviewResponse.SerializeToString,
             ),
             'Abort': grpc.unary_unary_rpc_method_handler(
                     servicer.Abort,
@@ -416,6 +484,114 @@ class PeerService:
             '/gateway.v1.PeerService/DeliverReceipt',
             gateway_dot_v1_dot_peer__pb2.DeliverReceiptRequest.SerializeToString,
             gateway_dot_v1_dot_peer__pb2.DeliverReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reviewed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.PeerService/Reviewed',
+            gateway_dot_v1_dot_peer__pb2.ReviewedRequest.SerializeToString,
+            gateway_dot_v1_dot_peer__pb2.ReviewedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Appeal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.PeerService/Appeal',
+            gateway_dot_v1_dot_peer__pb2.AppealRequest.SerializeToString,
+            gateway_dot_v1_dot_peer__pb2.AppealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.PeerService/EndAgreement',
+            gateway_dot_v1_dot_peer__pb2.EndAgreementRequest.SerializeToString,
+            gateway_dot_v1_dot_peer__pb2.EndAgreementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Preview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.PeerService/Preview',
+            gateway_dot_v1_dot_peer__pb2.PreviewRequest.SerializeToString,
+            gateway_dot_v1_dot_peer__pb2.PreviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,7 @@ from ledger.cli.lineage import add_lineage
 from ledger.cli.monitor import add_monitor
 from ledger.cli.prove import add_prove
 from ledger.cli.recover import add_recover
+from ledger.cli.replay import add_replay
 from ledger.cli.report import add_report
 from ledger.cli.show import add_filters, show
 from ledger.cli.sql import add_index, add_sql
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     add_diff_peer(commands, common)
     add_lineage(commands, common)
     add_report(commands, common)
+    add_replay(commands, common)
     return parser
 
 

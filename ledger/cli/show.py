@@ -15,7 +15,7 @@ from ledger.entry import Entry
 from ledger.errors import EntryError, OperationalError, ProofError, TamperedError
 from ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
 
-__all__ = ["add_filters", "show"]
+__all__ = ["add_filters", "proven_entry", "show"]
 
 _EVERY: Final = "all"
 
@@ -34,7 +34,7 @@ def show(arguments: argparse.Namespace) -> int:
     log = open_log(arguments.directory, keys.trust)
     what: str = arguments.what
     if what.isascii() and what.isdecimal():
-        entry = _entry(log, int(what))
+        entry = proven_entry(log, int(what))
         if arguments.json:
             print_json(_document(entry))
         else:
@@ -58,7 +58,13 @@ def _nothing(arguments: argparse.Namespace) -> NoReturn:
     raise OperationalError(text, remedy="as transfers/<id>, or give a number")
 
 
-def _entry(log: OpenedLog, seq: int) -> Entry:
+def proven_entry(log: OpenedLog, seq: int) -> Entry:
+    """An entry, proven to stand under the checkpoint.
+
+    Raises:
+        OperationalError: there is none of this number.
+        TamperedError: it does not stand there.
+    """
     size = log.checkpoint.size
     if seq >= size:
         raise OperationalError(f"the log has {size} entries", remedy=f"name one from 0 to {size - 1}")

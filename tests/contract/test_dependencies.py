@@ -28,7 +28,11 @@ PARTNER = (
     "gateway.cli.zone_online",
 )
 # Modules of the ledger that need an extra; all others need the plain install alone.
-LEDGER_EXTRAS = {"ledger/witness/server.py": "witness", "ledger/timestamps.py": "timestamp"}
+LEDGER_EXTRAS = {
+    "ledger/witness/server.py": "witness",
+    "ledger/timestamps.py": "timestamp",
+    "ledger/replay/worker.py": "replay",
+}
 # pydantic pins its core to the exact version, and its own documentation imports errors from there.
 PART_OF = {"pydantic_core": "pydantic"}
 # Imports nothing that is not named on its command line: what a machine without the rest would do.

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.errors import PeerUnavailableError
-from gateway.exchange.peer import Answer, Granted, PeerFrame, PeerGateway
+from gateway.exchange.peer import Answer, AppealTaken, Granted, PeerFrame, PeerGateway
 from gateway.flow.house import Peers, PeerTime
 
 Frames = AsyncIterator[PeerFrame]
@@ -54,6 +54,18 @@ class FaultyPeer:
 
     async def deliver_receipt(self, receipt: str, ledger_size: int) -> tuple[str, int]:
         return await self._do("deliver_receipt", receipt, ledger_size)
+
+    async def reviewed(self, negotiation: str, review: str, decision: str, ledger_size: int) -> None:
+        return await self._do("reviewed", negotiation, review, decision, ledger_size)
+
+    async def appeal(self, envelope: str, ledger_size: int) -> AppealTaken:
+        return await self._do("appeal", envelope, ledger_size)
+
+    async def end_agreement(self, agreement: str, envelope: str, ledger_size: int) -> None:
+        return await self._do("end_agreement", agreement, envelope, ledger_size)
+
+    async def preview(self, envelope: str) -> list[str]:
+        return await self._do("preview", envelope)
 
     async def abort(self, transfer: str, reason: str, ledger_size: int) -> None:
         return await self._do("abort", transfer, reason, ledger_size)

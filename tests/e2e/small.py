@@ -35,6 +35,7 @@ from tests.e2e.material import (
 )
 
 DEADLINE_S = 30.0
+ADMINS = (ADMIN, "ops-2", "ops-3", "ops-4", "ops-5")  # each zone's administrators
 QUICK = Timing(reaper=0.05, retry=0.05, answer=2)
 
 Entry = dict[str, Any]
@@ -101,9 +102,9 @@ class Small:
                 await admin.pair(card.data, card.fingerprint)
 
     @contextlib.asynccontextmanager
-    async def admin(self, zone: str) -> AsyncIterator[AsyncAdmin]:
-        """A connection as the zone's administrator."""
-        connected = AsyncAdmin(Session.open(self.corridor.zone(zone).profile(ADMIN)))
+    async def admin(self, zone: str, who: str = ADMIN) -> AsyncIterator[AsyncAdmin]:
+        """A connection as one of the zone's administrators."""
+        connected = AsyncAdmin(Session.open(self.corridor.zone(zone).profile(who)))
         try:
             yield connected
         finally:
@@ -179,10 +180,12 @@ class Small:
 
 @contextlib.asynccontextmanager
 async def small_corridor(
-    directory: Path, timing: Timing = QUICK, prepare: Callable[[Small], None] | None = None
+    directory: Path,
+    timing: Timing = QUICK,
+    prepare: Callable[[Small], None] | None = None,
 ) -> AsyncIterator[Small]:
     """Two gateways, started and paired, with a university and a laboratory; `prepare` runs before they start."""
-    small = Small(await asyncio.to_thread(Corridor.make, directory), timing)
+    small = Small(await asyncio.to_thread(Corridor.make, directory, admins=ADMINS), timing)
     if prepare is not None:
         prepare(small)
     async with small.stack:

@@ -69,7 +69,7 @@ def commands(text: str) -> list[Typed]:
     for line in text.splitlines():
         if line.startswith("$ "):
             typed.append(Typed(line[2:]))
-        elif line.startswith("> "):
+        elif line.startswith("> ") or line == ">":
             typed[-1].command += "\n" + line[2:]
         elif line.strip() not in ("", "…"):
             typed[-1].output.append(line)
@@ -86,7 +86,7 @@ def shims(directory: Path) -> Path:
     return directory
 
 
-def type_in(typed: list[Typed], work: Path) -> None:
+def type_in(typed: list[Typed], work: Path, deadline_s: float = DEADLINE_S) -> None:
     """Type the commands into one shell; every exit code and every shown line must come."""
     script = "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n"
     for number, each in enumerate(typed):
@@ -107,7 +107,7 @@ def type_in(typed: list[Typed], work: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=deadline_s,
         check=False,
     )
     parts = re.split(rf"^{MARK} (\d+) (\d+)$", done.stdout, flags=re.MULTILINE)
@@ -162,7 +162,9 @@ LEDGER_PAGES = [
 ]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/partners.md", "docs/auditors.md", *LEDGER_PAGES])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/partners.md", "docs/auditors.md", "docs/policy/log.md", *LEDGER_PAGES]
+)
 def test_a_page_for_the_demos_corridor_is_true(page: str, work: Path) -> None:
     typed = read(ROOT / page, work)
     assert typed
@@ -179,11 +181,25 @@ def test_the_operators_page_makes_two_zones_that_work(tmp_path: Path) -> None:
     type_in(typed, tmp_path)
 
 
+def test_the_policy_guide_takes_an_administrator_from_nothing_to_a_rule(tmp_path: Path) -> None:
+    typed = read(ROOT / "docs/policy/guide.md", tmp_path)
+    assert typed
+    type_in(typed, tmp_path, deadline_s=3 * DEADLINE_S)  # a dozen commands, each with engines of its own
+
+
 def test_the_two_commands_of_the_readme_exist() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)", readme))
     assert {"demo", "test"} <= named <= targets
+
+
+def test_the_page_on_policy_bundles_is_true(tmp_path: Path) -> None:
+    typed = read(ROOT / "docs/policy/bundles.md", tmp_path)
+    ports = LoopbackPorts(1)  # kept to the end
+    for each in typed:
+        each.command = each.command.replace("7443", str(ports.numbers[0]))
+    type_in(typed, tmp_path)
 
 
 def test_the_page_on_witnesses_is_true(tmp_path: Path) -> None:

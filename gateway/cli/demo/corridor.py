@@ -245,8 +245,13 @@ class Corridor:
         self.zones = tuple(zones)
 
     @classmethod
-    def make(cls, directory: Path, specs: Sequence[ZoneSpec] = ZONES) -> Corridor:
+    def make(cls, directory: Path, specs: Sequence[ZoneSpec] = ZONES, *, admins: Sequence[str] = (ADMIN,)) -> Corridor:
         """Make zones on free ports of the loopback interface; nothing is started.
+
+        Args:
+            directory: gets one directory for each zone.
+            specs: the zones.
+            admins: ids of each zone's first administrators.
 
         Raises:
             ConfigError: a zone's directory is there already, or cannot be made.
@@ -262,7 +267,7 @@ class Corridor:
                 listen=address,
                 endpoint=address,
                 names=("127.0.0.1", "localhost"),
-                admins=(ADMIN,),
+                admins=admins,
             )
             zones.append(ZoneProcess(directory / spec.name))
         return cls(directory, zones, ports)

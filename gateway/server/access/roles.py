@@ -38,6 +38,10 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "ListMechanisms": _OVERSIGHT,
         "WithdrawMechanism": _ADMIN,
     },
+    "gateway.v1.PolicyService": {
+        "ProposePolicy": _ADMIN,
+        "GetPolicyStatus": _OVERSIGHT,
+    },
     "gateway.v1.SignerService": {
         "AddSigner": _ADMIN,
         "ListSigners": _PEOPLE,
@@ -57,6 +61,7 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "ListRequests": _PEOPLE,
         "GetAgreement": _PEOPLE,
         "ListAgreements": _PEOPLE,
+        "RevokeAgreement": frozenset({Role.PARTNER, Role.ADMIN}),
         "OpenTransfer": _PARTNER,
         "GetTransfer": _PEOPLE,
         "ListTransfers": _PEOPLE,
@@ -64,6 +69,13 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "GetTransferReceipt": _PEOPLE,
         "ExplainTransfer": _PEOPLE,
     },
+    "gateway.v1.ReviewService": {
+        "ListReviews": _PEOPLE,
+        "GetReview": _PEOPLE,
+        "AnswerReview": frozenset({Role.PARTNER, Role.ADMIN}),
+        "AppealRequest": _PARTNER,
+    },
+    "gateway.v1.PreviewService": {"PreviewAccess": frozenset({Role.PARTNER, Role.ADMIN})},
     "gateway.v1.RunService": {
         "StartRun": _PARTNER,
         "GetRun": _PEOPLE,
@@ -90,6 +102,10 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "Read": _GATEWAY,
         "DeliverReceipt": _GATEWAY,
         "Abort": _GATEWAY,
+        "Reviewed": _GATEWAY,
+        "Appeal": _GATEWAY,
+        "EndAgreement": _GATEWAY,
+        "Preview": _GATEWAY,
     },
     "gateway.v1.MirrorService": {"Push": _GATEWAY, "GetHeld": _GATEWAY, "Fetch": _GATEWAY},
     "arrow.flight.protocol.FlightService": {

@@ -10,8 +10,8 @@ package tdz.main
 import data.tdz.lib.agree
 import data.tdz.lib.shape
 import data.tdz.lib.verdict
+import data.tdz.local.loaded
 import data.tdz.main.house
-import data.tdz.main.loaded
 
 default decision := {
 	"effect": "deny",

@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import load_settings
+from gateway.decisions.bundles.store import PolicyStore
+from gateway.decisions.point import DecisionPoint
 from gateway.flow.house import Timing
 from gateway.flow.steps import Step, Steps
 from gateway.journal import Journal, PeerMirror
@@ -47,7 +49,18 @@ from gateway.storage.versions import VersionStore
 from ledger.writer import LogWriter
 
 _PR_SET_PDEATHSIG = 1
-_ASKS = ("hello", "get_card", "negotiate", "confirm", "issue_ticket", "deliver_receipt", "abort")
+_ASKS = (
+    "hello",
+    "get_card",
+    "negotiate",
+    "confirm",
+    "issue_ticket",
+    "deliver_receipt",
+    "abort",
+    "reviewed",
+    "appeal",
+    "end_agreement",
+)
 _step: ContextVar[str] = ContextVar("step", default="")
 
 
@@ -122,6 +135,9 @@ def install(faults: Faults) -> None:
     faults.around(Landing, "_remove", "remove landing")
     faults.around(VersionStore, "add", "add version")
     faults.around(Journal, "add_cosignature", "take cosignature")
+    for name in ("keep_bundle", "keep_policy", "keep_record"):
+        faults.around(PolicyStore, name, f"policy {name}")
+    faults.around(DecisionPoint, "switch", "policy switch")
     for name in ("begin", "receive", "finish", "take"):
         faults.around(PeerMirror, name, f"mirror {name}")
     for name in _ASKS:

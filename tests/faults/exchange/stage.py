@@ -29,7 +29,7 @@ from gateway.sdk import AsyncZone, connect_async
 from gateway.sdk.access import AsyncAccess
 from ledger.marker import marker_folder
 from tests.e2e.material import CYBERJAYA, LINGANG, institution, measurements, next_id, open_dataset
-from tests.e2e.small import directory_entries
+from tests.e2e.small import ADMINS, directory_entries
 
 DEADLINE_S = 40.0
 TIMING = Timing(retry=0.05, reaper=0.1, answer=20.0, lease=30, confirm=30)
@@ -303,7 +303,7 @@ class Stage:
 async def stage(directory: Path, timing: Timing = TIMING) -> AsyncIterator[Stage]:
     """Two gateways, started and paired."""
     async with AsyncExitStack() as stack:
-        corridor = await asyncio.to_thread(Corridor.make, directory)
+        corridor = await asyncio.to_thread(Corridor.make, directory, admins=ADMINS)
         forks = Forks()
         stack.callback(forks.close)
         made = Stage(corridor, forks, timing)

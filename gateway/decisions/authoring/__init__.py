@@ -1,0 +1,1 @@
+"""What administrators write policy with: checks, cases, explanations, comparisons, skeletons."""
