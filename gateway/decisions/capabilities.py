@@ -15,8 +15,6 @@ texts, whose order it gets right; `concat` over a set and a comprehension over a
 across types (prove a type first), `/` where the quotient is no exact decimal, products past 64 bits, and functions of
 texts where a text has a quotation mark or a backslash, each of which the embedded engine takes for two characters;
 equality and membership are alike. `tests/conformance/policy/test_builtins.py` compares each builtin on both engines.
-
-What a zone or a pack finds is a set: nothing else reaches a decision, so anything else is refused as well.
 """
 
 from __future__ import annotations
@@ -42,13 +40,7 @@ _TOKEN: Final = re.compile(
 )
 # A string, a raw string or a comment: what stands in them is no code.
 _NO_CODE: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
-_ZONE: Final = re.compile(r"tdz/zone/[^/]+/[^/]+\.rego")
-_FINDINGS: Final = re.compile(r"^findings\b", re.MULTILINE)
-_NO_SET: Final = re.compile(
-    r"^(?:default\s+)?(?:findings|obligations)\b(?!\s+contains\b|\s*:=\s*set\(\s*\)\s*$)", re.MULTILINE
-)
 _REMEDY: Final = "use only the builtins that policy/capabilities.json lists; both engines agree on those"
-_SETS: Final = "write them as `findings contains {...} if {...}`, or `findings := set()` where there are none"
 _OPENS: Final = frozenset("([{")
 _CLOSES: Final = frozenset(")]}")
 _KEYWORDS: Final = frozenset(
@@ -93,20 +85,8 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
     Raises:
         ConfigError: names the module, the line and the builtin.
     """
-    silent = {name.rsplit("/", 1)[0] for name in modules if _ZONE.match(name)}
     for name, text in sorted(modules.items()):
         _Module(name, text, allowed).check()
-        code = code_of(text)
-        if name.startswith(("tdz/zone/", "tdz/packs/")) and (found := _NO_SET.search(code)) is not None:
-            line = code.count("\n", 0, found.start()) + 1
-            raise _refusal(name, line, "findings or obligations that are no set", _SETS)
-        if _FINDINGS.search(code):
-            silent.discard(name.rsplit("/", 1)[0])
-    if silent:
-        raise ConfigError(
-            f"{min(silent)}: the zone's rules define no findings, so nothing that they say reaches a decision",
-            remedy=_SETS,
-        )
 
 
 def code_of(text: str) -> str:
@@ -117,10 +97,6 @@ def code_of(text: str) -> str:
 def _blank(found: re.Match[str]) -> str:
     """The same number of characters and lines, without the text."""
     return re.sub(r"[^\n]", " ", found[0]) if found[0][0] != '"' else '"' + " " * (len(found[0]) - 2) + '"'
-
-
-def _refusal(name: str, line: int, what: str, remedy: str = _REMEDY) -> ConfigError:
-    return ConfigError(f"{name}, line {line}: {what} is not allowed", remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,4 +227,4 @@ class _Module:
         return 0 <= at < len(self._tokens) and self._tokens[at].text == text
 
     def _refuse(self, token: _Token, what: str) -> NoReturn:
-        raise _refusal(self._name, token.line, what)
+        raise ConfigError(f"{self._name}, line {token.line}: {what} is not allowed", remedy=_REMEDY)
