@@ -73,8 +73,7 @@ async def test_a_caller_that_goes_away_takes_no_answer_of_another(policy_set, en
         for _ in range(n):
             await asyncio.sleep(0)
         asked.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asked
+        await asyncio.gather(asked, return_exceptions=True)  # it may have its answer already
         assert await engine.evaluate(b'{"n":%d}' % (n + 100)) == n + 100
 
 
