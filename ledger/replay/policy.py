@@ -90,6 +90,11 @@ def _loaded(zone: str, digest: str, files: Mapping[str, str]) -> KeptPolicy:
                 words.update(document)
     data.setdefault("tdz", {})["local"] = {"zone": zone}
     name, module = _parts(zone, data, modules)
+    data["tdz"]["registry"] = {
+        # Of other zones an engine has the law alone: which packs they load is theirs.
+        each: entry if each == zone or not isinstance(entry, dict) else {"jurisdiction": entry.get("jurisdiction")}
+        for each, entry in data["tdz"]["registry"].items()
+    }
     _refuse_reaching(files["capabilities.json"])
     return KeptPolicy(zone, digest, {**modules, name: module}, data, files["capabilities.json"], words)
 

@@ -124,7 +124,7 @@ def zones(sources: Sources) -> list[str]:
 
 
 def _forbidden(sources: Sources) -> Iterator[Problem]:
-    """Calls beyond the capabilities, the first of each module."""
+    """What a gateway would refuse to load, the first of each module: forbidden calls, packages of others."""
     text = sources.texts.get("capabilities.json")
     if text is None:
         return
@@ -133,13 +133,20 @@ def _forbidden(sources: Sources) -> Iterator[Problem]:
     except ConfigError as error:
         yield Problem("capabilities.json", 0, error.message, "copy it from the shipped policy", "capabilities")
         return
-    for name, module in sources.rules.items():
+    modules = sources.rules
+    for _ in range(len(modules) + 1):
         try:
-            capabilities.check({name: module}, allowed)
+            capabilities.check(modules, allowed)
+            return
         except ConfigError as error:
             place = _PLACE.fullmatch(error.message)
-            line, said = (int(place["line"]), place["text"]) if place else (0, error.message)
-            yield Problem(name, line, said, error.remedy, "capabilities")
+            name = next((each for each in modules if error.message.startswith((f"{each},", f"{each}:"))), "")
+            if name or len(modules) == len(sources.rules):  # of what is left of a zone nothing more can be said
+                line, said = (int(place["line"]), place["text"]) if place else (0, error.message)
+                yield Problem(name, line, said, error.remedy, "capabilities")
+            if not name:
+                return
+            modules = {each: text for each, text in modules.items() if each != name}
 
 
 def _cases(sources: Sources) -> Iterator[Problem]:
