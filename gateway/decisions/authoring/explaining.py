@@ -17,7 +17,7 @@ from gateway.decisions.authoring.problem import line_of
 from gateway.decisions.authoring.what_if import Mend, Near, WhatIf, day
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
-from gateway.model.decision import Decision, Finding
+from gateway.model.decision import OBLIGATION_KINDS, Decision, Finding
 
 _SHOWN: Final = 160
 _INCOMPLETE: Final = "TDZ-INPUT-INCOMPLETE"
@@ -90,7 +90,7 @@ async def explain(
         ConfigError: the policy cannot be loaded.
         DecisionUnavailableError: the engine cannot be started, or fails on a changed input.
     """
-    point = DecisionPoint(policy_set, zone, deadline_s=DEADLINE_S)
+    point = DecisionPoint(policy_set, zone, enforces=OBLIGATION_KINDS, deadline_s=DEADLINE_S)
     await point.start()
     try:
         decision = await point.decide(document)
