@@ -75,7 +75,7 @@ def allowed_builtins(capabilities: bytes) -> frozenset[str]:
 def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
     """Refuse modules that call what is not allowed, or define what is not theirs.
 
-    A module's package below `tdz/` is where its file stands. An engine merges whatever it loads: a zone's file with a
+    A module's package is where its file stands. An engine merges whatever it loads: a zone's file with a
     pack's package could answer in the pack's place.
 
     Args:
@@ -105,6 +105,11 @@ class _Token:
     text: str
     line: int
     depth: int  # of brackets around it
+
+
+def _odd(token: _Token) -> bool:
+    """A text that names a step of a package which no plain name could: each package is written in one way."""
+    return token.kind == "text" and not re.fullmatch(r"[A-Za-z_]\w*", json.loads(token.text))
 
 
 class _Module:
@@ -164,13 +169,27 @@ class _Module:
             self._refuse(token, f"the text {token.text[:40]} with an escape that is not needed")
 
     def _check_package(self) -> None:
-        path = self._name.split("/")[:-1]
-        if path[:1] != ["tdz"]:
-            return
-        line = self._tokens[0].line if self._tokens else 1
-        stated = [token.text for token in self._tokens if token.line == line]
-        if stated != ["package", *".".join(path).replace(".", " . ").split()]:
-            self._refuse(_Token("name", "", line, 0), f"another package than {'.'.join(path)}")
+        """An engine merges whatever it loads: a module's package is the folder of its file."""
+        tokens = [token for token in self._tokens if token.line == self._tokens[0].line]  # of the first statement
+        steps, at = [], 1
+        while at < len(tokens):
+            if tokens[at].kind == "name" and (at == 1 or tokens[at - 1].text == "."):
+                steps.append(tokens[at].text)
+                at += 1
+            elif at > 1 and tokens[at].text == "." and at + 1 < len(tokens) and tokens[at + 1].kind == "name":
+                at += 1
+            elif [token.text for token in tokens[at : at + 3 : 2]] == ["[", "]"] and _odd(tokens[at + 1]):
+                steps.append(json.loads(tokens[at + 1].text))
+                at += 3
+            else:
+                break
+        wanted = self._name.split("/")[:-1]
+        if not tokens or tokens[0].text != "package" or at < len(tokens) or steps != wanted:
+            stated = "".join(token.text for token in tokens[1:]) or "missing"
+            raise ConfigError(
+                f"{self._name}: its package is {stated[:200]}, and its place is not",
+                remedy="a package is the path of its file's folder; a zone's own rules stand under tdz/zone/<zone>/",
+            )
 
     def _imported(self, at: int) -> set[str]:
         """The name that an import gives to a part of `data`."""

@@ -103,6 +103,14 @@ class DecisionPoint:
         """
         await self._loaded.engine.start()
 
+    async def in_force(self, timeout_s: float) -> None:
+        """Return once the engine evaluates the policy in force.
+
+        Raises:
+            DecisionUnavailableError: it does not in time.
+        """
+        await self._loaded.engine.in_force(timeout_s)
+
     async def close(self) -> None:
         """End the engine; later decisions deny."""
         while self._tasks:

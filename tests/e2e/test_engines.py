@@ -47,7 +47,7 @@ async def test_gateways_ask_their_opa_and_deny_and_record_while_it_is_away(tmp_p
             for server in servers.values():
                 server.start()  # with the bundle that its gateway wrote
             for gateway in (small.a, small.b):
-                await gateway.house._decisions._engine.in_force(_LONG_S)
+                await gateway.house._decisions.in_force(_LONG_S)
             agreed = await (await small.um()).request(name, purpose="research")
             assert agreed.agreement
             servers[CYBERJAYA].signal(signal.SIGKILL)
@@ -56,12 +56,12 @@ async def test_gateways_ask_their_opa_and_deny_and_record_while_it_is_away(tmp_p
             assert found == {"TDZ-DECISION-UNAVAILABLE"}
             servers[CYBERJAYA].stop()
             servers[CYBERJAYA].start()
-            await small.a.house._decisions._engine.in_force(_LONG_S)
+            await small.a.house._decisions.in_force(_LONG_S)
             assert (await (await small.um()).request(name, purpose="research")).agreement
             await small.stop(CYBERJAYA)
             again = await small.start(CYBERJAYA)  # settings are read back as they were written
             assert again.settings.engine == dataclasses.replace(again.settings.engine, kind="opa")
-            await again.house._decisions._engine.in_force(_LONG_S)
+            await again.house._decisions.in_force(_LONG_S)
     finally:
         for server in servers.values():
             server.stop()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Profile, load_settings, write_file, write_profile
+from gateway.config import load_settings
 from gateway.errors import (
     ConflictError,
     InputError,
@@ -18,11 +18,8 @@ from gateway.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from gateway.identity.authority import make_request
 from gateway.identity.card import read_card, require_successor
-from gateway.identity.keys import key_fingerprint, write_private_key
 from gateway.model.ids import uuid7
-from gateway.model.participant import Identity, Role
 from gateway.sdk.admin import AsyncAdmin
 from gateway.sdk.session import Session
 from ledger.cli.main import main as tdz_ledger
@@ -30,7 +27,7 @@ from ledger.keys import load_signers, old_key
 from ledger.verify import verify_directory
 from ledger.writer import LogWriter
 from tests.e2e.material import CYBERJAYA, LINGANG
-from tests.e2e.small import Small, entries, eventually, recorded, small_corridor
+from tests.e2e.small import ADMINS, Small, entries, eventually, recorded, small_corridor
 
 pytestmark = pytest.mark.e2e
 
@@ -135,32 +132,9 @@ async def _unless_conflict(admin: AsyncAdmin) -> Any:
         return None
 
 
-async def _second_admin(scene: Small, zone: str) -> Path:
-    """A second administrator's profile. The corridor's zones have one each, so it is put into the register by hand."""
-    process = scene.corridor.zone(zone)
-    directory = process.layout.identity("ops-2")
-    directory.mkdir(mode=0o700)
-    identity = Identity(zone, Role.ADMIN, "ops-2")
-    key, _ = make_request(identity)
-    write_private_key(directory / "key.pem", key)
-    enrolment = scene.gateways[zone].renewal._enrolment
-    record = await enrolment._issue(key.public_key(), identity, how="init")
-    write_file(directory / "cert.pem", record.pem.encode(), mode=0o644)
-    profile = Profile(
-        zone=zone,
-        gateway=process.settings.endpoint,
-        ca=process.layout.ca,
-        cert=directory / "cert.pem",
-        key=directory / "key.pem",
-    )
-    write_profile(directory / "profile.toml", profile)
-    assert key_fingerprint(key.public_key()) == record.key_fingerprint
-    return directory / "profile.toml"
-
-
 async def test_two_administrators_erase_a_note_and_the_ledger_still_verifies(scene: Small, tmp_path: Path) -> None:
     ledger = _layout(scene, CYBERJAYA).ledger
-    second = AsyncAdmin(Session.open(await _second_admin(scene, CYBERJAYA)))
+    second = AsyncAdmin(Session.open(scene.corridor.zone(CYBERJAYA).profile(ADMINS[1])))
     async with scene.admin(CYBERJAYA) as first:
         await first.rotate_ledger_key(note="asked for by Tan Mei Ling")
         noted = await recorded(scene.a, lambda each: each["body"].get("what") == "key.rotated")
@@ -212,7 +186,7 @@ async def test_two_administrators_erase_a_note_and_the_ledger_still_verifies(sce
 async def test_an_approval_counts_no_more_once_its_administrator_is_revoked(scene: Small) -> None:
     from gateway.sdk.admin import Reason
 
-    second = AsyncAdmin(Session.open(await _second_admin(scene, CYBERJAYA)))
+    second = AsyncAdmin(Session.open(scene.corridor.zone(CYBERJAYA).profile(ADMINS[1])))
     kept = await scene.a.house.journal.record("approval", "log", {}, entry_id=uuid7(), values={"note": "x"})
     assert (await second.erase_value(kept.seq, "note")).missing == 1
     async with scene.admin(CYBERJAYA) as first:

@@ -212,14 +212,14 @@ def test_every_word_that_begins_a_builtin_of_the_real_opa_is_known(opa):
 def test_a_module_speaks_for_no_other_package_than_its_directorys(package, policy_dir):
     files = {"capabilities.json": (policy_dir / "capabilities.json").read_bytes()}
     files["tdz/zone/lingang/rules.rego"] = f"# a word\npackage {package}\n\nx := 1\n".encode()
-    with pytest.raises(ConfigError, match=r"another package than tdz\.zone\.lingang"):
+    with pytest.raises(ConfigError, match="its package is"):
         PolicySet(files)
 
 
 def test_operators_count_as_the_builtins_that_they_are():
     for text, named in (("1 + 2", "plus"), ("1 / 2", "div"), ("1 in [1]", "internal.member_2"), ("1 < 2", "lt")):
         with pytest.raises(ConfigError, match=named):
-            capabilities.check({"a.rego": f"package a\n\nx := {text}\n"}, frozenset())
+            capabilities.check({"a/a.rego": f"package a\n\nx := {text}\n"}, frozenset())
 
 
 def test_files_of_the_policy_are_text_below_the_house_limit(policy_dir: Path):
