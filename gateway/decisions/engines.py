@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gateway.config import EngineSettings
 from gateway.decisions.engine import EmbeddedEngine, Engine
-from gateway.decisions.opa import OpaEngine
 from gateway.decisions.policy_set import ZonePolicy
 from gateway.model.limits import DECISION_DEADLINE_S
 
@@ -18,5 +17,7 @@ def engine_for(policy: ZonePolicy, settings: EngineSettings, *, deadline_s: floa
         deadline_s: seconds for one evaluation.
     """
     if settings.opa is not None:
+        from gateway.decisions.opa import OpaEngine  # an HTTP client that most zones never need
+
         return OpaEngine(policy, settings.opa, deadline_s=deadline_s, waiting=settings.waiting)
     return EmbeddedEngine(policy, deadline_s=deadline_s, workers=settings.worker_count, waiting=settings.waiting)
