@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +20,11 @@ from gateway.model.limits import DECISION_DEADLINE_S, DECISIONS_WAITING, MIB
 _START_DEADLINE_S: Final = 30.0
 _WATCH_S: Final = 0.02
 WORKER_MEMORY_MAX: Final = 256 * MIB  # a worker at rest takes about 30 MiB
+
+
+# What compiled once need not compile again for a policy that is tried, activated and taken back.
+_COMPILED: Final[dict[tuple[bytes, str], bytes]] = {}
+_COMPILED_MAX: Final = 8
 
 
 class Engine(Protocol):
@@ -98,13 +104,9 @@ class EmbeddedEngine:
         self._closed = False
 
     async def start(self) -> None:
-        """Compile, and start the workers; the spare starts in the background. See `Engine.start`."""
+        """Compile, and start one worker and the spare; the others start when they are needed. See `Engine.start`."""
         self._load = await self.compile()
-        started = await asyncio.gather(*(self._spawn() for _ in range(self._count)), return_exceptions=True)
-        self._idle = [worker for worker in started if isinstance(worker, WorkerProcess)]
-        for error in started:
-            if isinstance(error, BaseException):
-                raise error
+        self._idle = [await self._spawn()]
         self._spare = asyncio.create_task(self._spawn())
 
     async def in_force(self, timeout_s: float) -> None:  # at once
@@ -252,9 +254,16 @@ class EmbeddedEngine:
         """
         policy = self._policy
         sources = {"modules": dict(policy.modules), "data": policy.data, "entrypoint": policy.entrypoint}
-        worker, bundle = await self._first_answer(json.dumps(sources).encode())
+        first = json.dumps(sources).encode()
+        made = (hashlib.sha256(first).digest(), self._python)
+        if (known := _COMPILED.get(made)) is not None:
+            return known
+        worker, bundle = await self._first_answer(first)
         await worker.ended()
-        return json.dumps({"bundle": bundle, "entrypoint": policy.entrypoint}).encode()
+        while len(_COMPILED) >= _COMPILED_MAX:
+            _COMPILED.pop(next(iter(_COMPILED)), None)
+        _COMPILED[made] = json.dumps({"bundle": bundle, "entrypoint": policy.entrypoint}).encode()
+        return _COMPILED[made]
 
     async def _spawn(self) -> WorkerProcess:
         worker, _ = await self._first_answer(self._load)

@@ -15,7 +15,7 @@ from gateway.errors import DecisionUnavailableError
 from gateway.model.limits import DECISION_OUTPUT_MAX
 
 _LENGTH: Final = struct.Struct(">I")
-_END_S: Final = 30.0
+_END_S: Final = 5.0
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 
@@ -93,7 +93,9 @@ class WorkerProcess:
             self._process.kill()
 
     async def ended(self) -> None:
-        """Wait for a process that ends by itself; one that does not is killed."""
+        """Wait for a process that ends by itself, at the latest where its input ends; one that does not is killed."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         try:
             await asyncio.wait_for(self._process.wait(), _END_S)
         except TimeoutError:
