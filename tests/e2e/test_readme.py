@@ -22,7 +22,6 @@ import pytest
 import gateway.sdk as tdz
 from gateway.cli.demo import material, training
 from gateway.cli.demo.corridor import Corridor
-from gateway.cli.demo.ports import LoopbackPorts
 from tests.e2e.small import directory_entries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,42 +170,8 @@ def test_a_page_for_the_demos_corridor_is_true(page: str, work: Path) -> None:
     type_in(typed, work)
 
 
-def test_the_operators_page_makes_two_zones_that_work(tmp_path: Path) -> None:
-    typed = read(ROOT / "docs/operators.md", tmp_path)
-    ports = LoopbackPorts(2)  # kept to the end
-    first, second = ports.numbers
-    for each in typed:
-        each.command = each.command.replace("7443", str(first)).replace("7444", str(second))
-        each.output = [line.replace("7443", str(first)).replace("7444", str(second)) for line in each.output]
-    type_in(typed, tmp_path)
-
-
-def test_the_policy_guide_takes_an_administrator_from_nothing_to_a_rule(tmp_path: Path) -> None:
-    typed = read(ROOT / "docs/policy/guide.md", tmp_path)
-    assert typed
-    type_in(typed, tmp_path, deadline_s=3 * DEADLINE_S)  # a dozen commands, each with engines of its own
-
-
 def test_the_two_commands_of_the_readme_exist() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)", readme))
     assert {"demo", "test"} <= named <= targets
-
-
-def test_the_page_on_policy_bundles_is_true(tmp_path: Path) -> None:
-    typed = read(ROOT / "docs/policy/bundles.md", tmp_path)
-    ports = LoopbackPorts(1)  # kept to the end
-    for each in typed:
-        each.command = each.command.replace("7443", str(ports.numbers[0]))
-    type_in(typed, tmp_path)
-
-
-def test_the_page_on_witnesses_is_true(tmp_path: Path) -> None:
-    typed = read(ROOT / "docs/ledger/witnesses.md", tmp_path)
-    ports = LoopbackPorts(2)  # kept to the end
-    zone, witness = ports.numbers
-    for each in typed:
-        each.command = each.command.replace("7443", str(zone)).replace("7380", str(witness))
-        each.output = [line.replace("7380", str(witness)) for line in each.output]
-    type_in(typed, tmp_path)

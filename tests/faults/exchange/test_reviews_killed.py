@@ -1,7 +1,7 @@
 """A gateway dies before and after each operation of a review that both zones and the owner hold; it comes to one end.
 
-By default one occurrence of each kind of operation, and for those of the reviews both sides of it; TDZ_FAULTS=all
-takes every operation.
+By default one occurrence of each kind of operation of the reviews, before it and after it in turn; TDZ_FAULTS=all
+takes every operation. What a story shares with any other request is killed in `test_kill_points`.
 """
 
 from __future__ import annotations
@@ -180,18 +180,16 @@ async def appealed_and_revoked(made: Stage, resource: str) -> str:
 
 
 def chosen(found: list[Point]) -> list[Point]:
-    """Of each kind of operation one, before it and after it in turn; of those of the reviews the first and the last."""
+    """Of each kind of operation of the reviews one: after its first occurrence, or before its last, in turn."""
     found = [point for point in found if not any(word in point[0] for word in _BESIDE)]
     if _ALL:
         return found
     picked: list[Point] = []
-    for number, label in enumerate(dict.fromkeys(label for label, _, _ in found)):
-        if any(word in label for word in _OF_REVIEWS):
-            last = max(occurrence for name, occurrence, _ in found if name == label)
-            picked += [(label, 1, "after"), (label, last, "before")]
-        else:
-            picked.append((label, 1, ("before", "after")[number % 2]))
-    return [point for point in dict.fromkeys(picked) if point in found]
+    labels = [label for label in dict.fromkeys(label for label, _, _ in found) if any(w in label for w in _OF_REVIEWS)]
+    for number, label in enumerate(labels):
+        last = max(occurrence for name, occurrence, _ in found if name == label)
+        picked.append((label, last, "before") if number % 2 else (label, 1, "after"))
+    return [point for point in picked if point in found]
 
 
 async def dies_and_comes_back(made: Stage, gate: Gate, point: Point, tale: Tale, approval: str) -> bool:
