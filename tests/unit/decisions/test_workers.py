@@ -146,10 +146,10 @@ async def test_workers_work_side_by_side_and_none_is_left_over(policy_set):
     children = set(psutil.Process().children())
     engine = EmbeddedEngine(_policy(policy_set, "decision := input.n"), workers=3, deadline_s=_LONG_S)
     await engine.start()
-    for worker in engine._idle:
-        os.kill(worker.pid, signal.SIGSTOP)
     asked = [asyncio.create_task(_asked(engine, n)) for n in range(9)]
     while len(engine._busy) < 3:
+        for worker in engine._busy:  # each is held where it is, so that the next one is needed
+            os.kill(worker.pid, signal.SIGSTOP)
         await asyncio.sleep(0)
     assert not engine._idle
     for worker in engine._busy:
