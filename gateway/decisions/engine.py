@@ -104,9 +104,13 @@ class EmbeddedEngine:
         self._closed = False
 
     async def start(self) -> None:
-        """Compile, and start one worker and the spare; the others start when they are needed. See `Engine.start`."""
+        """Compile, and start the workers; the spare starts in the background. See `Engine.start`."""
         self._load = await self.compile()
-        self._idle = [await self._spawn()]
+        started = await asyncio.gather(*(self._spawn() for _ in range(self._count)), return_exceptions=True)
+        self._idle = [worker for worker in started if isinstance(worker, WorkerProcess)]
+        for error in started:
+            if isinstance(error, BaseException):
+                raise error
         self._spare = asyncio.create_task(self._spawn())
 
     async def in_force(self, timeout_s: float) -> None:  # at once
