@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.decisions.capabilities import code_of
 from gateway.errors import ConfigError
 
-# A string, a raw string or a comment: what stands in them is no code.
-_TEXT: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
 _ZONE: Final = re.compile(r"tdz/zone/[^/]+/[^/]+\.rego")
 _FINDINGS: Final = re.compile(r"^findings\b", re.MULTILINE)
 _NO_SET: Final = re.compile(
@@ -35,7 +34,7 @@ def check(modules: Mapping[str, str]) -> None:
     for name, text in sorted(modules.items()):
         if not name.startswith(("tdz/zone/", "tdz/packs/")):
             continue
-        code = _TEXT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+        code = code_of(text)
         wrong = _NO_SET.search(code)
         if wrong is not None:
             line = code.count("\n", 0, wrong.start()) + 1

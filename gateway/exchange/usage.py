@@ -7,6 +7,7 @@ transaction that records a transfer's start; what agreements in force may still 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select
@@ -89,15 +90,19 @@ class Usage:
         versions.pop(version, None)
         if adds != Persons(0, 0):
             versions[version] = adds
-        known = [each for each in versions if self._house.subjects.has(each)] if versions else []
-        united = await asyncio.to_thread(self._house.subjects.count, known)
-        rest = [persons for each, persons in versions.items() if each not in set(known)]
+        known, united = await asyncio.to_thread(self._united, versions) if versions else (frozenset(), Persons(0, 0))
+        rest = [persons for each, persons in versions.items() if each not in known]
         if adds != own:  # an exempt request is not counted in the year, and yet stands in its own input
             rest.append(own)
         return Persons(
             united.non_sensitive + sum(each.non_sensitive for each in rest),
             united.sensitive + sum(each.sensitive for each in rest),
         )
+
+    def _united(self, versions: Collection[str]) -> tuple[frozenset[str], Persons]:
+        """Those of the versions whose persons are known one by one, and how many they are together."""
+        known = frozenset(each for each in versions if self._house.subjects.has(each))
+        return known, Persons(*self._house.subjects.count(known))
 
     def row(self, owner: str, version: str, transfer: str, subject: Subject, now: int) -> dict[str, Any] | None:
         """What a start adds to `exports`; None where it adds nobody."""
