@@ -8,6 +8,7 @@ from google.protobuf import any_pb2
 from google.rpc import status_pb2
 
 from gateway import errors
+from gateway.decisions import opa_client  # noqa: F401, makes kinds of its own that must not cross the wire
 from gateway.errors import REASON_STATUS, PolicyError, TdzError
 from gateway.wire.status import abort, from_rpc
 
