@@ -1,6 +1,7 @@
 """Files of a log and of its state, mangled in every way that comes to mind: no command ever ends in a traceback.
 
-Which mutation is made is drawn from a seed that is printed; ``TDZ_MANGLED_SEED`` sets it, ``TDZ_MANGLED`` how many are made.
+Which mutation is made is drawn from a seed that is printed; ``TDZ_MANGLED_SEED`` sets it, and ``TDZ_MANGLED`` how
+many are made.
 """
 
 from __future__ import annotations
