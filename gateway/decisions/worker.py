@@ -88,9 +88,9 @@ class EngineInput:
             self._failed |= self._float(handle, value)
 
     def _add_text(self, handle: Any, value: str) -> None:
-        if "\0" in value:
-            raise ValueError("a text with a NUL, at which the engine would cut it")
         if _ESCAPED(value):  # the engine keeps texts as JSON writes them, and takes ours for such a one
+            if "\0" in value:
+                raise ValueError("a text with a NUL, at which the engine would cut it")
             value = json.dumps(value, ensure_ascii=False)[1:-1]
         self._failed |= self._text(handle, value.encode())
 

@@ -20,7 +20,7 @@ from gateway.identity.enrolment import Actor
 from gateway.identity.registry import Registry, page_size
 from gateway.model.canonical import JsonValue, digest, encode
 from gateway.model.participant import Identity, Participant, Role
-from gateway.model.policy_facts import Part
+from gateway.model.policy_facts import Part, in_words
 from gateway.model.policy_input import Exporter, Recipient, Screening
 from gateway.state.schema import participants
 
@@ -170,4 +170,4 @@ def _part(kind: type[_Part], value: Mapping[str, Any], name: str) -> _Part:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(step) for step in (name, *first["loc"]))
-        raise InputError(f"{path}: {first['msg']}", remedy="see `tdz policy example` for every field") from error
+        raise InputError(f"{path}: {in_words(first)}", remedy="see `tdz policy example` for every field") from error

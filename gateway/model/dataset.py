@@ -25,15 +25,18 @@ from gateway.model.policy_facts import (
     DatasetFacts,
     Deidentification,
     Digest,
+    FactText,
     Items,
     MyFacts,
     NonEmpty,
     Onward,
+    OptionalFactText,
     OptionalText,
     Part,
     Text,
     UnixSeconds,
     as_tuple,
+    in_words,
 )
 from gateway.model.policy_input import dataset_contradictions
 from gateway.model.terms import Terms
@@ -48,15 +51,15 @@ Description_ = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_MA
 class TaggedColumn(Part):
     """Tags that the publisher gives a column; its type comes from the data."""
 
-    name: Text
+    name: FactText
     tags: Items[ColumnTag]
 
 
 class _Facts(Part):
-    sector: Text
+    sector: FactText
     origin_jurisdictions: NonEmpty[Country]
     origin: Literal["domestic", "foreign_in_transit", "mixed"]
-    controller: Text
+    controller: FactText
     gov_source: Literal["none", "federal", "state", "statutory_body", "open"]
     category: Category
     my: MyFacts
@@ -77,9 +80,9 @@ class PersonsKey(Part):
             ``cn.subjects_non_sensitive`` and ``cn.subjects_sensitive`` are both above 0.
     """
 
-    column: Text
+    column: FactText
     namespace: OptionalText = ""
-    sensitive: OptionalText = ""
+    sensitive: OptionalFactText = ""
 
 
 class PublishedFacts(_Facts):
@@ -171,8 +174,8 @@ class Publication(Part):
             )
         except ValidationError as error:
             raise ManifestError(
-                f"a column's name or type cannot be described: {error.errors()[0]['msg']}",
-                remedy="column names have 1 to 200 characters without control characters",
+                f"a column's name or type cannot be described: {in_words(error.errors()[0])}",
+                remedy="column names have 1 to 200 characters, no quotation marks, backslashes or control characters",
             ) from error
         return Description(
             id=self.id,

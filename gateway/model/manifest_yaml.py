@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.errors import ManifestError
 from gateway.model import limits
+from gateway.model.policy_facts import in_words
 
 Path = tuple[str | int, ...]
 Lines = dict[Path, int]
@@ -200,7 +201,8 @@ def first_error(
         remedy = f"{hint} allowed: {', '.join(allowed)}".strip()
     elif kind == "string_pattern_mismatch":
         problem = f"found {_shown(value)}"
-        remedy = f"write it as {item['ctx']['pattern']}"
+        words = in_words(item)
+        remedy = words if words != item["msg"] else f"write it as {item['ctx']['pattern']}"
     elif kind in {"model_type", "dict_type"}:
         problem, remedy = f"found {_shown(value)}", "write names and values"
     elif kind.startswith("int_") or kind == "string_type":

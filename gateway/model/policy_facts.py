@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import ErrorDetails
 
 from gateway.model.limits import COLUMNS_MAX
 
@@ -96,7 +97,19 @@ OptionalDigest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
 Country = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|unknown)$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 OptionalText = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-TypeText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# What rules read: the embedded engine takes a quotation mark and a backslash for two characters each, so that a rule
+# about a text's length or beginning would say one thing on it and another on OPA.
+_FACT: Final = r'^[^\x00-\x1f\x7f"\\]*$'
+FactText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_FACT)]
+OptionalFactText = Annotated[str, StringConstraints(max_length=200, pattern=_FACT)]
+TypeText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=_FACT)]
+
+
+def in_words(problem: ErrorDetails) -> str:
+    """What is wrong with a value, as a person can mend it."""
+    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == _FACT:
+        return "quotation marks, backslashes and control characters are not allowed here"
+    return problem["msg"]
 
 
 class Part(BaseModel):
@@ -138,14 +151,14 @@ class Exporter(Part):
     """The institution that the data leaves, from the register of its zone."""
 
     id: Identifier
-    legal_name: Text
+    legal_name: FactText
     kind: InstitutionKind
-    sector: Text
+    sector: FactText
     ciio: Yes
     ftz_registered: Yes
     lingang_activity: Yes
     dpo_required: Yes
-    dpo_ref: OptionalText
+    dpo_ref: OptionalFactText
 
 
 class Owner(Part):
@@ -159,7 +172,7 @@ class Owner(Part):
 class Screening(Part):
     """The result of screening the recipient against the lists of its zone's register."""
 
-    list_revision: Text
+    list_revision: FactText
     result: Literal["clear", "hit", "unknown"]
 
 
@@ -167,7 +180,7 @@ class Recipient(Part):
     """The institution that receives, from the register of its zone."""
 
     id: Identifier
-    legal_name: Text
+    legal_name: FactText
     kind: InstitutionKind
     hq_country: Country
     ultimate_parent_country: Country
@@ -208,7 +221,7 @@ class CnFacts(Part):
 class Column(Part):
     """One column of the dataset's schema."""
 
-    name: Text
+    name: FactText
     arrow_type: TypeText
     tags: Items[ColumnTag]
 
@@ -234,10 +247,10 @@ class DatasetFacts(Part):
 
     id: Identifier
     digest: Digest
-    sector: Text
+    sector: FactText
     origin_jurisdictions: NonEmpty[Country]
     origin: Literal["domestic", "foreign_in_transit", "mixed"]
-    controller: Text
+    controller: FactText
     gov_source: Literal["none", "federal", "state", "statutory_body", "open"]
     category: Category
     my: MyFacts
@@ -288,8 +301,8 @@ class Usage(Part):
 class Device(Part):
     """An accelerator type used in a training run; `tops` dense at `bits`, `die_mm2` in square millimetres."""
 
-    sku: Text
-    vendor: Text
+    sku: FactText
+    vendor: FactText
     vendor_country: Country
     eccn: Literal["3A090.a", "3A090.b", "4A090", "none", "unknown"]
     count: Count
@@ -301,7 +314,7 @@ class Device(Part):
 class TrainingRun(Part):
     """One training run; `exaops` are units of 10^18 operations."""
 
-    site: Text
+    site: FactText
     country: Country
     hired: Yes
     devices: Items[Device]
@@ -329,8 +342,8 @@ class BaseWeights(Part):
     """The model that this one was made from; empty texts where there is none."""
 
     id: OptionalIdentifier
-    licence: OptionalText
-    licence_version: OptionalText
+    licence: OptionalFactText
+    licence_version: OptionalFactText
 
 
 class ModelFacts(Part):

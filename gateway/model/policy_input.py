@@ -56,6 +56,7 @@ from gateway.model.policy_facts import (
     VerifiedBy,
     Yes,
     as_tuple,
+    in_words,
 )
 
 __all__ = [
@@ -240,7 +241,7 @@ def problems(error: ValidationError) -> tuple[Problem, ...]:
             found.extend(item["ctx"]["problems"])
             continue
         path = ".".join(str(step) for step in item["loc"])
-        found.append(Problem((path,) if path else (), item["msg"]))
+        found.append(Problem((path,) if path else (), in_words(item)))
     return tuple(found)
 
 

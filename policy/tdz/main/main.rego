@@ -99,7 +99,7 @@ home(site) if {
 # A date that is no number would be greater than every number.
 in_date contains id if {
 	some id in required
-	shape.whole([manifests[id].valid_until], 1, 7258118400)
+	shape.whole(manifests[id].valid_until, 1, 7258118400)
 	input.request.now < manifests[id].valid_until
 }
 

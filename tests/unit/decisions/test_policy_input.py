@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from gateway.decisions.cases import put
 from gateway.decisions.example import example
 from gateway.errors import InputError
 from gateway.model.policy_input import (
@@ -59,6 +60,24 @@ def test_lower_case_and_look_alikes_are_refused():
         document = example()
         document["request"]["flow"]["from"]["jurisdiction"] = value
         assert _rejected(document) == ["request.flow.from.jurisdiction"]
+
+
+@pytest.mark.parametrize("text", ['Klinik "Utama"', "a\\b", "a\tb", "a\x7f"])
+@pytest.mark.parametrize("path", ["exporter.legal_name", "dataset.columns.0.name", "dataset.columns.0.arrow_type"])
+def test_a_text_that_the_engines_read_differently_is_refused_in_words(path, text):
+    document = example()
+    put(document, path, text)
+    with pytest.raises(ValidationError) as caught:
+        PolicyInput.model_validate(document)
+    (problem,) = problems(caught.value)
+    assert problem.fields == (path,)
+    assert "quotation marks" in problem.text
+
+
+def test_other_texts_are_what_people_write():
+    document = example()
+    document["exporter"]["legal_name"] = "Hospital \u2018Kuala\u2019 & Söhne <上海> Sdn. Bhd. (d'Or)"
+    assert PolicyInput.model_validate(document).document() == document
 
 
 def test_a_python_name_is_no_field_name():

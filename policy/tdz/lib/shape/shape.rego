@@ -7,17 +7,18 @@ default complete := false
 
 complete if wrong == set()
 
-whole(numbers, low, high) if {
-	every x in numbers {
-		floor(x) == x
-		x >= low
-		x <= high
-	}
+whole(x, low, high) if {
+	floor(x) == x
+	x >= low
+	x <= high
 }
 
 country("unknown") := true
 
-country(x) if regex.match(`^[A-Z]{2}$`, x)
+country(x) if {
+	count(x) == 2
+	trim(x, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
 
 words_request_flow_from_jurisdiction := {"CN", "MY"}
 
@@ -97,7 +98,7 @@ part_request if {
 	words_request_action[x.action]
 	words_request_purpose[x.purpose]
 	count(x) == 5
-	whole([x.now], 1, 7258118400)
+	whole(x.now, 1, 7258118400)
 }
 
 wrong contains "request.flow" if not part_request_flow
@@ -166,7 +167,7 @@ part_recipient_screening if {
 part_recipient_owners_item(x) if {
 	words_exporter_ciio[x.listed]
 	count(x) == 3
-	whole([x.pct], 0, 100)
+	whole(x.pct, 0, 100)
 	is_string(x.id)
 }
 
@@ -187,7 +188,7 @@ part_dataset := "stated" if {
 	every e in x.onward {
 		part_dataset_onward_item(e)
 	}
-	whole([x.retention_until], 0, 7258118400)
+	whole(x.retention_until, 0, 7258118400)
 	concat("", [x.id, x.digest, x.sector, x.controller])
 } else := "null" if input.dataset == null
 
@@ -197,7 +198,8 @@ part_dataset_my := "stated" if {
 	x := input.dataset.my
 	words_dataset_my_sensitivity[x.sensitivity]
 	count(x) == 3
-	whole([x.subjects, x.sensitive_subjects], 0, 10000000000)
+	whole(x.subjects, 0, 10000000000)
+	whole(x.sensitive_subjects, 0, 10000000000)
 } else := "null" if input.dataset == null
 
 wrong contains "dataset.cn" if not part_dataset_cn
@@ -211,7 +213,8 @@ part_dataset_cn := "stated" if {
 	count(x) == 9
 	not x.spi_types[256]
 	[e | some e in x.spi_types; words_dataset_cn_spi_types[e]] == x.spi_types
-	whole([x.subjects_non_sensitive, x.subjects_sensitive], 0, 10000000000)
+	whole(x.subjects_non_sensitive, 0, 10000000000)
+	whole(x.subjects_sensitive, 0, 10000000000)
 	is_string(x.list_item_id)
 } else := "null" if input.dataset == null
 
@@ -222,7 +225,7 @@ part_dataset_cn_hgr := "stated" if {
 	words_dataset_cn_hgr_kind[x.kind]
 	words_dataset_cn_hgr_special[x.special]
 	count(x) == 3
-	whole([x.persons], 0, 10000000000)
+	whole(x.persons, 0, 10000000000)
 } else := "null" if input.dataset == null
 
 wrong contains "dataset.deid" if not part_dataset_deid
@@ -231,8 +234,9 @@ part_dataset_deid := "stated" if {
 	x := input.dataset.deid
 	words_dataset_deid_method[x.method]
 	count(x) == 4
-	whole([x.k, x.l], 0, 1000000000000000)
-	whole([x.reid_tested_at], 0, 7258118400)
+	whole(x.k, 0, 1000000000000000)
+	whole(x.l, 0, 1000000000000000)
+	whole(x.reid_tested_at, 0, 7258118400)
 } else := "null" if input.dataset == null
 
 part_dataset_columns if {
@@ -241,16 +245,17 @@ part_dataset_columns if {
 	not columns[4096]
 	columns[0]
 	size := count(columns)
-	names := [x.name | some x in columns]
-	types := [x.arrow_type | some x in columns]
-	tags := [x.tags | some x in columns]
+	names := [name | name := columns[_].name]
+	types := [type | type := columns[_].arrow_type]
+	tags := [list | list := columns[_].tags]
 	count(names) == size
 	count(types) == size
 	count(tags) == size
 	count([1 | some x in columns; some _ in x]) == 3 * size
 	concat("", names)
 	concat("", types)
-	[[tag | some tag in x; words_dataset_columns_tags[tag]] | some x in tags] == tags
+	lists := {list | some list in tags}
+	{[tag | some tag in list; words_dataset_columns_tags[tag]] | some list in lists} == lists
 }
 
 part_dataset_onward_item(x) if {
@@ -271,8 +276,9 @@ wrong contains "usage.cn" if not part_usage_cn
 part_usage_cn if {
 	x := input.usage.cn
 	count(x) == 3
-	whole([x.year], 1970, 2200)
-	whole([x.non_sensitive_after, x.sensitive_after], 0, 10000000000)
+	whole(x.year, 1970, 2200)
+	whole(x.non_sensitive_after, 0, 10000000000)
+	whole(x.sensitive_after, 0, 10000000000)
 }
 
 wrong contains "model" if not part_model
@@ -302,8 +308,10 @@ part_model_training_runs_devices_item(x) if {
 	words_model_training_runs_devices_eccn[x.eccn]
 	count(x) == 8
 	country(x.vendor_country)
-	whole([x.count, x.tops, x.die_mm2], 0, 1000000000000000)
-	whole([x.bits], 1, 128)
+	whole(x.count, 0, 1000000000000000)
+	whole(x.tops, 0, 1000000000000000)
+	whole(x.bits, 1, 128)
+	whole(x.die_mm2, 0, 1000000000000000)
 	concat("", [x.sku, x.vendor])
 }
 
@@ -317,14 +325,15 @@ part_model_training_runs_item(x) if {
 	every e in x.devices {
 		part_model_training_runs_devices_item(e)
 	}
-	whole([x.device_hours, x.exaops], 0, 1000000000000000)
+	whole(x.device_hours, 0, 1000000000000000)
+	whole(x.exaops, 0, 1000000000000000)
 	is_string(x.site)
 }
 
 part_model_training_data_item(x) if {
 	words_dataset_cn_class[x.class]
 	count(x) == 3
-	whole([x.subjects], 0, 10000000000)
+	whole(x.subjects, 0, 10000000000)
 	is_string(x.digest)
 }
 
@@ -350,7 +359,8 @@ part_job := "stated" if {
 	words_job_kind[x.kind]
 	words_job_output_kind[x.output_kind]
 	count(x) == 6
-	whole([x.min_group, x.rounds], 0, 1000000000000000)
+	whole(x.min_group, 0, 1000000000000000)
+	whole(x.rounds, 0, 1000000000000000)
 	is_string(x.algorithm_digest)
 } else := "null" if input.job == null
 
@@ -359,7 +369,8 @@ wrong contains "job.dp" if not part_job_dp
 part_job_dp := "stated" if {
 	x := input.job.dp
 	count(x) == 2
-	whole([x.epsilon_milli, x.remaining_milli], 0, 1000000000000000)
+	whole(x.epsilon_milli, 0, 1000000000000000)
+	whole(x.remaining_milli, 0, 1000000000000000)
 } else := "null" if input.job == null
 
 wrong contains "release" if not part_release
@@ -367,7 +378,10 @@ wrong contains "release" if not part_release
 part_release := "stated" if {
 	x := input.release
 	count(x) == 5
-	whole([x.smallest_group, x.suppressed, x.rows, x.bytes], 0, 1000000000000000)
+	whole(x.smallest_group, 0, 1000000000000000)
+	whole(x.suppressed, 0, 1000000000000000)
+	whole(x.rows, 0, 1000000000000000)
+	whole(x.bytes, 0, 1000000000000000)
 	is_string(x.digest)
 } else := "null" if input.release == null
 
@@ -381,6 +395,7 @@ part_mechanisms_item(x) if {
 	concat("", scope.dataset_ids)
 	not scope.purposes[256]
 	[e | some e in scope.purposes; words_request_purpose[e]] == scope.purposes
-	whole([x.issued_at, x.expires_at], 0, 7258118400)
+	whole(x.issued_at, 0, 7258118400)
+	whole(x.expires_at, 0, 7258118400)
 	concat("", [x.ref, scope.recipient_id])
 }

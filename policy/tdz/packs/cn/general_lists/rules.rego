@@ -42,7 +42,7 @@ list := data.tdz.lists.cn[named[0]]
 default in_date := false
 
 in_date if {
-	shape.whole([list.valid_until], 1, 7258118400)
+	shape.whole(list.valid_until, 1, 7258118400)
 	input.request.now < list.valid_until
 	is_string(list.source)
 }

@@ -47,7 +47,7 @@ d5 := data.tdz.lists.us.country_group_d5
 default d5_holds := false
 
 d5_holds if {
-	shape.whole([d5.valid_until], 1, 7258118400)
+	shape.whole(d5.valid_until, 1, 7258118400)
 	input.request.now < d5.valid_until
 }
 
@@ -215,7 +215,7 @@ findings contains {"code": "RF-FLOP", "effect": "warn", "fields": ["model.traini
 
 within_limit if {
 	limit := data.tdz.lists.us.compute_limit.exaops
-	shape.whole([limit], 0, 1000000000000000)
+	shape.whole(limit, 0, 1000000000000000)
 	sum([run.exaops | some run in input.model.training.runs]) <= limit
 }
 
