@@ -90,13 +90,15 @@ def _check(value: object, depth: int) -> None:
         for name, member in value.items():  # type: ignore[attr-defined]
             if type(name) is not str or not name.isascii():
                 raise CanonicalError(f"member name {name!r} is not an ASCII string")
-            _check(member, depth + 1)
+            if type(member) is not str:  # most are texts, and a call each would be most of the time
+                _check(member, depth + 1)
         return
     if kind is list:
         if depth >= MAX_DEPTH:
             raise CanonicalError(f"more than {MAX_DEPTH} levels")
         for member in value:  # type: ignore[attr-defined]
-            _check(member, depth + 1)
+            if type(member) is not str:
+                _check(member, depth + 1)
         return
     if isinstance(value, str):  # a StrEnum is its value
         return
