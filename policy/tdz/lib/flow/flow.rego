@@ -1,12 +1,16 @@
 # What the request moves, and out of which law.
 package tdz.lib.flow
 
-leaves(jurisdiction) if input.request.flow.from.jurisdiction == jurisdiction
+origin := input.request.flow.from.jurisdiction
+
+destination := input.request.flow.to.jurisdiction
+
+leaves(jurisdiction) if jurisdiction == origin
 
 # The pack of the jurisdiction that the data enters has nothing to say.
 only_enters(jurisdiction) if {
-	input.request.flow.to.jurisdiction == jurisdiction
-	not leaves(jurisdiction)
+	jurisdiction == destination
+	not jurisdiction == origin
 }
 
 # [H]: an aggregate that passes the group rule exports no persons, a model update likewise.
