@@ -22,6 +22,11 @@ from gateway.model.policy_input import read_json
 
 app = typer.Typer(no_args_is_help=True, help="Try policy by hand: example inputs and their decisions.")
 
+DecidingOption = Annotated[
+    str | None,
+    typer.Option(help="The zone that decides: cyberjaya or lingang. By default the one that the data leaves."),
+]
+
 EXIT = {"allow": ExitCode.OK, "deny": ExitCode.REFUSED, "review": ExitCode.INCOMPLETE}
 COLOUR = {"allow": "green", "review": "yellow", "deny": "red", "warn": "yellow", "info": "blue"}
 
@@ -48,16 +53,35 @@ def example(
 @app.command("eval")
 def evaluate(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A policy input in JSON; - reads standard input.")],
-    gateway: Annotated[str, typer.Option(help="The zone that decides: cyberjaya or lingang.")],
+    gateway: DecidingOption = None,
     policy: Annotated[Path | None, typer.Option(help="A policy directory; the shipped one where left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print a zone's decision on a policy input. Exits 0 on allow, 1 on deny, 3 on review."""
     with failures(as_json=as_json):
         document = read_document(source)
-        decision = asyncio.run(_decide(PolicySet.load(policy), gateway, document))
+        decision = asyncio.run(_decide(PolicySet.load(policy), deciding_zone(gateway, document), document))
         emit(decision.to_json(), lambda: print_decision(decision), as_json=as_json)
     raise typer.Exit(EXIT[decision.effect])
+
+
+def deciding_zone(named: str | None, document: dict[str, Any]) -> str:
+    """The zone whose decision is asked for.
+
+    Args:
+        named: by the user.
+        document: names the zone that the data leaves, where it is a policy input.
+
+    Raises:
+        InputError: nobody names a zone.
+    """
+    try:
+        zone = named or document["request"]["flow"]["from"]["zone"]
+    except (KeyError, TypeError):
+        zone = None
+    if not isinstance(zone, str):
+        raise InputError("the input does not say which zone the data leaves", remedy="name one: --gateway lingang")
+    return zone
 
 
 async def _decide(policy_set: PolicySet, zone: str, document: dict[str, Any]) -> Decision:

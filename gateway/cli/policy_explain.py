@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from gateway.cli.output import JsonOption, console, emit, failures
+from gateway.cli.policy import COLOUR, EXIT, DecidingOption, deciding_zone, read_document
 
 if TYPE_CHECKING:
     from gateway.decisions.authoring.explaining import Explanation, Reason
@@ -21,7 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def explain(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A policy input in JSON; - reads standard input.")],
-    gateway: Annotated[str, typer.Option(help="The zone that decides: cyberjaya or lingang.")],
+    gateway: DecidingOption = None,
     policy: Annotated[Path | None, typer.Option(help="A policy directory; the shipped one where left out.")] = None,
     try_changes: Annotated[
         bool, typer.Option("--try/--no-try", help="Try single changes of the input and say what would come of them.")
@@ -30,23 +31,21 @@ def explain(
 ) -> None:
     """Explain a zone's decision on a policy input. Exits as `eval`: 0 on allow, 1 on deny, 3 on review.
 
-    Example: tdz policy explain input.json --gateway lingang
+    Example: tdz policy explain input.json
     """
-    from gateway.cli.policy import EXIT, read_document
-
     with failures(as_json=as_json):
         from gateway.decisions.authoring.explaining import explain as explained
         from gateway.decisions.policy_set import PolicySet
 
         document = read_document(source)
-        told = asyncio.run(explained(PolicySet.load(policy), gateway, document, try_changes=try_changes))
+        told = asyncio.run(
+            explained(PolicySet.load(policy), deciding_zone(gateway, document), document, try_changes=try_changes)
+        )
         emit(told.to_json(), lambda: _print(told, tried=try_changes), as_json=as_json)
     raise typer.Exit(EXIT[told.decision.effect])
 
 
 def _print(told: Explanation, *, tried: bool) -> None:
-    from gateway.cli.policy import COLOUR
-
     decision = told.decision
     console.print(f"[bold {COLOUR[decision.effect]}]{decision.effect}[/] by {decision.zone}", end="")
     if not told.reasons:

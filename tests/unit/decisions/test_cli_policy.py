@@ -69,6 +69,10 @@ def test_what_is_no_json_object_exits_2_with_one_line(text):
 def test_unknown_files_zones_directories_and_options_exit_2(tmp_path):
     assert _runner.invoke(app, ["eval", "/no/such", "--gateway", "lingang"]).exit_code == 2
     assert _eval(example(), gateway="nowhere").exit_code == 2
+    nowhere = example()
+    del nowhere["request"]["flow"]
+    run = _runner.invoke(app, ["eval", "-"], input=json.dumps(nowhere))
+    assert (run.exit_code, "--gateway" in run.stderr) == (2, True)
     assert _eval(example(), "--policy", str(tmp_path)).exit_code == 2
     assert _runner.invoke(app, ["example", "--action", "fly"]).exit_code == 2
     assert _runner.invoke(app, ["example", "--from", "MY", "--to", "MY"]).exit_code == 2
@@ -85,3 +89,9 @@ def test_masked_vehicle_data_is_allowed_with_its_obligation():
     decision = json.loads(run.stdout)
     assert (run.exit_code, decision["effect"], decision["findings"]) == (0, "allow", [])
     assert decision["obligations"] == [{"kind": "mask_columns", "params": {"columns": {"vin": "keyed_hash"}}}]
+
+
+@pytest.mark.parametrize(("ends", "zone"), [(("CN", "MY"), "lingang"), (("MY", "CN"), "cyberjaya")])
+def test_the_zone_that_the_data_leaves_decides_where_none_is_named(ends, zone):
+    run = _runner.invoke(app, ["eval", "-", "--json"], input=json.dumps(example("transfer_dataset", *ends)))
+    assert json.loads(run.stdout)["zone"] == zone
