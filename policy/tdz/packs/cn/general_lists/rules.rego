@@ -106,12 +106,15 @@ unmet contains "dataset.columns" if {
 	persons.shown
 }
 
-# The vehicle number must not lead back to a person: the data is treated already, and the number is masked too.
+# The vehicle number must not lead back to a person: the data is treated already, and the number is masked too. A
+# pseudonym leads back for whoever has the key.
 unmet contains "dataset.deid.method" if {
 	vehicles
 	persons.tags.vin
-	input.dataset.deid.method == "none"
+	reversible[input.dataset.deid.method]
 }
+
+reversible := {"none", "pseudonymised"}
 
 # The vehicle list, unless the list or the item named says otherwise.
 default vehicles := true

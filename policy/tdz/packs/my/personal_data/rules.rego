@@ -87,7 +87,13 @@ needs contains {"code": "MY-SENSITIVE", "kinds": {"explicit_consent", "s40_groun
 #   authority: binding
 #   cite: PDPA 2010 s.129(2) and (3), in force 1 Apr 2025
 #   remedy: Register a transfer impact assessment, consent, a contract or another ground of s.129(3)
-findings contains {"code": "MY-BASIS", "effect": "deny", "fields": ["mechanisms"]} if missing("MY-BASIS")
+findings contains {
+	"code": "MY-BASIS",
+	"effect": "deny",
+	"fields": ["dataset.category", "dataset.my.sensitivity", "dataset.my.subjects", "mechanisms"],
+} if {
+	missing("MY-BASIS")
+}
 
 # METADATA
 # title: Sensitive data without explicit consent
