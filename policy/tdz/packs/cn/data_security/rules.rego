@@ -121,7 +121,7 @@ findings contains {"code": "CN-MECH-EXPIRED", "effect": "deny", "fields": ["mech
 #   authority: binding
 #   cite: Order 16 arts 7 to 10; a mechanism covers the dataset, recipient and purpose that it names
 #   remedy: Register a mechanism whose scope names this dataset, this recipient and this purpose
-findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
+findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["recipient.id", "request.purpose", "mechanisms"]} if {
 	some need in needs
 	"scope" in mechanism.shortfall(need)
 }

@@ -88,7 +88,7 @@ findings contains {"code": "CN-MECH-EXPIRED", "effect": "deny", "fields": ["mech
 	"expired" in filing
 }
 
-findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
+findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["recipient.id", "request.purpose", "mechanisms"]} if {
 	claimed
 	in_date
 	"scope" in filing
@@ -102,6 +102,11 @@ unmet contains "dataset.category" if {
 on_the_road := {"vehicle", "personal", "geo", "none"}
 
 unmet contains "dataset.columns" if {
+	vehicles
+	persons.shown
+}
+
+unmet contains "dataset.deid.method" if {
 	vehicles
 	persons.shown
 }
