@@ -74,7 +74,8 @@ def _reason(number: int, reason: Reason, *, tried: bool, colour: str) -> None:
     for mend in reason.mends:
         left = f" ({', '.join(mend.codes)} left)" if mend.codes else ""
         console.print(f"   would not stand if {mend.change}; then {mend.effect}{left}", markup=False)
-    if tried and not reason.mends and finding.effect in {"deny", "review"}:
+    # Changes of an input that is none are not tried.
+    if tried and not reason.mends and finding.effect in {"deny", "review"} and finding.code != "TDZ-INPUT-INCOMPLETE":
         console.print("   no single change of these facts does away with it")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from gateway.decisions import codes
 from gateway.decisions.authoring.evaluating import DEADLINE_S, Answer, Evaluators
 from gateway.decisions.authoring.paths import lookup
@@ -18,9 +20,11 @@ from gateway.decisions.authoring.what_if import Mend, Near, WhatIf, day
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
 from gateway.model.decision import OBLIGATION_KINDS, Decision, Finding
+from gateway.model.policy_facts import TIME_MAX_S, Mechanism
 
 _SHOWN: Final = 160
 _INCOMPLETE: Final = "TDZ-INPUT-INCOMPLETE"
+_TIMES: Final = ("request.now", "_at", "_until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ async def explain(
         Reason(
             finding,
             _rule(point.policy, finding.code),
-            tuple((path, shown(lookup(document, path))) for path in finding.fields),
+            tuple((path, shown(lookup(document, path), path)) for path in finding.fields),
             tuple(mends.get(finding, ())),
         )
         for finding in decision.findings
@@ -119,21 +123,36 @@ async def explain(
     return Explanation(decision, reasons, tuple(near))
 
 
-def shown(value: Any) -> str:
-    """A value in one short line."""
+def shown(value: Any, path: str = "") -> str:
+    """A value in one short line; a time as people write it, by the name of its field."""
     if value is None:
         return "not there"
-    if isinstance(value, list) and value and all(isinstance(each, dict) and "verified_by" in each for each in value):
-        return "; ".join(_mechanism(each) for each in value)
+    if type(value) is int and path.endswith(_TIMES):
+        return day(value) if 0 < value <= TIME_MAX_S else f"{value} (no date)"
+    if type(value) is int and path.endswith(".year"):
+        return str(value)
+    if mechanisms := _mechanisms(value):
+        return "; ".join(_mechanism(each) for each in mechanisms)
     if type(value) is int:
         return f"{value:,}"
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 
-def _mechanism(each: Mapping[str, Any]) -> str:
-    dates = f"{day(each['issued_at'])[:10]} to {day(each['expires_at'])[:10]}" if each["expires_at"] else "no dates"
-    return f"{each['kind']} {each['ref']} ({dates}, verified by {each['verified_by']})"
+def _mechanisms(value: Any) -> list[Mechanism]:
+    """The mechanisms in a list of nothing else."""
+    try:
+        return [Mechanism.model_validate(each) for each in value] if isinstance(value, list) else []
+    except ValidationError:
+        return []
+
+
+def _mechanism(each: Mechanism) -> str:
+    dates = f"{day(each.issued_at)[:10]} to {day(each.expires_at)[:10]}" if each.expires_at else "no dates"
+    purposes = each.scope.purposes
+    covers = f"{', '.join(each.scope.dataset_ids) or 'nothing'} to {each.scope.recipient_id}"
+    meant = f"{len(purposes)} purposes" if len(purposes) > 2 else " and ".join(purposes) or "no purpose"
+    return f"{each.kind} {each.ref} ({dates}, verified by {each.verified_by}; {covers} for {meant})"
 
 
 def _engine_failed(decision: Decision) -> bool:

@@ -50,6 +50,8 @@ _ROWS: list[tuple[Any, ...]] = [
     ("12 open", "transfer_dataset", "MY", {"dataset.gov_source": "open"}, _NO_PATHS, "allow", set(), "delete_by"),
     ("13 twelve", "release_output", "CN", {"release.smallest_group": 12}, _NO_PATHS, "allow", set(), "aggregate_only"),
     ("13 seven", "release_output", "CN", {"release.smallest_group": 7}, _NO_PATHS, "deny", {"TDZ-GROUP"}, ""),
+    ("13 updates", "release_output", "CN", {"job.output_kind": "model_update"}, _NO_PATHS,
+     "allow", set(), "aggregate_only"),
     ("15", "transfer_model", "MY", {}, _NO_PATHS, "allow", set(), ""),
     ("15 a count missing", "transfer_model", "MY", {}, ("model.training.runs.0.devices.0.count",),
      "deny", {"TDZ-INPUT-INCOMPLETE"}, ""),

@@ -69,7 +69,7 @@ findings contains {"code": "TDZ-JOB-MODEL", "effect": "review", "fields": ["job.
 #   cite: House rule; no group under the minimum size leaves a zone
 #   remedy: Ask for coarser groups; a job's minimum is at least 2, for a group of one is a person
 findings contains {"code": "TDZ-GROUP", "effect": "deny", "fields": ["job.min_group"]} if {
-	aggregated
+	grouped
 	not input.job.min_group > 1
 }
 
@@ -119,13 +119,16 @@ findings contains {"code": "TDZ-MEMORISATION", "effect": "deny", "fields": ["mod
 }
 
 obligations contains {"kind": "aggregate_only", "params": {"min_group": input.job.min_group}} if {
-	aggregated
+	grouped
 	input.job.min_group > 1
 }
 
-default aggregated := false
+# What leaves under the group rule: a model update is a mean over persons as a table's cell is one.
+default grouped := false
 
-aggregated if {
+grouped if {
 	given.job
-	input.job.output_kind == "aggregate"
+	under_group_rule[input.job.output_kind]
 }
+
+under_group_rule := {"aggregate", "model_update"}

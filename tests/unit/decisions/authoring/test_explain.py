@@ -76,6 +76,31 @@ async def test_an_input_that_is_none_is_explained_by_its_fields_and_nothing_is_t
     assert reason.finding.code == "TDZ-INPUT-INCOMPLETE"
     assert reason.values == (("usage.cn.non_sensitive_after", "60000"),)
     assert (reason.mends, told.near) == ((), ())
+    document["usage"]["cn"] = {"year": 2027, "non_sensitive_after": 60_000, "sensitive_after": 0}
+    told = await explain(policy_set, "lingang", document)
+    (reason,) = told.reasons
+    assert dict(reason.values) == {"usage.cn.year": "2027", "request.now": "2026-11-22T00:00:00Z"}
+
+
+async def test_a_mechanism_for_something_else_is_shown_beside_what_was_asked(policy_set):
+    document = over_the_threshold()
+    contract = example()["mechanisms"][1]
+    contract["scope"] |= {"recipient_id": "mmu", "purposes": ["research"]}
+    document["mechanisms"].append(contract)
+    told = await explain(policy_set, "lingang", document)
+    (reason,) = told.reasons
+    assert reason.finding.code == "CN-MECH-SCOPE"
+    assert dict(reason.values)["recipient.id"] == "um"
+    assert "datasets/traffic-survey to mmu for research" in dict(reason.values)["mechanisms"]
+
+
+async def test_a_claim_of_transit_that_is_not_borne_out_shows_the_origins(policy_set):
+    document = over_the_threshold()
+    document["dataset"]["origin"] = "foreign_in_transit"
+    document["dataset"]["cn"]["exemption"] = "transit"
+    told = await explain(policy_set, "lingang", document)
+    (reason,) = told.reasons
+    assert dict(reason.values)["dataset.origin_jurisdictions"] == '["CN"]'
 
 
 def test_the_command_explains_in_sentences_and_exits_as_eval(policy, tmp_path):
@@ -93,6 +118,9 @@ def test_the_command_explains_in_sentences_and_exits_as_eval(policy, tmp_path):
     done = CliRunner().invoke(app, [str(path), "--gateway", "lingang", "--no-try", "--json"])
     document = json.loads(done.stdout)
     assert document["reasons"][0]["would_not_stand_if"] == []
+    path.write_text(json.dumps({**example(), "usage": None}))
+    done = CliRunner().invoke(app, [str(path), "--gateway", "lingang"])
+    assert (done.exit_code, "no single change" in done.output) == (1, False)
     path.write_text(json.dumps(example()))
     done = CliRunner().invoke(app, [str(path), "--gateway", "cyberjaya"])
     assert (done.exit_code, "no rule has anything against it" in done.output) == (0, True)
@@ -103,4 +131,7 @@ def test_values_are_shown_short():
     assert shown([]) == "[]"
     assert shown("") == '""'
     assert shown(1234567) == "1,234,567"
+    assert shown(2026, "usage.cn.year") == "2026"
+    assert shown(NOW, "request.now") == "2026-11-22T00:00:00Z"
+    assert shown(0, "dataset.retention_until") == "0 (no date)"
     assert len(shown("x" * 10_000)) < 200

@@ -48,32 +48,44 @@ findings contains {"code": "CN-CORE", "effect": "deny", "fields": ["dataset.cn.c
 #   code: CN-IMPORTANT
 #   authority: binding
 #   cite: Order 16 arts 2 and 7, DSL art 31; review of jobs and of data not notified is a house rule
-#   remedy: Pass the CAC's security assessment for this dataset, recipient and purpose; for a job, have it approved
+#   remedy: Pass the CAC's security assessment for this dataset, recipient and purpose; for a job, have it approved; state the class where it is unknown
 findings contains {"code": "CN-IMPORTANT", "effect": important, "fields": fields} if {
 	in_scope
-	not mechanism.held({"security_assessment"})
 	fields := ["dataset.cn.class", "dataset.cn.notified_important", "mechanisms"]
 	not stale_assessment
 }
 
+default assessed := false
+
+assessed if mechanism.held({"security_assessment"})
+
 # Rows of notified important data need the assessment, whatever exempts persons.
 important := "deny" if {
 	assessable
+	not assessed
 	not flow.exports_no_persons
 }
 
 important := "review" if {
 	assessable
+	not assessed
 	flow.exports_no_persons
 }
 
 # Neither notified nor published: need not be assessed as such (art 2), so a person looks [H].
 important := "review" if {
-	not assessable
 	perhaps_important[input.dataset.cn.class]
+	not assessable
+	not assessed
 }
 
 perhaps_important := {"important", "unknown"}
+
+# An assessment does not say that the data is not core.
+important := "review" if {
+	input.dataset.cn.class == "unknown"
+	assessed
+}
 
 # Notified or published as important, or not known to be neither.
 default assessable := false
@@ -109,7 +121,7 @@ findings contains {"code": "CN-MECH-EXPIRED", "effect": "deny", "fields": ["mech
 #   authority: binding
 #   cite: Order 16 arts 7 to 10; a mechanism covers the dataset, recipient and purpose that it names
 #   remedy: Register a mechanism whose scope names this dataset, this recipient and this purpose
-findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
+findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["recipient.id", "request.purpose", "mechanisms"]} if {
 	some need in needs
 	"scope" in mechanism.shortfall(need)
 }

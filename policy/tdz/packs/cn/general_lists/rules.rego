@@ -88,7 +88,7 @@ findings contains {"code": "CN-MECH-EXPIRED", "effect": "deny", "fields": ["mech
 	"expired" in filing
 }
 
-findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
+findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["recipient.id", "request.purpose", "mechanisms"]} if {
 	claimed
 	in_date
 	"scope" in filing
@@ -106,12 +106,20 @@ unmet contains "dataset.columns" if {
 	persons.shown
 }
 
-# The vehicle number must not lead back to a person: the data is treated already, and the number is masked too.
+unmet contains "dataset.deid.method" if {
+	vehicles
+	persons.shown
+}
+
+# The vehicle number must not lead back to a person: the data is treated already, and the number is masked too. A
+# pseudonym leads back for whoever has the key.
 unmet contains "dataset.deid.method" if {
 	vehicles
 	persons.tags.vin
-	input.dataset.deid.method == "none"
+	reversible[input.dataset.deid.method]
 }
+
+reversible := {"none", "pseudonymised"}
 
 # The vehicle list, unless the list or the item named says otherwise.
 default vehicles := true

@@ -115,13 +115,15 @@ needs contains {"code": "CN-CONSENT", "kinds": {"separate_consent"}} if {
 #   authority: binding
 #   cite: Order 16 arts 5, 7 and 8; Order 20
 #   remedy: File a standard contract or be certified; from 1,000,000 persons, 10,000 sensitive ones or as a CIIO pass the security assessment
-findings contains {
-	"code": "CN-CBDF-MECH",
-	"effect": "deny",
-	"fields": ["usage.cn.non_sensitive_after", "usage.cn.sensitive_after", "exporter.ciio", "mechanisms"],
-} if {
-	missing("CN-CBDF-MECH")
-}
+findings contains {"code": "CN-CBDF-MECH", "effect": "deny", "fields": looked_at} if missing("CN-CBDF-MECH")
+
+# A claim of transit that the facts do not bear out is shown with them.
+looked_at := [
+	"dataset.origin", "dataset.origin_jurisdictions",
+	"usage.cn.non_sensitive_after", "usage.cn.sensitive_after", "exporter.ciio", "mechanisms",
+] if {
+	input.dataset.cn.exemption == "transit"
+} else := ["usage.cn.non_sensitive_after", "usage.cn.sensitive_after", "exporter.ciio", "mechanisms"]
 
 # METADATA
 # title: No impact assessment
@@ -130,7 +132,16 @@ findings contains {
 #   authority: binding
 #   cite: PIPL art 55 [U], Order 16 art 10; every personal export, exempt ones included
 #   remedy: Carry out a personal information impact assessment and register it (pipia)
-findings contains {"code": "CN-PIPIA", "effect": "deny", "fields": ["mechanisms"]} if missing("CN-PIPIA")
+findings contains {
+	"code": "CN-PIPIA",
+	"effect": "deny",
+	"fields": [
+		"dataset.category", "dataset.cn.subjects_non_sensitive", "dataset.cn.subjects_sensitive",
+		"dataset.my.subjects", "mechanisms",
+	],
+} if {
+	missing("CN-PIPIA")
+}
 
 # METADATA
 # title: No separate consent
@@ -148,7 +159,7 @@ findings contains {"code": "CN-MECH-EXPIRED", "effect": "deny", "fields": ["mech
 	"expired" in mechanism.shortfall(need.kinds)
 }
 
-findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
+findings contains {"code": "CN-MECH-SCOPE", "effect": "deny", "fields": ["recipient.id", "request.purpose", "mechanisms"]} if {
 	some need in needs
 	"scope" in mechanism.shortfall(need.kinds)
 }

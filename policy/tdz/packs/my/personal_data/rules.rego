@@ -87,7 +87,13 @@ needs contains {"code": "MY-SENSITIVE", "kinds": {"explicit_consent", "s40_groun
 #   authority: binding
 #   cite: PDPA 2010 s.129(2) and (3), in force 1 Apr 2025
 #   remedy: Register a transfer impact assessment, consent, a contract or another ground of s.129(3)
-findings contains {"code": "MY-BASIS", "effect": "deny", "fields": ["mechanisms"]} if missing("MY-BASIS")
+findings contains {
+	"code": "MY-BASIS",
+	"effect": "deny",
+	"fields": ["dataset.category", "dataset.my.sensitivity", "dataset.my.subjects", "mechanisms"],
+} if {
+	missing("MY-BASIS")
+}
 
 # METADATA
 # title: Sensitive data without explicit consent
@@ -137,7 +143,7 @@ findings contains {"code": "MY-MECH-EXPIRED", "effect": "deny", "fields": ["mech
 #   authority: binding
 #   cite: PDPA 2010 ss.40 and 129, Strategic Trade Act 2010 s.9; a ground or a permit covers what, for whom and for which purpose it names
 #   remedy: Register a mechanism whose scope names this dataset or model, this recipient and this purpose
-findings contains {"code": "MY-MECH-SCOPE", "effect": "deny", "fields": ["mechanisms"]} if {
+findings contains {"code": "MY-MECH-SCOPE", "effect": "deny", "fields": ["recipient.id", "request.purpose", "mechanisms"]} if {
 	some need in needs
 	"scope" in mechanism.shortfall(need.kinds)
 }

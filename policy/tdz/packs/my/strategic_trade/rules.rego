@@ -52,7 +52,7 @@ findings contains {"code": "MY-MECH-EXPIRED", "effect": "review", "fields": ["me
 	"expired" in mechanism.shortfall({"sta_permit"})
 }
 
-findings contains {"code": "MY-MECH-SCOPE", "effect": "review", "fields": ["mechanisms"]} if {
+findings contains {"code": "MY-MECH-SCOPE", "effect": "review", "fields": ["recipient.id", "request.purpose", "mechanisms"]} if {
 	doubtful
 	"scope" in mechanism.shortfall({"sta_permit"})
 }
