@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from gateway.exchange import rows
-from gateway.exchange.review_rows import close_of, open_review
+from gateway.flow.review_rows import close_of, open_review
 from gateway.flow.steps import Effect
 from gateway.journal import Recorded
 from gateway.model import canonical

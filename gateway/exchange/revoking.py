@@ -15,10 +15,10 @@ from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.outbox import Outbox
 from gateway.exchange.pulls import Pulls
-from gateway.exchange.reviewing import Voter
 from gateway.exchange.serving import Serving
 from gateway.exchange.weighing import REVOKED
 from gateway.flow.house import parse_envelope
+from gateway.flow.reviewing import Voter
 from gateway.flow.steps import Step
 from gateway.model import limits
 from gateway.model.commitment import commitment

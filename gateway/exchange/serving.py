@@ -19,7 +19,7 @@ from gateway.exchange.peer import Granted, PeerFrame
 from gateway.exchange.sending import Sending, Stream
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.usage import Usage, counted
-from gateway.flow import findings
+from gateway.flow import approved, findings
 from gateway.flow.locks import KeyedLocks, both
 from gateway.flow.steps import Step
 from gateway.journal import Recorded
@@ -122,7 +122,7 @@ class Serving:
                     kept, approvals = await honouring.for_pull(house, kept, agreement)
                     if kept.decision.effect != "allow":
                         await self._refused(transfer_id, standing, agreement, kept)
-                    said = {**kept.entry(), **honouring.named(approvals)}
+                    said = {**kept.entry(), **approved.named(approvals)}
                     recorded = await self._start(  # 5
                         transfer_id, standing, agreement, version, first_chunk, kept, asked, said
                     )

@@ -89,11 +89,18 @@ class RunProposal(Statement):
 
 
 class RunAnswer(Statement):
-    """The participant's institutions that would receive what leaves the coordinator; its decisions come beside it."""
+    """The participant's institutions that would receive what leaves the coordinator; its decisions come beside it.
+
+    Args:
+        held_by: `admin` or `owner` after the participant's zone, where persons of it have to look first; else empty.
+        deadline: until when they may; 0 where they need not.
+    """
 
     kind = "run-answer"
 
     run: Uuid7
+    held_by: Annotated[str, Field(max_length=100)] = ""
+    deadline: UnixSeconds = 0
     recipients: Annotated[tuple[Recipient, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DATASETS_MAX)]
 
 
