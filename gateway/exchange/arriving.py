@@ -309,7 +309,7 @@ class Arriving:
             row = await rows.known_transfer(self._house.state, transfer_id)
             if row is None or not row.open or (due is not None and row.deadline >= due):
                 return
-            await house.steps.run(
+            await house.steps.end(
                 Step(
                     kind="transfer.aborted",
                     subject=f"transfers/{transfer_id}",

@@ -12,6 +12,7 @@ from gateway.flow import review_rows
 from gateway.flow.steps import Effect
 from gateway.journal import Recorded
 from gateway.model import canonical
+from gateway.model.negotiation import AgreementEnd
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
 from gateway.state.schema import negotiations, outbox
@@ -88,12 +89,14 @@ def _appeal_upheld(connection: Connection, arguments: Mapping[str, Any], _record
     note_appeal(connection, arguments["negotiation"], arguments["appeal"])
 
 
-def _revoked(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+def _revoked(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded | None) -> None:
+    """An agreement has ended; that may be before its entry is recorded."""
     ended = rows.end_agreement(
         connection,
         arguments["agreement"],
         [State.OFFERED, State.ACCEPTED, State.FINALIZED],
         reason=arguments["reason"],
+        ended_as=AgreementEnd.REVOKED.value,
         updated_at=arguments["now"],
     )
     if ended and arguments["kept"]:

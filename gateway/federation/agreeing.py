@@ -140,6 +140,7 @@ class Agreeing:
                 "app_digest": matter.app_digest,
                 "datasets": members["datasets"],
                 "cards": [hashlib.sha256(card.encode()).hexdigest() for card in cards],
+                "attempt": row.document.get("attempt", 0),
             }
         )
         envelope = house.sign(proposal, to=other, process=row.id, ttl=ttl)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
@@ -27,6 +28,17 @@ from gateway.model.run_statements import RunAgreement, RunAnswer, RunDecisions, 
 from gateway.model.statements import ResourceCard
 
 _EVENTS: Final = {"allow": RunEvent.DECIDE, "review": RunEvent.HOLD, "deny": RunEvent.REFUSE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A proposal that was read: as it came, its digest, the coordinator's decisions, and its ledger's size then."""
+
+    proposal: RunProposal
+    proposed: Proposed
+    digest: str
+    decisions: list[Decision]
+    ledger_size: int
 
 
 class Answering:
@@ -81,7 +93,8 @@ class Answering:
                 house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
             )
             rulings = await self._rule(proposal.id, matter)  # 4
-            return await self._answer(matter, proposal, proposed, digest, rulings, their_decisions, recipients)
+            asked = _Asked(proposal, proposed, digest, their_decisions, ledger_size)
+            return await self._answer(matter, asked, rulings, recipients)
 
     async def _require_room(self, zone: str) -> None:
         open_runs = await rows.listed(self._house.state, side="participant", where_state=rows.OPEN)
@@ -91,16 +104,17 @@ class Answering:
             )
 
     def _anew(self, standing: rows.RunRow, zone: str, proposal: RunProposal, digest: str) -> bool:
-        """Whether a known run is decided anew: it waits for persons, or waited, and asks for the same as before.
+        """Whether a known run is decided anew: persons have approved something of it, and it asks for the same.
 
         Raises:
             ConflictError: the id is known with other content.
         """
         known = standing.side == "participant" and standing.peer_zone == zone
         same = (standing.participant, standing.spec) == (proposal.participant, proposal.spec)
-        if known and same and standing.state == RunState.SUBMITTED:
-            waits = standing.held_by.startswith(f"{self._house.zone}/")
-            return not waits or standing.body_digest != digest
+        if known and same and standing.state in {RunState.SUBMITTED, RunState.DECIDED}:
+            approved = standing.state == RunState.SUBMITTED and not standing.held_by.startswith(f"{self._house.zone}/")
+            if approved or proposal.attempt > standing.document["attempt"]:
+                return True
         if not known or standing.body_digest != digest:
             raise ConflictError("this run id is known with other content", remedy="use a new id")
         return False
@@ -185,14 +199,11 @@ class Answering:
     async def _answer(
         self,
         matter: Matter,
-        proposal: RunProposal,
-        proposed: Proposed,
-        digest: str,
+        asked: _Asked,
         rulings: list[Ruling],
-        theirs: list[Decision],
         recipients: list[Recipient],
     ) -> Answered:
-        house, zone = self._house, matter.other
+        house, zone, proposal = self._house, matter.other, asked.proposal
         now = house.clock()
         effect = strictest(ruling.kept.decision.effect for ruling in rulings)
         await record_rulings(house, proposal.id, rulings)
@@ -212,7 +223,7 @@ class Answering:
             "side": "participant",
             "participant": proposal.participant,
             "request_id": proposal.id,
-            "body_digest": digest,
+            "body_digest": asked.digest,
             "peer_zone": zone,
             "state": advance(RunState.SUBMITTED, event).value,
             "spec": canonical.encode(proposal.spec.document()).decode(),
@@ -227,7 +238,9 @@ class Answering:
                 "answer": answer,
                 "answer_decisions": decisions,
                 "findings": [finding.to_json() for finding in dict.fromkeys(found)] if effect != "allow" else [],
-                "decisions": [*heard(zone, theirs), *said(house.zone, rulings)],
+                "asked_size": asked.ledger_size,
+                "attempt": proposal.attempt,
+                "decisions": [*heard(zone, asked.decisions), *said(house.zone, rulings)],
             },
             "created_at": now,
             "updated_at": now,
@@ -240,7 +253,7 @@ class Answering:
                     "effect": effect,
                     "held_by": held_by,
                     "datasets": [each.document() for each in proposal.datasets],
-                    "peer_decisions": parse_envelope(proposed.decisions).to_json(),
+                    "peer_decisions": parse_envelope(asked.proposed.decisions).to_json(),
                 },
                 effect="run.answered",
                 arguments={"row": row, "event": event.value, "reviews": reviews},

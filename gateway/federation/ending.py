@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
+from sqlalchemy import Connection
 
 from gateway.errors import (
     ClockError,
@@ -120,9 +121,10 @@ class Ending:
     async def tell(self) -> int:
         """Tell the other zones of ends and reviews that they do not know of yet; the count of those that heard."""
         house, heard = self._house, 0
+        known = house.journal.committed_size  # as of the rows: what they say is no later than this
         for row in await rows.listed(house.state, untold=True, size=None):
             try:
-                size = await self._tell(row)
+                size = await self._tell(row, known)
                 await house.journal.wait_mirrored(row.peer_zone, size, house.timing.mirror, closing=True)
             except (PeerUnavailableError, LedgerError, StorageError, ClockError) as error:
                 _log.debug("how a run stands is not told yet", run=row.id, error=str(error))
@@ -131,17 +133,24 @@ class Ending:
                 _log.info("the other zone knows no such run", run=row.id, error=str(error))
             except TdzError as error:
                 _log.error("the other zone refuses to hear how a run stands", run=row.id, error=str(error))
-            await house.state.write(partial(rows.told, row=row))
+            await house.state.write(_told(row))
             heard += 1
         return heard
 
-    async def _tell(self, row: rows.RunRow) -> int:
+    async def _tell(self, row: rows.RunRow, known: int) -> int:
         house = self._house
-        peer, size = house.peers.get(row.peer_zone), house.journal.committed_size
+        peer = house.peers.get(row.peer_zone)
         if row.open:
             held_by = row.held_by if row.held_by.startswith(f"{house.zone}/") else ""
-            return await peer.hold_run(row.id, held_by, row.deadline, size)
-        return await peer.end_run(row.id, row.state, row.reason, size)
+            return await peer.hold_run(row.id, held_by, row.deadline, known)
+        return await peer.end_run(row.id, row.state, row.reason, house.journal.committed_size)
+
+
+def _told(row: rows.RunRow) -> Callable[[Connection], None]:
+    def told(connection: Connection) -> None:
+        rows.told(connection, row)
+
+    return told
 
 
 def denied_findings(row: rows.RunRow, zone: str, reason: str) -> dict[str, Any]:

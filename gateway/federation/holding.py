@@ -93,7 +93,7 @@ class Holding:
             if coordinates and standing.open and not standing.held_by:
                 self._drive(run.id)
 
-        return Follows({"event": "", "document": _anew(run, now), "values": self._values(run, now, told)}, goes_on)
+        return Follows({"event": "", "document": _anew(run), "values": self._values(run, now, told)}, goes_on)
 
     def _values(self, run: rows.RunRow, now: int, told: int) -> dict[str, Any]:
         until = now + self._house.timing.review
@@ -137,7 +137,7 @@ class Holding:
         await house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
         async with self._locks.hold(row.id):
             row = await rows.get(house.state, row.id)
-            if held_by and row.open and row.side == "participant" and not row.held_by:
+            if held_by and self._takes(row, ledger_size):
                 await house.steps.run(held_there(house, row, held_by, deadline, {}))
             elif not held_by and row.open and row.held_by.startswith(f"{zone}/"):
                 await self._go_on(row)
@@ -150,6 +150,12 @@ class Holding:
             self._drive(row.id)
         return house.journal.committed_size
 
+    @staticmethod
+    def _takes(row: rows.RunRow, ledger_size: int) -> bool:
+        """Whether a run waits for the coordinator's persons; what it told before it asked again comes too late."""
+        late = row.state not in _AGREED and ledger_size <= row.document.get("asked_size", 0)
+        return row.open and row.side == "participant" and not row.held_by and not late
+
     async def _go_on(self, row: rows.RunRow) -> None:
         now = self._house.clock()
         values = self._values(row, now, 1)
@@ -158,7 +164,7 @@ class Holding:
                 connection,
                 row.id,
                 [RunState(state) for state in rows.OPEN],
-                document=_anew(row, now),
+                document=_anew(row),
                 held_by="",
                 updated_at=now,
                 **values,
@@ -182,9 +188,9 @@ class Holding:
         return ended
 
 
-def _anew(run: rows.RunRow, now: int) -> dict[str, Any]:
+def _anew(run: rows.RunRow) -> dict[str, Any]:
     """What a run that is not agreed on yet is told with an approval: both zones decide on it as it is then."""
-    return {} if run.state in _AGREED else {"stale": True, "approved_at": now}
+    return {} if run.state in _AGREED else {"stale": True, "attempt": run.document.get("attempt", 0) + 1}
 
 
 async def _nothing() -> None:

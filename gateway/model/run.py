@@ -95,6 +95,7 @@ TRANSITIONS: Final[dict[tuple[RunState, RunEvent], RunState]] = {
     (_S.SUBMITTED, _E.REFUSE): _S.REFUSED,
     (_S.SUBMITTED, _E.FAIL): _S.FAILED,
     (_S.SUBMITTED, _E.CANCEL): _S.CANCELLED,
+    (_S.DECIDED, _E.DECIDE): _S.DECIDED,  # the participant is asked anew
     (_S.DECIDED, _E.HOLD): _S.SUBMITTED,  # the coordinator's persons look at what it alone decides on
     (_S.DECIDED, _E.AGREE): _S.QUEUED,
     (_S.DECIDED, _E.REFUSE): _S.REFUSED,  # the other zone decided on what it alone could, and refused

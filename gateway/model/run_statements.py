@@ -75,6 +75,7 @@ class RunProposal(Statement):
 
     Args:
         cards: SHA-256 of the envelopes of the coordinator's cards.
+        attempt: how often the run was decided anew before, after persons had approved something of it.
     """
 
     kind = "run-proposal"
@@ -86,6 +87,7 @@ class RunProposal(Statement):
     app_digest: Digest
     datasets: Datasets
     cards: Annotated[tuple[Digest, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DATASETS_MAX)]
+    attempt: Count = 0
 
 
 class RunAnswer(Statement):

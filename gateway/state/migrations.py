@@ -23,6 +23,10 @@ STATEMENTS: Final[Mapping[int, tuple[str, ...]]] = {
         "ALTER TABLE reviews ADD COLUMN process VARCHAR(12) NOT NULL DEFAULT 'negotiations'",
         "DROP INDEX IF EXISTS ix_reviews_negotiation_id",
         "CREATE INDEX ix_reviews_process_id ON reviews (process_id)",
+        "ALTER TABLE agreements ADD COLUMN ended_as VARCHAR(16) NOT NULL DEFAULT ''",
+        # Until now a revoked agreement was told by its reason; whatever else ended early was not confirmed.
+        "UPDATE agreements SET ended_as = CASE WHEN reason LIKE 'revoked by %' THEN 'revoked' ELSE 'not_confirmed' END "
+        "WHERE state = 'TERMINATED'",
     ),
 }
 

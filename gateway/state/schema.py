@@ -202,7 +202,8 @@ agreements = Table(
     Column("bytes", BigInteger, nullable=False, default=0),
     Column("peer_ticket", String(100), nullable=False, default=""),  # consumer side: B's ticket, unspent
     Column("peer_ticket_until", BigInteger, nullable=False, default=0),
-    Column("reason", String(300), nullable=False, default=""),
+    Column("reason", String(300), nullable=False, default=""),  # for people
+    Column("ended_as", String(16), nullable=False, server_default=""),  # gateway.model.negotiation.AgreementEnd
     Column("persons_non_sensitive", BigInteger, nullable=False, default=0),  # provider side, for usage
     Column("persons_sensitive", BigInteger, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
