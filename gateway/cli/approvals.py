@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="What waits for a person: reviews and appeals for administrators, requests for those who published.",
+    help="What waits for a person: reviews and appeals for administrators, what asks for the own data for owners.",
 )
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The review's id, or the request's.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The review's id, or that of the request or run.")]
 NoteOption = Annotated[str, typer.Option("--note", help="Why. It stays in your zone; the ledger has a commitment.")]
 BasisOption = Annotated[
     str,
@@ -130,7 +130,7 @@ def _human(review: Review) -> None:
         {
             "kind": review.kind,
             "asked": review.holder + (f" {escape(review.owner)}" if review.owner else ""),
-            "request": review.request,
+            "about": review.about,
             "institution": escape(review.participant),
             "resource": review.resource,
             "purpose": review.purpose,

@@ -36,7 +36,7 @@ def start(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start a run and follow it: exit code 0 released, 1 refused, 2 failed or cancelled.
+    """Start a run and follow it: exit code 0 released, 1 refused, 2 failed or cancelled, 3 it waits for persons.
 
     Ctrl-C (exit code 3) leaves it running: `tdz run show ID --follow` finds it again, `tdz run cancel ID` ends it.
 
@@ -56,7 +56,7 @@ def start(
 
             emit(status.document(), human, as_json=as_json)
             return
-        last = _follow(run, quiet=as_json)
+        last = _follow(run, quiet=as_json, through_reviews=False)
         emit(last.document(), lambda: _human(last), as_json=as_json)
         try:
             last.released()
@@ -114,7 +114,7 @@ def show_(
     """
     with connection.zone(profile, as_json=as_json) as zone:
         shown = zone.show_run(run)
-        found = _follow(shown, quiet=as_json) if follow else shown.last
+        found = _follow(shown, quiet=as_json, through_reviews=True) if follow else shown.last
         emit(found.document(), lambda: _human(found), as_json=as_json)
         raise typer.Exit(_code(found))
 
@@ -142,17 +142,25 @@ def _code(status: RunStatus) -> ExitCode:
     return ExitCode.OPERATIONAL if status.ended else ExitCode.INCOMPLETE
 
 
-def _follow(run: Run, *, quiet: bool) -> RunStatus:
-    """Watch a run to its end: a live table on a terminal, a line for each round elsewhere."""
-    last, told = run.last, (-1, "")
+def _follow(run: Run, *, quiet: bool, through_reviews: bool) -> RunStatus:
+    """Watch a run to its end: a live table on a terminal, a line for each round elsewhere.
+
+    Args:
+        run: the run.
+        quiet: show nothing.
+        through_reviews: go on while it waits for persons, which may take two weeks.
+    """
+    last, told = run.last, (-1, "", "")
     try:
         with _screen(quiet=quiet) as screen:
             for last in run.watch():
                 if screen is not None:
                     screen.update(_progress(last))
-                elif not quiet and (last.round, last.state) != told:
-                    told = (last.round, last.state)
+                elif not quiet and (last.round, last.state, last.held_by) != told:
+                    told = (last.round, last.state, last.held_by)
                     stderr.print(_line(last))
+                if last.held_by and not through_reviews:
+                    break
     except KeyboardInterrupt:
         commands = f"tdz run show {run.id} --follow, or tdz run cancel {run.id}"
         raise _interrupted("the run goes on", commands) from None
@@ -182,7 +190,8 @@ def _line(status: RunStatus) -> str:
         for each in newest
         for zone in each.zones
     )
-    return f"{status.state} round {status.round}/{status.rounds}, {moved}{'; ' if metrics else ''}{metrics}"
+    waits = f", waits for {status.held_by}" if status.held_by else ""
+    return f"{status.state}{waits} round {status.round}/{status.rounds}, {moved}{'; ' if metrics else ''}{metrics}"
 
 
 def _progress(status: RunStatus) -> Table:
@@ -221,6 +230,7 @@ def _human(status: RunStatus) -> None:
         {
             "name": escape(status.name),
             "state": show.state(status.state),
+            "waits for": f"{status.held_by}, until {show.moment(status.deadline)}" if status.held_by else "",
             "round": f"{status.round} of {status.rounds}",
             "app": f"{status.app}, {status.strategy}",
             "institution": status.participant,

@@ -16,12 +16,13 @@ from sqlalchemy import Connection
 
 from gateway.decisions.inputs import kept_input
 from gateway.errors import ConflictError, InputError, NotFoundError, PeerError, PeerUnavailableError
-from gateway.exchange import review_rows, rows
+from gateway.exchange import rows
 from gateway.exchange.asking import denied_by
 from gateway.exchange.house import House
 from gateway.exchange.peer import AppealTaken
 from gateway.exchange.review_effects import create_anew, note_appeal
 from gateway.exchange.reviewing import Drive, ask_anew
+from gateway.flow import review_rows
 from gateway.flow.house import parse_envelope
 from gateway.flow.steps import Step
 from gateway.model import limits
@@ -30,7 +31,7 @@ from gateway.model.ids import parse_uuid7, uuid7
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
 from gateway.model.participant import Identity
-from gateway.model.review import Basis, Holder, ReviewKind, ReviewState, facts_digest
+from gateway.model.review import Basis, Holder, Process, ReviewKind, ReviewState, facts_digest
 from gateway.model.statements import Appeal, ZoneDecision
 
 
@@ -156,7 +157,8 @@ class Appeals:
         house, now = self._house, self._house.clock()
         review = review_rows.new_review(
             kind=ReviewKind.APPEAL,
-            negotiation_id=row.id,
+            process=Process.NEGOTIATION,
+            process_id=row.id,
             holder=Holder.ADMIN,
             owner="",
             participant=row.participant,

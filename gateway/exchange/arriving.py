@@ -23,7 +23,7 @@ from gateway.exchange import honouring, rows
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.landing import Arrival
 from gateway.exchange.outbox import Outbox
-from gateway.flow import findings
+from gateway.flow import approved, findings
 from gateway.flow.locks import both
 from gateway.flow.steps import Step
 from gateway.journal import Recorded
@@ -189,7 +189,7 @@ class Arriving:
                 subject=f"transfers/{arrival.transfer_id}",
                 body={
                     **kept.entry(),
-                    **honouring.named(approvals),
+                    **approved.named(approvals),
                     "agreement": agreement.id,
                     "version": agreement.version,
                     "view": body.view,
@@ -309,7 +309,7 @@ class Arriving:
             row = await rows.known_transfer(self._house.state, transfer_id)
             if row is None or not row.open or (due is not None and row.deadline >= due):
                 return
-            await house.steps.run(
+            await house.steps.end(
                 Step(
                     kind="transfer.aborted",
                     subject=f"transfers/{transfer_id}",

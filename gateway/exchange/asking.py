@@ -20,11 +20,12 @@ from gateway.errors import (
 from gateway.exchange import honouring, negotiation_effects, rows
 from gateway.exchange.house import House
 from gateway.exchange.offers import Offered, Offers
-from gateway.flow import findings
+from gateway.flow import approved, findings
 from gateway.flow.steps import Step
 from gateway.model import review
 from gateway.model.decision import Decision
 from gateway.model.negotiation import NegotiationEvent as Event
+from gateway.model.review import Process
 from gateway.model.statements import NegotiationRequest, ZoneDecision
 
 _log = structlog.get_logger()
@@ -109,10 +110,11 @@ class Asking:
             "now": now,
         }
         if held_by:
-            arguments["review"] = honouring.review_for(
+            arguments["review"] = approved.review_for(
                 house,
                 kept,
-                negotiation=row.id,
+                process=Process.NEGOTIATION,
+                process_id=row.id,
                 participant=row.participant,
                 peer_zone=offered.zone if offered is not None else "",
                 resource=row.resource,
@@ -124,7 +126,7 @@ class Asking:
                 subject=f"negotiations/{row.id}",
                 body={
                     **kept.entry(),
-                    **honouring.named(approvals),
+                    **approved.named(approvals),
                     "effect": decision.effect,
                     "request": {**asked, "version": offered.card.version if offered is not None else ""},
                 },

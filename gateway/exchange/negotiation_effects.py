@@ -12,10 +12,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from gateway.exchange import rows
-from gateway.exchange.review_rows import close_of, open_review
+from gateway.flow.review_rows import close_of, open_review
 from gateway.flow.steps import Effect
 from gateway.journal import Recorded
 from gateway.model import canonical
+from gateway.model.negotiation import AgreementEnd
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.review import ReviewState
 from gateway.state.schema import agreements, negotiations, tickets
@@ -96,7 +97,8 @@ def _consumer_ended(connection: Connection, arguments: Mapping[str, Any], record
     close_of(connection, row.id, ReviewState.EXPIRED, now)
     if row.agreement_id:
         reason = arguments["document"].get("reason", "")[:300]
-        rows.advance_agreement(connection, row.agreement_id, Event.TERMINATE, reason=reason, updated_at=now)
+        ended = {"reason": reason, "ended_as": AgreementEnd.NOT_CONFIRMED.value}
+        rows.advance_agreement(connection, row.agreement_id, Event.TERMINATE, updated_at=now, **ended)
 
 
 def _provider_decided(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
@@ -135,7 +137,8 @@ def _provider_confirmed(connection: Connection, arguments: Mapping[str, Any], _r
 
 def _provider_unconfirmed(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
     now, reason = arguments["now"], "not confirmed"
-    rows.advance_agreement(connection, arguments["agreement"], Event.TERMINATE, reason=reason, updated_at=now)
+    ended = {"reason": reason, "ended_as": AgreementEnd.NOT_CONFIRMED.value}
+    rows.advance_agreement(connection, arguments["agreement"], Event.TERMINATE, updated_at=now, **ended)
     rows.advance_negotiation(
         connection, arguments["negotiation"], Event.TERMINATE, document={"reason": reason}, updated_at=now
     )

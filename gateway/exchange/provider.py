@@ -14,7 +14,7 @@ from gateway.exchange.offering import signed_offer
 from gateway.exchange.peer import Answer, Granted
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.weighing import Asked, Question, Weighing
-from gateway.flow import findings
+from gateway.flow import approved, findings
 from gateway.flow.house import parse_envelope
 from gateway.flow.locks import both
 from gateway.flow.steps import Step
@@ -24,6 +24,7 @@ from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
 from gateway.model.negotiation import advance
 from gateway.model.participant import Identity
+from gateway.model.review import Process
 from gateway.model.statements import (
     Agreement,
     NegotiationRequest,
@@ -107,10 +108,11 @@ class Provider:
         if outcome.effect == "review" and kept.decision.effect != "review":
             held_by = f"{zone}/admin"
         elif outcome.effect == "review":
-            review = honouring.review_for(
+            review = approved.review_for(
                 house,
                 kept,
-                negotiation=request.id,
+                process=Process.NEGOTIATION,
+                process_id=request.id,
                 participant=request.participant,
                 peer_zone=zone,
                 resource=request.resource,
@@ -173,7 +175,7 @@ class Provider:
                 subject=f"negotiations/{request.id}",
                 body={
                     **kept.entry(),
-                    **honouring.named(approvals),
+                    **approved.named(approvals),
                     "effect": outcome.effect,
                     "request": request.summary(),
                     "peer_decision": parse_envelope(request.decision).to_json(),

@@ -131,10 +131,24 @@ class Pulls:
 
     # --- for the gateway --------------------------------------------------------------------------------
 
-    def decide_again(self) -> None:
-        """Another policy is in force: no further chunk is taken before both zones decided again."""
+    def decide_again(self, mechanism: str = "") -> None:
+        """No further chunk is taken before both zones decided again.
+
+        Args:
+            mechanism: only of transfers that rely on this one, which was withdrawn; empty where another policy is in
+                force.
+        """
         for arrival, _ in self._active.values():
-            arrival.decide_again()
+            if not mechanism or mechanism in agreement_body(arrival.agreement.envelope).mechanisms:
+                arrival.decide_again()
+
+    def cut(self, agreement_id: str) -> None:
+        """Take no further chunk under an agreement, and hand none on, from now on; `end_all` records it."""
+        why = _aborted(AbortReason.REVOKED)
+        for arrival, task in self._active.values():
+            if arrival.agreement.id == agreement_id:
+                arrival.fail(why)
+                task.cancel()
 
     async def take_up(self) -> int:
         """After a restart: go on with every open transfer, and clear what ended ones left; the count of them."""
@@ -165,7 +179,7 @@ class Pulls:
 
     async def end_all(self, agreement_id: str, reason: AbortReason) -> None:
         """Abort every transfer of an agreement that has ended, those that are just starting too."""
-        why = TransferAbortedError(f"the transfer was aborted: {reason}", remedy="request access again")
+        why = _aborted(reason)
         for identifier, (arrival, _) in list(self._active.items()):
             if arrival.agreement.id == agreement_id:
                 await self._stop(identifier, why)
@@ -255,3 +269,7 @@ class Pulls:
             arrival.fail(TdzError(f"internal error while landing: {type(error).__name__}"))
         finally:
             await arrival.settle()
+
+
+def _aborted(reason: AbortReason) -> TransferAbortedError:
+    return TransferAbortedError(f"the transfer was aborted: {reason}", remedy="request access again")

@@ -6,29 +6,26 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
-from gateway.exchange import review_rows, rows
+from gateway.exchange import rows
+from gateway.flow import review_rows
 from gateway.flow.steps import Effect
 from gateway.journal import Recorded
 from gateway.model import canonical
+from gateway.model.negotiation import AgreementEnd
 from gateway.model.negotiation import NegotiationEvent as Event
 from gateway.model.negotiation import NegotiationState as State
-from gateway.model.review import ReviewState
-from gateway.state.schema import negotiations, outbox, review_votes
+from gateway.state.schema import negotiations, outbox
 
 _POST: Final = insert(outbox)
 
 
 def _answered(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
     """An answer to a review stands; where it decides the review, what follows from it is done with it."""
-    if arguments["vote"] is not None:
-        connection.execute(upsert(review_votes).values(**arguments["vote"]).on_conflict_do_nothing())
-    outcome, now = ReviewState(arguments["outcome"]), arguments["now"]
-    if outcome is ReviewState.OPEN or not review_rows.close_review(connection, arguments["review"], outcome, now):
+    if not review_rows.note_answer(connection, arguments):
         return
     follows = arguments["follows"]
-    _MOVES[follows["move"]](connection, arguments["negotiation"], follows, recorded, now)
+    _MOVES[follows["move"]](connection, arguments["of"], follows, recorded, arguments["now"])
     if "mail" in follows:
         connection.execute(_POST.values(**follows["mail"]))
 
@@ -92,12 +89,14 @@ def _appeal_upheld(connection: Connection, arguments: Mapping[str, Any], _record
     note_appeal(connection, arguments["negotiation"], arguments["appeal"])
 
 
-def _revoked(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
+def _revoked(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded | None) -> None:
+    """An agreement has ended; that may be before its entry is recorded."""
     ended = rows.end_agreement(
         connection,
         arguments["agreement"],
         [State.OFFERED, State.ACCEPTED, State.FINALIZED],
         reason=arguments["reason"],
+        ended_as=AgreementEnd.REVOKED.value,
         updated_at=arguments["now"],
     )
     if ended and arguments["kept"]:

@@ -1,7 +1,8 @@
 """Revocation: an agreement ends before its date, by either institution or an administrator of either zone.
 
-It takes effect at once on the side that revokes, and is recorded; the other zone is told as soon as it can be. What
-is open under the agreement is ended with it and cannot be taken up again.
+It takes effect at once on the side that revokes, before anything is recorded, so that a gateway that cannot record
+ends what is open all the same; the entries follow as soon as they can be made, and the other zone is told as soon as
+it can be. What was open under the agreement cannot be taken up again.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from gateway.exchange import rows
 from gateway.exchange.house import House
 from gateway.exchange.outbox import Outbox
 from gateway.exchange.pulls import Pulls
-from gateway.exchange.reviewing import Voter
 from gateway.exchange.serving import Serving
-from gateway.exchange.weighing import REVOKED
 from gateway.flow.house import parse_envelope
+from gateway.flow.reviewing import Voter
 from gateway.flow.steps import Step
 from gateway.model import limits
 from gateway.model.commitment import commitment
 from gateway.model.ids import uuid7
+from gateway.model.negotiation import AgreementEnd
 from gateway.model.negotiation import NegotiationState as State
 from gateway.model.participant import Role
 from gateway.model.statements import Revocation
@@ -60,6 +61,7 @@ class Revoking:
             NotFoundError: not the caller's.
             ConflictError: it was never in force, or has ended.
             InputError: the note is missing or too long.
+            StorageError: open streams were cut; the rest could not be made durable, so it has to be asked for again.
         """
         house, who = self._house, by.identity
         if not note.strip() or len(note) > limits.NOTE_MAX_CHARS:
@@ -70,13 +72,13 @@ class Revoking:
         part = "admin" if who.role is Role.ADMIN else row.side
         async with house.negotiations.hold(row.negotiation_id):
             row = await rows.get_agreement(house.state, agreement_id)
-            if row.state == State.TERMINATED and row.reason.startswith(REVOKED):
+            if row.ended_as == AgreementEnd.REVOKED:
                 return row
             if row.state != State.FINALIZED:
                 raise ConflictError(f"the agreement is not in force: {row.state}", remedy="see `tdz agreement show`")
             body = Revocation.parse({"agreement": row.id, "by": part})
             envelope = house.sign(body, to=row.peer_zone, process=row.negotiation_id, ttl=house.timing.review)
-            entry_id, reason = uuid7(), f"{REVOKED} by {house.zone}/{part}"
+            entry_id, reason = uuid7(), f"revoked by {house.zone}/{part}"
             said = {
                 "by": who.uri if who.role is Role.PARTNER else by.fingerprint,
                 "note": commitment(salt, entry_id, "/body/note", note),
@@ -108,7 +110,7 @@ class Revoking:
             row = await rows.get_agreement(house.state, agreement_id)
             if row.state != State.TERMINATED:
                 said = {"revocation": parse_envelope(envelope).to_json()}
-                await self._end(row, uuid7(), f"{REVOKED} by {zone}/{body.by}", said, None, {})
+                await self._end(row, uuid7(), f"revoked by {zone}/{body.by}", said, None, {})
         await self.stop(row)
 
     async def _end(
@@ -120,8 +122,10 @@ class Revoking:
         mail: dict[str, Any] | None,
         kept: dict[str, str],
     ) -> None:
+        """Cut what is open, end the agreement, record it: in this order, each without the next."""
         house = self._house
-        await house.steps.run(
+        (self._pulls if row.side == "consumer" else self._serving).cut(row.id)
+        await house.steps.end(
             Step(
                 kind="revocation",
                 subject=f"agreements/{row.id}",

@@ -74,6 +74,7 @@ class AgreementRow:
     peer_ticket: str
     peer_ticket_until: int
     reason: str
+    ended_as: str
     persons_non_sensitive: int
     persons_sensitive: int
     created_at: int

@@ -29,8 +29,10 @@ class Stream:
     """One open stream; a newer one of the same transfer takes its place."""
 
     transfer: str
+    agreement: str
+    mechanisms: tuple[str, ...] = ()  # references that the agreement relies on
     superseded: bool = False
-    to_be_decided: bool = False  # another policy is in force: the consumer takes it up again, which decides
+    to_be_decided: bool = False  # what it rests on has changed: the consumer takes it up again, which decides
     whole: bool = False  # all but the signed end is sent; the consumer may hang up once it has that
 
 

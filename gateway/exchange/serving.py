@@ -19,7 +19,7 @@ from gateway.exchange.peer import Granted, PeerFrame
 from gateway.exchange.sending import Sending, Stream
 from gateway.exchange.tickets import Tickets
 from gateway.exchange.usage import Usage, counted
-from gateway.flow import findings
+from gateway.flow import approved, findings
 from gateway.flow.locks import KeyedLocks, both
 from gateway.flow.steps import Step
 from gateway.journal import Recorded
@@ -62,7 +62,7 @@ class Serving:
         self._tickets = tickets
         self._locks = KeyedLocks()
         self._streams: dict[str, Stream] = {}
-        self._policies = 0  # so many were put in force since the start
+        self._changes = 0  # so many changes of policies and mechanisms since the start
         self._sending = Sending(house)
 
     async def issue_ticket(self, zone: str, agreement_id: str, transfer_id: str) -> Granted:
@@ -112,7 +112,7 @@ class Serving:
             body = agreement_body(agreement.envelope)
             standing = await rows.known_transfer(house.state, transfer_id)
             version = await house.chunks.run(lambda: house.versions.open(agreement.version))
-            decided_with = self._policies
+            decided_with = self._changes
             try:
                 self._check(standing, agreement, body, version, first_chunk)
                 mirrored = house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror)
@@ -122,14 +122,14 @@ class Serving:
                     kept, approvals = await honouring.for_pull(house, kept, agreement)
                     if kept.decision.effect != "allow":
                         await self._refused(transfer_id, standing, agreement, kept)
-                    said = {**kept.entry(), **honouring.named(approvals)}
+                    said = {**kept.entry(), **approved.named(approvals)}
                     recorded = await self._start(  # 5
                         transfer_id, standing, agreement, version, first_chunk, kept, asked, said
                     )
             except BaseException:
                 version.chunks.close()
                 raise
-        stream = Stream(transfer_id, to_be_decided=decided_with != self._policies)
+        stream = Stream(transfer_id, agreement.id, body.mechanisms, to_be_decided=decided_with != self._changes)
         if (older := self._streams.get(transfer_id)) is not None:
             older.superseded = True
         self._streams[transfer_id] = stream
@@ -172,7 +172,7 @@ class Serving:
                 return  # a receipt or a new stream came first
             if (stream := self._streams.get(transfer_id)) is not None:
                 stream.superseded = True
-            await house.steps.run(
+            await house.steps.end(
                 Step(
                     kind="transfer.aborted",
                     subject=f"transfers/{transfer_id}",
@@ -183,11 +183,21 @@ class Serving:
                 )
             )
 
-    def decide_again(self) -> None:
-        """Another policy is in force: no further chunk of an open stream goes out before both zones decided again."""
-        self._policies += 1
+    def decide_again(self, mechanism: str = "") -> None:
+        """No further chunk of an open stream goes out before both zones decided on it again.
+
+        Args:
+            mechanism: only of streams that rely on this one, which was withdrawn; empty where another policy is in
+                force.
+        """
+        self._changes += 1
         for stream in self._streams.values():
-            stream.to_be_decided = True
+            stream.to_be_decided |= not mechanism or mechanism in stream.mechanisms
+
+    def cut(self, agreement_id: str) -> None:
+        """Hand no further chunk of an agreement's open streams to the transport, from now on; `end_all` records it."""
+        for stream in self._streams.values():
+            stream.superseded |= stream.agreement == agreement_id
 
     async def end_all(self, agreement_id: str, reason: str) -> None:
         """Abort every open transfer of an agreement that has ended: none of them starts after this."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.catalog.register import Published
 from gateway.decisions.inputs import KeptDecision, Persons, Subject, action_of, transfer_input
@@ -13,8 +13,6 @@ from gateway.exchange.house import House
 from gateway.exchange.usage import Usage, counted
 from gateway.flow import findings
 from gateway.model.policy_facts import Purpose, Recipient
-
-REVOKED: Final = "revoked"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from gateway.errors import (
     ClockError,
     LedgerError,
     LimitError,
-    NotFoundError,
     PeerError,
     PeerUnavailableError,
     StorageError,
@@ -29,7 +28,9 @@ from gateway.errors import (
 from gateway.federation import rows
 from gateway.federation.deciding import ELSEWHERE, NO_OTHER_ZONE, Deciding, Matter, Ruling
 from gateway.federation.ending import Ending
+from gateway.federation.held import held, held_there
 from gateway.federation.house import House
+from gateway.federation.involved import Datasets
 from gateway.federation.peer import Answered, Cards, Proposal
 from gateway.federation.rulings import (
     check_decisions,
@@ -44,12 +45,11 @@ from gateway.flow import findings
 from gateway.flow.house import parse_envelope
 from gateway.flow.steps import Step
 from gateway.model import limits
-from gateway.model.decision import Finding
+from gateway.model.decision import Decision, Finding
 from gateway.model.run import RunEnd, RunEvent
 from gateway.model.run_statements import (
     RunAgreement,
     RunAnswer,
-    RunDataset,
     RunDecisionIds,
     RunDecisions,
     RunProposal,
@@ -59,8 +59,8 @@ from gateway.model.statements import ResourceCard
 _log = structlog.get_logger()
 
 
-class Refused(Exception):
-    """The run ends here: what the ledger says is on it already."""
+class Stopped(Exception):
+    """The run ends here, or waits for persons: what the ledger says is on it already."""
 
 
 class Agreeing:
@@ -70,15 +70,15 @@ class Agreeing:
         self._house = house
         self._deciding = deciding
         self._ending = ending
-        self._cards = cards
+        self._datasets = Datasets(house, cards)
 
     async def propose(self, row: rows.RunRow) -> rows.RunRow:
-        """From SUBMITTED to DECIDED, or to an end; the row as it is then."""
+        """From SUBMITTED to DECIDED, to a review, or to an end; the row as it is then."""
         try:
-            if "proposal" not in row.document:
+            if "proposal" not in row.document or row.document.get("stale"):
                 row = await self._decide_first(row)
             await self._decide_rest(row, await self._answered(row))
-        except Refused:
+        except Stopped:
             pass
         except PeerUnavailableError:
             return await self._ending.end(row, RunEvent.FAIL, RunEnd.PEER_AWAY)
@@ -96,35 +96,16 @@ class Agreeing:
     async def _decide_first(self, row: rows.RunRow) -> rows.RunRow:
         """Find the datasets, decide on the other zone's, and sign the proposal."""
         house = self._house
-        own: list[RunDataset] = []
-        found: dict[str, ResourceCard] = {}
-        zones: set[str] = set()
-        datasets: list[RunDataset] = []
-        for resource in row.spec.datasets:
-            try:
-                dataset = await self._own(row, resource)
-                own.append(dataset)
-            except NotFoundError:
-                try:
-                    offered = await self._cards.find(resource, row.participant)
-                except NotFoundError:
-                    await self._refuse(row, findings.NOT_OFFERED, resource=resource)
-                card = found[resource] = offered.card
-                zones.add(offered.zone)
-                dataset = RunDataset(
-                    resource=resource,
-                    zone=offered.zone,
-                    owner=card.owner,
-                    version=card.version,
-                    rows=card.manifest.rows,
-                )
-            datasets.append(dataset)
-        if len(zones) != 1:
+        until = row.deadline if row.document.get("stale") else 0  # as long as their review might have taken
+        found = await patiently(house, until, lambda: self._datasets.find(row))
+        if found.missing:
+            await self._refuse(row, findings.NOT_OFFERED, resource=found.missing)
+        if len(others := found.others(house.zone)) != 1:
             await self._refuse(row, NO_OTHER_ZONE)
-        (other,) = zones
+        (other,) = others
         if not set(row.spec.result.zones) <= {house.zone, other}:
             await self._refuse(row, ELSEWHERE)
-        await house.check_clock(other)
+        await patiently(house, until, lambda: house.check_clock(other))
         recipient = await house.recipient(row.participant)
         if recipient is None:
             await self._refuse(row, findings.NOT_OFFERED)
@@ -134,20 +115,22 @@ class Agreeing:
             participant=row.participant,
             coordinator=house.zone,
             other=other,
-            datasets=tuple(datasets),
-            cards=found,
+            datasets=tuple(found.datasets),
+            cards=found.cards,
             recipients={},
         )
-        rulings = await self._deciding.job(matter, [each for each in datasets if each.zone == other])
-        members = {
-            "datasets": [each.document() for each in datasets],
-            "cards": [card.document() for card in found.values()],
+        rulings = await self._deciding.job(row.id, matter, found.of_zone(other))
+        members: dict[str, Any] = {
+            "datasets": [each.document() for each in found.datasets],
+            "cards": [card.document() for card in found.cards.values()],
         }
         await record_rulings(house, row.id, rulings)
         if effect := not_allowed(rulings):
-            await self._refused(row, rulings, effect, members)
-        decisions = sign_decisions(house, row.id, other, rulings)
-        cards = await self._own_cards(other, own)
+            members["decisions"] = said(house.zone, rulings)
+            await self._stopped(row, rulings, effect, members, other)
+        ttl = max(row.deadline - house.clock(), 1)
+        decisions = sign_decisions(house, row.id, other, rulings, ttl=ttl)
+        cards = await self._datasets.own_cards(other, found.of_zone(house.zone))
         proposal = RunProposal.parse(
             {
                 "id": row.id,
@@ -157,11 +140,13 @@ class Agreeing:
                 "app_digest": matter.app_digest,
                 "datasets": members["datasets"],
                 "cards": [hashlib.sha256(card.encode()).hexdigest() for card in cards],
+                "attempt": row.document.get("attempt", 0),
             }
         )
-        envelope = house.sign(proposal, to=other, process=row.id, ttl=max(row.deadline - house.clock(), 1))
+        envelope = house.sign(proposal, to=other, process=row.id, ttl=ttl)
         document = {
             **members,
+            "stale": False,
             "proposal": envelope,
             "proposal_decisions": decisions,
             "own_cards": cards,
@@ -177,29 +162,6 @@ class Agreeing:
             )
         )
         return await rows.get(house.state, row.id)
-
-    async def _own_cards(self, other: str, own: Sequence[RunDataset]) -> list[str]:
-        """An own dataset that is offered to nobody of the other zone has no card; the decision on it says so."""
-        cards = []
-        for dataset in own:
-            try:
-                cards.append(await self._cards.card_for(other, dataset.resource))
-            except NotFoundError:
-                _log.info("a dataset of a run is not offered to the other zone", resource=dataset.resource)
-        return cards
-
-    async def _own(self, row: rows.RunRow, resource: str) -> RunDataset:
-        house = self._house
-        published = await house.catalog.get(resource)
-        if not published.known_to(row.participant, zone=house.zone, now=house.clock()):
-            raise NotFoundError(f"no {resource}", remedy="tdz dataset list")
-        return RunDataset(
-            resource=resource,
-            zone=house.zone,
-            owner=published.owner,
-            version=published.version,
-            rows=published.manifest.rows,
-        )
 
     async def _answered(self, row: rows.RunRow) -> Answered:
         house, document = self._house, row.document
@@ -220,6 +182,8 @@ class Agreeing:
         theirs = house.read(RunDecisions, answered.decisions, of=row.peer_zone, process=row.id)
         matter = self._matter(row, answer)
         decisions = check_decisions(matter, theirs, row.peer_zone)
+        if theirs.effect == "review":
+            await self._held_there(row, answered, answer, decisions)
         if theirs.effect != "allow":
             found = [finding for decision in decisions for finding in decision.findings]
             document = {
@@ -231,12 +195,14 @@ class Agreeing:
                 {"effect": theirs.effect, "peer_decisions": parse_envelope(answered.decisions).to_json()},
                 reason=RunEnd.POLICY,
             )  # fmt: skip
-            raise Refused
+            raise Stopped
         own = row.of_zone(house.zone)
-        rulings = await self._deciding.job(matter, own)
+        rulings = await self._deciding.job(row.id, matter, own)
         await record_rulings(house, row.id, rulings)
         if effect := not_allowed(rulings):
-            await self._refused(row, rulings, effect, {})
+            both_zones = [*heard(row.peer_zone, decisions), *said(house.zone, rulings)]
+            members = {"decisions": [*row.document["decisions"], *both_zones]}
+            await self._stopped(row, rulings, effect, members, row.peer_zone)
         now = house.clock()
         until = [now + house.timing.agreement]
         until += [card.terms.until for card in matter.cards.values() if card.terms.until]
@@ -267,6 +233,7 @@ class Agreeing:
         document = {
             "decisions": [*row.document["decisions"], *said(house.zone, rulings), *heard(row.peer_zone, decisions)],
             "recipients": [each.document() for each in answer.recipients],
+            "findings": [],
         }
         await self._moved(
             row, "run.agreed", RunEvent.DECIDE, document,
@@ -352,24 +319,40 @@ class Agreeing:
                         "decisions": [[self._house.zone, "deny", kept.decision.decision_id]],
                     },
                     reason=RunEnd.POLICY.value,
+                    told=0 if row.document.get("proposal") else 1,
                 ),
                 kept=kept,
             )
         )
-        raise Refused
+        raise Stopped
 
-    async def _refused(self, row: rows.RunRow, rulings: Sequence[Ruling], effect: str, members: dict[str, Any]) -> None:
-        found = [finding for ruling in rulings for finding in ruling.kept.decision.findings]
+    async def _held_there(
+        self, row: rows.RunRow, answered: Answered, answer: RunAnswer, decisions: Sequence[Decision]
+    ) -> None:
+        """Persons of the other zone look at it; what they approve is decided anew here too."""
         document = {
-            **members,
-            "findings": [finding.to_json() for finding in dict.fromkeys(found)],
-            "decisions": [*row.document.get("decisions", ()), *said(self._house.zone, rulings)],
+            "findings": [each.to_json() for decision in decisions for each in decision.findings],
+            "decisions": [*row.document["decisions"], *heard(row.peer_zone, decisions)],
         }
+        said_there = {"effect": "review", "peer_decisions": parse_envelope(answered.decisions).to_json()}
+        step = held_there(self._house, row, answer.held_by, answer.deadline, said_there, document)
+        await self._house.steps.run(step)
+        raise Stopped
+
+    async def _stopped(
+        self, row: rows.RunRow, rulings: Sequence[Ruling], effect: str, members: dict[str, Any], other: str
+    ) -> None:
+        """Own decisions that deny end the run; those that ask for a review let it wait for persons."""
+        if effect == "review":
+            await self._house.steps.run(held(self._house, row, rulings, peer_zone=other, document=members))
+            raise Stopped
+        found = [finding for ruling in rulings for finding in ruling.kept.decision.findings]
+        document = {**members, "findings": [finding.to_json() for finding in dict.fromkeys(found)]}
+        told = 0 if row.peer_zone and row.document.get("proposal") else 1
         await self._moved(
-            row, "run.refused", RunEvent.REFUSE, document, {"effect": effect}, reason=RunEnd.POLICY,
-            told=0 if row.peer_zone else 1,
-        )  # fmt: skip
-        raise Refused
+            row, "run.refused", RunEvent.REFUSE, document, {"effect": effect}, reason=RunEnd.POLICY, told=told
+        )
+        raise Stopped
 
     def _move(self, row: rows.RunRow, event: RunEvent, document: dict[str, Any], **values: Any) -> dict[str, Any]:
         return {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from gateway.errors import ConflictError, IntegrityError, LimitError, NotFoundError, PeerError
 from gateway.federation import rows
 from gateway.federation.deciding import MODEL_TAKEN, OTHER_APP, Deciding, Matter, Ruling
+from gateway.federation.held import reviews_of
 from gateway.federation.house import House
 from gateway.federation.peer import Answered, Said
 from gateway.federation.peer import Proposal as Proposed
@@ -25,6 +27,19 @@ from gateway.model.run import RunEnd, RunEvent, RunState, advance
 from gateway.model.run_statements import RunAgreement, RunAnswer, RunDecisions, RunProposal
 from gateway.model.statements import ResourceCard
 
+_EVENTS: Final = {"allow": RunEvent.DECIDE, "review": RunEvent.HOLD, "deny": RunEvent.REFUSE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A proposal that was read: as it came, its digest, the coordinator's decisions, and its ledger's size then."""
+
+    proposal: RunProposal
+    proposed: Proposed
+    digest: str
+    decisions: list[Decision]
+    ledger_size: int
+
 
 class Answering:
     """Answers proposals. Every method may be called again with the same content and answers the same."""
@@ -39,7 +54,8 @@ class Answering:
         """Decide on another zone's proposal.
 
         1. The peer signed it for us; its institution is of its zone.
-        2. A known id gives the stored answer, or a refusal if the content differs.
+        2. A known id gives the stored answer, or a refusal if the content differs; what waits for persons is decided
+           anew, on what the peer says now and with what was approved.
         3. Our mirror holds the peer's entries of its own decisions.
         4. Owners' terms and own policy decide on each dataset, for each receiver.
         5. All decisions are on our ledger before the answer leaves.
@@ -62,16 +78,11 @@ class Answering:
         digest = canonical.digest(proposal.document())
         async with self._locks.hold(proposal.id):
             standing = await rows.known(house.state, proposal.id)  # 2
-            if standing is not None:
-                if standing.side != "participant" or standing.peer_zone != zone or standing.body_digest != digest:
-                    raise ConflictError("this run id is known with other content", remedy="use a new id")
+            if standing is None:
+                await self._require_room(zone)
+            elif not self._anew(standing, zone, proposal, digest):
                 document = standing.document
                 return Answered(document["answer"], document["answer_decisions"], document["ledger_size"])
-            open_runs = await rows.listed(house.state, side="participant", where_state=rows.OPEN)
-            if sum(each.peer_zone == zone for each in open_runs) >= limits.RUNS_OPEN_MAX:
-                raise LimitError(
-                    f"at most {limits.RUNS_OPEN_MAX} runs of one zone are open", remedy="wait until one has ended"
-                )
             matter = self._matter(zone, proposal, proposed)
             theirs = house.read(RunDecisions, proposed.decisions, of=zone, process=proposal.id)
             if theirs.effect != "allow":
@@ -81,8 +92,32 @@ class Answering:
                 self._recipients(matter),
                 house.journal.wait_mirrored(zone, ledger_size, house.timing.mirror),  # 3
             )
-            rulings = await self._rule(matter)  # 4
-            return await self._answer(matter, proposal, proposed, digest, rulings, their_decisions, recipients)
+            rulings = await self._rule(proposal.id, matter)  # 4
+            asked = _Asked(proposal, proposed, digest, their_decisions, ledger_size)
+            return await self._answer(matter, asked, rulings, recipients)
+
+    async def _require_room(self, zone: str) -> None:
+        open_runs = await rows.listed(self._house.state, side="participant", where_state=rows.OPEN)
+        if sum(each.peer_zone == zone for each in open_runs) >= limits.RUNS_OPEN_MAX:
+            raise LimitError(
+                f"at most {limits.RUNS_OPEN_MAX} runs of one zone are open", remedy="wait until one has ended"
+            )
+
+    def _anew(self, standing: rows.RunRow, zone: str, proposal: RunProposal, digest: str) -> bool:
+        """Whether a known run is decided anew: persons have approved something of it, and it asks for the same.
+
+        Raises:
+            ConflictError: the id is known with other content.
+        """
+        known = standing.side == "participant" and standing.peer_zone == zone
+        same = (standing.participant, standing.spec) == (proposal.participant, proposal.spec)
+        if known and same and standing.state in {RunState.SUBMITTED, RunState.DECIDED}:
+            approved = standing.state == RunState.SUBMITTED and not standing.held_by.startswith(f"{self._house.zone}/")
+            if approved or proposal.attempt > standing.document["attempt"]:
+                return True
+        if not known or standing.body_digest != digest:
+            raise ConflictError("this run id is known with other content", remedy="use a new id")
+        return False
 
     def _matter(self, zone: str, proposal: RunProposal, proposed: Proposed) -> Matter:
         house = self._house
@@ -121,7 +156,7 @@ class Answering:
         found = [await self._house.recipient(owner) for owner in owners]
         return [each for each in found if each is not None]
 
-    async def _rule(self, matter: Matter) -> list[Ruling]:
+    async def _rule(self, run: str, matter: Matter) -> list[Ruling]:
         house = self._house
         refused: dict[str, Any] = {}
         for dataset in matter.datasets:
@@ -141,7 +176,7 @@ class Answering:
         if self._trainer.pin(matter.spec) != matter.app_digest:
             refused = {each.resource: OTHER_APP for each in matter.datasets} | refused
         good = [each for each in matter.datasets if each.resource not in refused]
-        rulings = await self._deciding.job(matter, good)
+        rulings = await self._deciding.job(run, matter, good)
         for dataset in matter.datasets:
             if dataset.resource in refused:
                 for uri in matter.receivers(dataset):
@@ -164,32 +199,37 @@ class Answering:
     async def _answer(
         self,
         matter: Matter,
-        proposal: RunProposal,
-        proposed: Proposed,
-        digest: str,
+        asked: _Asked,
         rulings: list[Ruling],
-        theirs: list[Decision],
         recipients: list[Recipient],
     ) -> Answered:
-        house, zone = self._house, matter.other
+        house, zone, proposal = self._house, matter.other, asked.proposal
         now = house.clock()
         effect = strictest(ruling.kept.decision.effect for ruling in rulings)
         await record_rulings(house, proposal.id, rulings)
-        answer = house.sign(RunAnswer(run=proposal.id, recipients=tuple(recipients)), to=zone, process=proposal.id)
+        reviews, held_by = reviews_of(house, proposal.id, proposal.spec.purpose, zone, rulings)
+        if effect != "review":
+            reviews, held_by = [], ""
+        deadline = now + (house.timing.review if held_by else limits.RUN_CONFIRM_S)
+        body = RunAnswer(
+            run=proposal.id, recipients=tuple(recipients), held_by=held_by, deadline=deadline if held_by else 0
+        )
+        answer = house.sign(body, to=zone, process=proposal.id)
         decisions = sign_decisions(house, proposal.id, zone, rulings)
-        event = RunEvent.DECIDE if effect == "allow" else RunEvent.REFUSE
+        event = _EVENTS[effect]
         found = [finding for ruling in rulings for finding in ruling.kept.decision.findings]
         row = {
             "id": proposal.id,
             "side": "participant",
             "participant": proposal.participant,
             "request_id": proposal.id,
-            "body_digest": digest,
+            "body_digest": asked.digest,
             "peer_zone": zone,
             "state": advance(RunState.SUBMITTED, event).value,
             "spec": canonical.encode(proposal.spec.document()).decode(),
-            "deadline": now + limits.RUN_CONFIRM_S,
-            "reason": "" if effect == "allow" else RunEnd.POLICY.value,
+            "held_by": held_by,
+            "deadline": deadline,
+            "reason": RunEnd.POLICY.value if effect == "deny" else "",
             "document": {
                 "app_digest": proposal.app_digest,
                 "datasets": [each.document() for each in proposal.datasets],
@@ -198,7 +238,9 @@ class Answering:
                 "answer": answer,
                 "answer_decisions": decisions,
                 "findings": [finding.to_json() for finding in dict.fromkeys(found)] if effect != "allow" else [],
-                "decisions": [*heard(zone, theirs), *said(house.zone, rulings)],
+                "asked_size": asked.ledger_size,
+                "attempt": proposal.attempt,
+                "decisions": [*heard(zone, asked.decisions), *said(house.zone, rulings)],
             },
             "created_at": now,
             "updated_at": now,
@@ -209,11 +251,12 @@ class Answering:
                 subject=f"runs/{proposal.id}",
                 body={
                     "effect": effect,
+                    "held_by": held_by,
                     "datasets": [each.document() for each in proposal.datasets],
-                    "peer_decisions": parse_envelope(proposed.decisions).to_json(),
+                    "peer_decisions": parse_envelope(asked.proposed.decisions).to_json(),
                 },
-                effect="run.created",
-                arguments={"row": row},
+                effect="run.answered",
+                arguments={"row": row, "event": event.value, "reviews": reviews},
             )
         )
         return Answered(answer, decisions, recorded.size)

@@ -20,6 +20,7 @@ from gateway.errors import (
     NotFoundError,
     PeerUnavailableError,
     PolicyError,
+    ReviewError,
     StorageError,
     TdzError,
 )
@@ -27,9 +28,10 @@ from gateway.federation import rows
 from gateway.federation.agreeing import Agreeing
 from gateway.federation.ending import EVENT_OF, Ending
 from gateway.federation.files import OUTCOME, RunFiles
+from gateway.federation.holding import Holding
 from gateway.federation.house import House
 from gateway.federation.publishing import Outcome, Outcomes
-from gateway.federation.rounds import Late, Rounds
+from gateway.federation.rounds import HeldThere, Late, Rounds
 from gateway.federation.tasks import RunTasks
 from gateway.federation.trainer import Trainer
 from gateway.flow.house import parse_envelope
@@ -68,6 +70,7 @@ class Coordinator:
         self._outcomes = outcomes
         self._locks = locks
         self._tasks = tasks
+        self.holding = Holding(house, ending, locks, tasks, self.drive)
         self._turn = asyncio.Semaphore(1)  # one run trains at a time
 
     async def start(self, caller: Identity, spec: RunSpec, request_id: str) -> rows.RunRow:
@@ -129,7 +132,7 @@ class Coordinator:
                 )
             )
         found = await rows.get(house.state, identifier)
-        self._drive(identifier)
+        self.drive(identifier)
         return found
 
     async def _standing(self, participant: str, request_id: str, digest: str) -> rows.RunRow | None:
@@ -158,26 +161,30 @@ class Coordinator:
                 await self._ending.scrub(row)
         open_runs = await rows.listed(house.state, where_state=rows.OPEN, size=None)
         for row in open_runs:
-            if row.side == "coordinator":
-                self._drive(row.id)
+            if row.side == "coordinator" and not row.held_by:
+                self.drive(row.id)
         return len(open_runs)
 
     async def expire(self) -> int:
         """Drive again what stopped for a passing reason; the count of them."""
         open_runs = await rows.listed(self._house.state, side="coordinator", where_state=rows.OPEN, size=None)
-        stopped = [row for row in open_runs if self._tasks.idle(row.id)]
+        stopped = [row for row in open_runs if not row.held_by and self._tasks.idle(row.id)]
         for row in stopped:
-            self._drive(row.id)
+            self.drive(row.id)
         return len(stopped)
 
     # --- one run ----------------------------------------------------------------------------------------
 
-    def _drive(self, identifier: str) -> None:
-        self._tasks.begin(identifier, lambda: self._run(identifier))
+    def drive(self, identifier: str) -> None:
+        """Let a run go on where it stands; one whose last task is just ending is driven again by `expire`."""
+        if self._tasks.idle(identifier) and not self._tasks.closed:
+            self._tasks.begin(identifier, lambda: self._run(identifier))
 
     async def _run(self, identifier: str) -> rows.RunRow:
         house = self._house
         row = await rows.get(house.state, identifier)
+        if row.held_by:
+            return row
         if row.state == RunState.SUBMITTED:
             row = await self._agreeing.propose(row)
         if row.state == RunState.DECIDED:
@@ -199,6 +206,10 @@ class Coordinator:
             return await self._completed(row) if row.open else row
         except (LedgerError, StorageError):
             raise  # it passes, or the process ends: the run goes on from its last completed round
+        except ReviewError:
+            return await rows.get(house.state, row.id)  # this zone's persons are asked: it waits
+        except HeldThere as there:
+            return await self.holding.park(row, there.codes)
         except Late as late:
             reason = late.reason.value
         except PolicyError:
@@ -284,7 +295,8 @@ class Coordinator:
                 row = await rows.get(house.state, run)
                 if row.open:
                     event = EVENT_OF.get(state, RunEvent.FAIL)
-                    event = RunEvent.FAIL if event is RunEvent.REFUSE else event
+                    if event is RunEvent.REFUSE and row.state not in {RunState.SUBMITTED, RunState.DECIDED}:
+                        event = RunEvent.FAIL
                     await self._ending.end(row, event, reason, by=zone, heard=True)
         return house.journal.committed_size
 

@@ -17,11 +17,12 @@ from gateway.decisions.inputs import KeptDecision, own_persons, transfer_input
 from gateway.errors import LimitError, NotFoundError
 from gateway.federation.columns import unfit_columns
 from gateway.federation.house import House
-from gateway.flow import findings
+from gateway.flow import approved, findings, review_rows
 from gateway.model import limits
 from gateway.model.dataset import Description
 from gateway.model.decision import Finding, Obligation
 from gateway.model.policy_facts import DatasetFacts, JobFacts, PrivacyBudget, Recipient, ReleaseFacts
+from gateway.model.review import Granted
 from gateway.model.run import RunSpec
 from gateway.model.run_statements import RunDataset
 from gateway.model.statements import ResourceCard
@@ -93,11 +94,23 @@ class Matter:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """One decision: on which dataset, for whom."""
+    """One decision: on which dataset, for whom, and the approvals that it rests on."""
 
     dataset: RunDataset
     recipient: str
     kept: KeptDecision
+    approvals: tuple[str, ...] = ()
+
+    def entry(self) -> dict[str, Any]:
+        """What a ledger entry says of it."""
+        return {
+            **self.kept.entry(),
+            **approved.named(self.approvals),
+            "effect": self.kept.decision.effect,
+            "resource": self.dataset.resource,
+            "version": self.dataset.version,
+            "recipient": self.recipient,
+        }
 
 
 class Deciding:
@@ -107,27 +120,33 @@ class Deciding:
         self._house = house
         self._facts: dict[str, DatasetFacts] = {}
 
-    async def job(self, matter: Matter, datasets: Sequence[RunDataset]) -> list[Ruling]:
-        """Decide whether the run may read these datasets.
+    async def job(self, run: str, matter: Matter, datasets: Sequence[RunDataset]) -> list[Ruling]:
+        """Decide whether a run may read these datasets, with what persons approved of it.
 
         Raises:
             LimitError: more decisions than a run may need.
         """
-        return await self._all(matter, datasets, "run_job", None)
+        return await self._all(run, matter, datasets, "run_job", None)
 
-    async def release(self, matter: Matter, datasets: Sequence[RunDataset], release: ReleaseFacts) -> list[Ruling]:
+    async def release(
+        self, run: str, matter: Matter, datasets: Sequence[RunDataset], release: ReleaseFacts
+    ) -> list[Ruling]:
         """Decide whether what was computed from these datasets may leave their zone."""
-        return await self._all(matter, datasets, "release_output", release)
+        return await self._all(run, matter, datasets, "release_output", release)
 
     async def _all(
-        self, matter: Matter, datasets: Sequence[RunDataset], action: str, release: ReleaseFacts | None
+        self, run: str, matter: Matter, datasets: Sequence[RunDataset], action: str, release: ReleaseFacts | None
     ) -> list[Ruling]:
         pairs = [(dataset, uri) for dataset in datasets for uri in matter.receivers(dataset)]
         if len(pairs) > limits.RUN_DECISIONS_MAX:
             raise LimitError(
                 f"a run takes at most {limits.RUN_DECISIONS_MAX} decisions in each zone", remedy="name fewer datasets"
             )
-        return list(await asyncio.gather(*(self._one(matter, d, uri, action, release) for d, uri in pairs)))
+        rulings = list(await asyncio.gather(*(self._one(matter, d, uri, action, release) for d, uri in pairs)))
+        if all(ruling.kept.decision.effect != "review" for ruling in rulings):
+            return rulings
+        granted = await review_rows.granted_of(self._house.state, run)
+        return [_lifted(ruling, granted) for ruling in rulings]
 
     async def _one(
         self, matter: Matter, dataset: RunDataset, uri: str, action: str, release: ReleaseFacts | None
@@ -164,6 +183,7 @@ class Deciding:
             *(
                 replace(each, cite=f"{dataset.resource}: {each.cite}")  # a run has many datasets
                 for each in findings.terms_findings(terms, spec.purpose, "run_job")
+                if home or each.effect == "deny"  # the owner's own zone asks the owner
             ),
             *too_few(spec, dataset),
             *unfit,
@@ -223,6 +243,11 @@ class Deciding:
         if card is None or not isinstance(card.description, Description):
             return None, None, findings.NOT_OFFERED
         return card.terms, card.description.facts(card.version), None
+
+
+def _lifted(ruling: Ruling, granted: Iterable[Granted]) -> Ruling:
+    kept, used = approved.lifted(ruling.kept, granted)
+    return replace(ruling, kept=kept, approvals=used)
 
 
 def _job(matter: Matter) -> JobFacts:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import structlog
+from sqlalchemy import Connection
 
 from gateway.errors import (
     ClockError,
@@ -21,7 +23,8 @@ from gateway.federation.house import House
 from gateway.federation.platforms import recorded_platforms
 from gateway.federation.publishing import Outcome
 from gateway.flow.steps import Step
-from gateway.model.run import RunEvent, RunState, end_reason
+from gateway.model.review import Holder, Process, denial
+from gateway.model.run import RunEnd, RunEvent, RunState, end_reason
 
 _log = structlog.get_logger()
 _KIND: Final = {RunEvent.FAIL: "run.failed", RunEvent.CANCEL: "run.cancelled", RunEvent.REFUSE: "run.refused"}
@@ -64,6 +67,7 @@ class Ending:
                     arguments={
                         "id": row.id,
                         "event": event.value,
+                        "document": denied_findings(row, by, reason) if heard else {},
                         "values": {"reason": reason, "told": int(told), "updated_at": house.clock()},
                     },
                     closing=True,
@@ -115,23 +119,44 @@ class Ending:
             await self._house.chunks.run(lambda: self._files.scrub(row.id, keep=keep))
 
     async def tell(self) -> int:
-        """Tell the other zones of ends that they do not know of yet; the count of those that heard."""
+        """Tell the other zones of ends and reviews that they do not know of yet; the count of those that heard."""
         house, heard = self._house, 0
+        known = house.journal.committed_size  # as of the rows: what they say is no later than this
         for row in await rows.listed(house.state, untold=True, size=None):
-            if row.open:
-                continue
             try:
-                peer = house.peers.get(row.peer_zone)
-                size = await peer.end_run(row.id, row.state, row.reason, house.journal.committed_size)
+                size = await self._tell(row, known)
                 await house.journal.wait_mirrored(row.peer_zone, size, house.timing.mirror, closing=True)
             except (PeerUnavailableError, LedgerError, StorageError, ClockError) as error:
-                _log.debug("the end of a run is not told yet", run=row.id, error=str(error))
+                _log.debug("how a run stands is not told yet", run=row.id, error=str(error))
                 continue
             except (NotFoundError, ConflictError) as error:
-                _log.info("the other zone knows no such run to end", run=row.id, error=str(error))
+                _log.info("the other zone knows no such run", run=row.id, error=str(error))
             except TdzError as error:
-                _log.error("the other zone refuses to hear of a run's end", run=row.id, error=str(error))
-            identifier = row.id
-            await house.state.write(lambda connection, of=identifier: rows.told(connection, of))  # type: ignore[misc]
+                _log.error("the other zone refuses to hear how a run stands", run=row.id, error=str(error))
+            await house.state.write(_told(row))
             heard += 1
         return heard
+
+    async def _tell(self, row: rows.RunRow, known: int) -> int:
+        house = self._house
+        peer = house.peers.get(row.peer_zone)
+        if row.open:
+            held_by = row.held_by if row.held_by.startswith(f"{house.zone}/") else ""
+            return await peer.hold_run(row.id, held_by, row.deadline, known)
+        return await peer.end_run(row.id, row.state, row.reason, house.journal.committed_size)
+
+
+def _told(row: rows.RunRow) -> Callable[[Connection], None]:
+    def told(connection: Connection) -> None:
+        rows.told(connection, row)
+
+    return told
+
+
+def denied_findings(row: rows.RunRow, zone: str, reason: str) -> dict[str, Any]:
+    """What a run's document says where persons of a zone denied it; nothing where they did not."""
+    holder = {RunEnd.DENIED: Holder.ADMIN, RunEnd.DENIED_BY_OWNER: Holder.OWNER}.get(reason)  # type: ignore[call-overload]
+    if holder is None:
+        return {}
+    known = [each for each in row.document.get("findings", ()) if each["effect"] != "info"]
+    return {"findings": [denial(zone, holder, process=Process.RUN).to_json(), *known]}

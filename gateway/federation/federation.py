@@ -62,6 +62,7 @@ class Federation:
         self.answering = Answering(house, deciding, trainer, locks)
         self._tasks = tasks = RunTasks()
         self.coordinator = Coordinator(house, files, trainer, agreeing, rounds, self.ending, outcomes, locks, tasks)
+        self.holding = self.coordinator.holding
         self.participant = Participant(house, files, parts, computing, releases, self.ending, outcomes, locks, tasks)
         self._trainer = trainer
 
@@ -80,12 +81,16 @@ class Federation:
             return await self.coordinator.ended(zone, run, state, reason)
         return await self.participant.ended(zone, run, state, reason, ledger_size)
 
+    async def held(self, zone: str, run: str, held_by: str, deadline: int, ledger_size: int) -> int:
+        """Persons of the other zone look at a run, or let it go on; see `Holding.hear`."""
+        return await self.holding.hear(zone, run, held_by, deadline, ledger_size)
+
     async def expire(self) -> int:
         """End what passed its deadline and drive again what stopped; the count of them."""
-        return await self.participant.expire() + await self.coordinator.expire()
+        return await self.holding.expire() + await self.participant.expire() + await self.coordinator.expire()
 
     async def tell(self) -> None:
-        """Tell the other zones of ends until cancelled."""
+        """Tell the other zones of ends and reviews until cancelled."""
         while True:
             await self.ending.tell()
             await asyncio.sleep(self.house.timing.reaper)

@@ -21,6 +21,7 @@ from gateway.errors import (
     NotFoundError,
     PeerUnavailableError,
     PolicyError,
+    ReviewError,
     StorageError,
     TdzError,
     UpdateError,
@@ -31,6 +32,7 @@ from gateway.federation.computing import Computing
 from gateway.federation.deciding import Ruling
 from gateway.federation.ending import EVENT_OF, Ending
 from gateway.federation.files import OUT, OUTCOME, RunFiles
+from gateway.federation.held import require_free
 from gateway.federation.house import House
 from gateway.federation.parts import Parts, read, write
 from gateway.federation.peer import Part
@@ -87,6 +89,7 @@ class Participant:
             NotFoundError, ConflictError: no such run, or not this round.
             UpdateError, IntegrityError, PeerError: not what may come; the run has ended then.
             DeniedError: our decision does not allow it; the run has ended then.
+            ReviewError: persons of this zone have to look first; the run waits then.
         """
         house = self._house
         if len(part.statement) > limits.STATEMENT_MAX:
@@ -103,6 +106,8 @@ class Participant:
                 update = await self._parts.announced(row, part, what=what, round_=round_)
                 _, rulings = await both(self._parts.take(row, part, update), self._releases.rule(row, update))
                 await self._accept(row, part.statement, update, rulings)
+            except ReviewError:
+                raise  # it waits: the coordinator hears so, and sends again
             except (UpdateError, IntegrityError, LimitError, PolicyError) as error:
                 await self._fail(row, error, round_)
                 raise
@@ -116,6 +121,7 @@ class Participant:
             raise NotFoundError(f"no run {run}")
         if row.state not in {RunState.QUEUED, RunState.RUNNING}:
             raise ConflictError(f"the run is {row.state}: {row.reason or 'no round is due'}")
+        require_free(self._house, row)
         return row
 
     def _next(self, row: rows.RunRow) -> tuple[str, int]:
@@ -157,6 +163,7 @@ class Participant:
 
         Raises:
             NotFoundError, ConflictError: no such run, or not this round.
+            ReviewError: persons of this zone have to look at it first; the run waits then.
             TdzError: the round cannot be completed here; the run has ended then.
         """
         house = self._house
@@ -198,7 +205,7 @@ class Participant:
         try:
             done = await (self._computing.sums(row) if round_ == 0 else self._computing.update(row, round_))
             await self._release(row, round_, done, begun)
-        except (LedgerError, StorageError, PeerUnavailableError):
+        except (LedgerError, StorageError, PeerUnavailableError, ReviewError):
             raise  # it passes: the coordinator asks again
         except TdzError as error:
             await self._fail(row, error, round_)
@@ -290,10 +297,10 @@ class Participant:
         """End what the coordinator left alone past its deadline; the count of them."""
         house, ended = self._house, 0
         late = await rows.listed(house.state, side="participant", where_state=rows.OPEN, due=house.clock(), size=None)
-        for run in (row.id for row in late if self._tasks.idle(row.id)):
+        for run in (row.id for row in late if not row.held_by and self._tasks.idle(row.id)):
             async with self._tasks.stopped(run), self._locks.hold(run):
                 row = await rows.get(house.state, run)
-                if not row.open or row.deadline >= house.clock():  # a part has come meanwhile
+                if not row.open or row.held_by or row.deadline >= house.clock():  # a part has come meanwhile
                     continue
                 reason = RunEnd.NOT_CONFIRMED if row.state == RunState.DECIDED else RunEnd.PEER_AWAY
                 await self._ending.end(row, RunEvent.FAIL, reason)

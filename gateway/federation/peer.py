@@ -74,6 +74,9 @@ class RunPeer(Protocol):
     ) -> AbstractAsyncContextManager[Part]:
         """The other zone's part of a round, once it is there. Leaving the context ends the call."""
 
+    async def hold_run(self, run: str, held_by: str, deadline: int, ledger_size: int) -> int:
+        """Tell it that persons look at the run here, or, with an empty `held_by`, let it go on; its ledger size."""
+
     async def end_run(self, run: str, state: str, reason: str, ledger_size: int) -> int:
         """Tell it that the run has ended here; its ledger size."""
 

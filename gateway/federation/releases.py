@@ -14,7 +14,9 @@ from typing import Any, Final, NoReturn
 from gateway.errors import LimitError, PeerError, UpdateRunError
 from gateway.federation import rows
 from gateway.federation.deciding import Deciding, Matter, Ruling
+from gateway.federation.held import held
 from gateway.federation.house import House
+from gateway.federation.rulings import not_allowed
 from gateway.federation.trainer import Done
 from gateway.flow import findings
 from gateway.flow.house import parse_envelope
@@ -57,15 +59,16 @@ class Releases:
 
         Raises:
             DeniedError: a decision does not allow it; all decisions are on the ledger.
+            ReviewError: persons of this zone have to look first; the run waits, and nothing has left.
         """
         house = self._house
         facts = ReleaseFacts(smallest_group=done.smallest, suppressed=0, rows=0, bytes=done.bytes, digest=done.digest)
         own = row.of_zone(house.zone) if done.examples else ()
-        rulings = await self._deciding.release(self.matter(row), own, facts)
+        rulings = await self._deciding.release(row.id, self.matter(row), own, facts)
         common = {"direction": "out", "what": what, "round": round_, "digest": done.digest, "bytes": done.bytes}
         steps = [_entry(row, common, ruling) for ruling in rulings]
-        if any(ruling.kept.decision.effect != "allow" for ruling in rulings):
-            await self._denied(row, steps, rulings)
+        if effect := not_allowed(rulings):
+            await self._stopped(row, round_, steps, rulings, effect)
         statement = house.sign(
             RunUpdate(
                 run=row.id,
@@ -95,7 +98,7 @@ class Releases:
             smallest_group=update.smallest_group, suppressed=0, rows=0, bytes=update.bytes, digest=update.digest
         )
         theirs = row.of_zone(row.peer_zone) if update.examples else ()
-        return await self._deciding.release(self.matter(row), theirs, facts)
+        return await self._deciding.release(row.id, self.matter(row), theirs, facts)
 
     async def accept(
         self,
@@ -111,6 +114,7 @@ class Releases:
 
         Raises:
             DeniedError: a decision does not allow it; all decisions are on the ledger.
+            ReviewError: persons of this zone have to look first; the run waits, and nothing was used.
         """
         house = self._house
         common = {
@@ -121,8 +125,8 @@ class Releases:
             "bytes": update.bytes,
         }
         steps = [_entry(row, common, ruling) for ruling in rulings]
-        if any(ruling.kept.decision.effect != "allow" for ruling in rulings):
-            await self._denied(row, steps, rulings)
+        if effect := not_allowed(rulings):
+            await self._stopped(row, update.round, steps, rulings, effect)
         accepted = Step(
             kind="round.accepted",
             subject=f"runs/{row.id}",
@@ -136,12 +140,25 @@ class Releases:
         )
         await self._record([*steps, *also, accepted])
 
-    async def _denied(self, row: rows.RunRow, steps: Sequence[Step], rulings: Sequence[Ruling]) -> NoReturn:
+    async def _stopped(
+        self, row: rows.RunRow, round_: int, steps: Sequence[Step], rulings: Sequence[Ruling], effect: str
+    ) -> NoReturn:
+        held_by = ""
+        if effect == "review":
+            step = held(self._house, row, rulings, round_=round_)
+            held_by = step.arguments["held_by"]
+            steps = [*steps, step]
         await self._record(steps)
-        denied = next(ruling for ruling in rulings if ruling.kept.decision.effect != "allow")
+        stopped = next(ruling for ruling in rulings if ruling.kept.decision.effect == effect)
         found = [finding for ruling in rulings for finding in ruling.kept.decision.for_peer().findings]
-        decision = denied.kept.decision.decision_id
-        raise findings.raised("deny", found, decision_id=decision, request_id=row.id)
+        raise findings.raised(
+            effect,
+            found,
+            decision_id=stopped.kept.decision.decision_id,
+            request_id=row.id,
+            held_by=held_by,
+            show="tdz run show",
+        )
 
     async def _record(self, steps: Sequence[Step]) -> None:
         """Record entries together, in one batch of the ledger; each has its intent before any has its effect."""
@@ -191,14 +208,7 @@ def matter_of(row: rows.RunRow, zone: str) -> Matter:
 
 
 def _entry(row: rows.RunRow, common: dict[str, Any], ruling: Ruling) -> Step:
-    body: dict[str, JsonValue] = {
-        **common,
-        **ruling.kept.entry(),
-        "effect": ruling.kept.decision.effect,
-        "resource": ruling.dataset.resource,
-        "version": ruling.dataset.version,
-        "recipient": ruling.recipient,
-    }
+    body: dict[str, JsonValue] = {**common, **ruling.entry()}
     return Step(kind="release", subject=f"runs/{row.id}", body=body, kept=ruling.kept)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from gateway.errors import IntegrityError, LimitError, PeerUnavailableError, TdzError, UpdateError
+from gateway.errors import IntegrityError, LimitError, PeerUnavailableError, ReviewError, TdzError, UpdateError
 from gateway.federation import rows
 from gateway.federation.computing import Computing
 from gateway.federation.deciding import Ruling
@@ -43,6 +43,14 @@ class Late(Exception):
     def __init__(self, reason: RunEnd) -> None:
         super().__init__(reason.value)
         self.reason = reason
+
+
+class HeldThere(Exception):
+    """Persons of the other zone have to look at a part first; `codes` are of what it found."""
+
+    def __init__(self, error: ReviewError) -> None:
+        super().__init__(error.message)
+        self.codes = [finding[0] for finding in error.findings]
 
 
 class Rounds:
@@ -290,11 +298,17 @@ class Rounds:
         return await self._persist(fetch)
 
     async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask again while the other zone does not answer; the round's deadline bounds it."""
+        """Ask again while the other zone does not answer; the round's deadline bounds it.
+
+        Raises:
+            HeldThere: it takes or gives nothing until persons of it have looked.
+        """
         wait = self._house.timing.retry
         while True:
             try:
                 return await ask()
+            except ReviewError as error:
+                raise HeldThere(error) from error
             except PeerUnavailableError as error:
                 _log.debug("the other zone does not answer", error=str(error))
             await asyncio.sleep(wait)

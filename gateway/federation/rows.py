@@ -50,6 +50,7 @@ class RunRow:
     body_digest: str
     peer_zone: str
     state: str
+    held_by: str
     spec_text: str
     round: int
     bytes_out: int
@@ -210,9 +211,10 @@ def put_part(connection: Connection, part: Mapping[str, Any]) -> None:
     )
 
 
-def told(connection: Connection, identifier: str) -> None:
-    """The other zone knows that the run has ended."""
-    connection.execute(update(runs).where(runs.c.id == identifier).values(told=1))
+def told(connection: Connection, row: RunRow) -> None:
+    """The other zone knows how the run stands; what has changed meanwhile is told again."""
+    same = (runs.c.id == row.id) & (runs.c.state == row.state) & (runs.c.held_by == row.held_by)
+    connection.execute(update(runs).where(same).values(told=1))
 
 
 def add_bytes(connection: Connection, part: Mapping[str, Any], column: str) -> None:

@@ -30,13 +30,7 @@ async def record_rulings(house: House, run: str, rulings: Sequence[Ruling]) -> N
         Step(
             kind="job.decided",
             subject=f"runs/{run}",
-            body={
-                **ruling.kept.entry(),
-                "effect": ruling.kept.decision.effect,
-                "resource": ruling.dataset.resource,
-                "version": ruling.dataset.version,
-                "recipient": ruling.recipient,
-            },
+            body=ruling.entry(),
             kept=ruling.kept,
         )
         for ruling in rulings
@@ -44,8 +38,15 @@ async def record_rulings(house: House, run: str, rulings: Sequence[Ruling]) -> N
     await house.steps.run_all(steps)
 
 
-def sign_decisions(house: House, run: str, to: str, rulings: Sequence[Ruling]) -> str:
+def sign_decisions(house: House, run: str, to: str, rulings: Sequence[Ruling], *, ttl: int | None = None) -> str:
     """A zone's decisions on a run, in their border-safe form, signed.
+
+    Args:
+        house: this zone.
+        run: the run's id.
+        to: the other zone.
+        rulings: all of them.
+        ttl: how long the statement holds, seconds; None takes what statements usually have.
 
     Raises:
         LimitError: they do not fit an entry of the other zone's ledger.
@@ -62,7 +63,7 @@ def sign_decisions(house: House, run: str, to: str, rulings: Sequence[Ruling]) -
             for ruling in rulings
         ),
     )
-    envelope = house.sign(body, to=to, process=run)
+    envelope = house.sign(body, to=to, process=run, ttl=ttl)
     if len(envelope) > limits.STATEMENT_MAX:
         raise LimitError("the decisions on a run do not fit a ledger entry", remedy="name fewer datasets")
     return envelope

@@ -23,6 +23,11 @@ class RunTasks:
         self._ending: Counter[str] = Counter()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the gateway is stopping: what is open goes on after the next start."""
+        return self._closed
+
     def get(self, run: str) -> asyncio.Task[object] | None:
         """The task that goes on with a run."""
         return self._running.get(run)

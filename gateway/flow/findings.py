@@ -128,16 +128,26 @@ def refusal(zone: str, finding: Finding) -> Decision:
 
 
 def raised(
-    effect: str, found: Iterable[Finding], *, decision_id: str, request_id: str, held_by: str = ""
+    effect: str,
+    found: Iterable[Finding],
+    *,
+    decision_id: str,
+    request_id: str,
+    held_by: str = "",
+    show: str = "tdz request show",
 ) -> PolicyError:
-    """The error that tells a partner of a denial or a review, with what may be said of it."""
+    """The error that tells a partner of a denial or a review, with what may be said of it.
+
+    Args:
+        show: the command that follows what is held.
+    """
     listed = [finding for finding in found if finding.effect in {"deny", "review"}]
     wire = tuple((f.code, f.effect, f.authority, f.cite, f.remedy) for f in listed)
     codes = ", ".join(dict.fromkeys(f.code for f in listed)) or "no finding"
     if effect == "review":
         return ReviewError(
-            f"the request is held for review by {held_by} ({codes})",
-            remedy=f"follow it with `tdz request show {request_id}`",
+            f"it is held for review by {held_by} ({codes})",
+            remedy=f"follow it with `{show} {request_id}`",
             findings=wire,
             decision_id=decision_id,
             request_id=request_id,

@@ -2,8 +2,10 @@
 
     state row `pending` (with the entry's id)  ->  ledger append  ->  effect, pending row gone
 
+What only ends something may turn that round (`Steps.end`): effect with the pending row, then the append.
+
 A start finds each pending row and does the rest: the append is repeated under the same id, which doubles nothing,
-then the effect. So an effect never stands without its entry, and no entry stays without its effect.
+then the effect. So no effect that opens anything stands without its entry, and no entry stays without its effect.
 
 The caller goes on once the entry is durable and the effect is handed to the state database, which does it before
 anything that is handed to it later, reads included: nobody sees a state from before a step that has returned. A
@@ -31,7 +33,8 @@ from gateway.state.schema import pending
 _log = structlog.get_logger()
 _INTEND: Final = insert(pending)
 _STRIKE: Final = delete(pending).where(pending.c.entry_id == bindparam("of"))
-Effect = Callable[[Connection, Mapping[str, Any], Recorded], None]
+Effect = Callable[[Connection, Mapping[str, Any], Any], None]
+"""What a step does to rows: arguments, and where its entry stands (`Recorded`), or None where it ended first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Steps:
         self._journal = journal
         self._effects: dict[str, Effect] = {"": _nothing, **effects}
         self._running: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[Recorded | None]] = set()
         self._owed: dict[str, Step] = {}
 
     async def run(self, step: Step) -> Recorded:
@@ -150,6 +154,43 @@ class Steps:
             self._owed |= {step.entry_id: step for step, _ in done}
             _log.error("recorded effects are owed", entries=len(done), error=f"{type(error).__name__}")
 
+    async def end(self, step: Step) -> Recorded | None:
+        """Do a step that ends something: its effect first, durable with the intent, then the entry.
+
+        What ends takes effect at once and is recorded as soon as it can be (ledger.md, section 5). The effect is done
+        again where the entry stands late, and must change nothing then. A caller that is cancelled changes nothing.
+
+        Returns:
+            Where it stands; None where it could not be recorded: then it is owed, `finish_owed` and each start try
+            again, and nothing is opened before.
+
+        Raises:
+            StorageError: intent and effect could not be made durable; nothing happened.
+        """
+        task = asyncio.create_task(self._ended(step), name=f"step-{step.entry_id}")
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        return await asyncio.shield(task)
+
+    async def _ended(self, step: Step) -> Recorded | None:
+        effect = self._effects[step.effect]
+
+        def begin(connection: Connection) -> None:
+            _intents((step,))(connection)
+            effect(connection, step.arguments, None)
+
+        await self._state.write(begin)
+        try:
+            recorded = await self._journal.record(
+                step.kind, step.subject, step.body, entry_id=step.entry_id, closing=True
+            )
+        except LedgerError as error:
+            self._owed[step.entry_id] = step
+            _log.error("what has ended is not recorded yet", entry=step.entry_id, reason=error.reason)
+            return None
+        await self._state.write(lambda connection: connection.execute(_STRIKE, {"of": step.entry_id}))
+        return recorded
+
     async def finish_owed(self) -> int:
         """Do the effects that a failing state database left undone; the count of them.
 
@@ -165,8 +206,8 @@ class Steps:
 
     async def close(self) -> None:
         """Wait for the steps that run."""
-        if self._running:
-            await asyncio.wait(set(self._running))
+        if running := {*self._running, *self._endings}:
+            await asyncio.wait(running)
 
     async def _whole(self, step: Step, recorded: asyncio.Future[Recorded]) -> None:
         """All of a step. Its errors up to the entry go to the caller; after it, the effect is owed."""

@@ -37,6 +37,13 @@ class NegotiationEvent(StrEnum):
     TERMINATE = "terminate"
 
 
+class AgreementEnd(StrEnum):
+    """How an agreement ended before its date; `reason` of its row is for people."""
+
+    REVOKED = "revoked"
+    NOT_CONFIRMED = "not_confirmed"
+
+
 _S, _E = NegotiationState, NegotiationEvent
 
 TRANSITIONS: Final[dict[tuple[NegotiationState, NegotiationEvent], NegotiationState]] = {

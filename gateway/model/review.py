@@ -27,6 +27,13 @@ class Holder(StrEnum):
     OWNER = "owner"
 
 
+class Process(StrEnum):
+    """What waits for persons, by what its resource name begins with."""
+
+    NEGOTIATION = "negotiations"
+    RUN = "runs"
+
+
 class ReviewKind(StrEnum):
     """What is asked: to approve what waits, or to look again at what was denied.
 
@@ -126,6 +133,19 @@ def facts_digest(document: Mapping[str, Any]) -> str:
     return canonical.digest(kept)
 
 
+def _covering(document: Mapping[str, Any]) -> frozenset[str]:
+    """Digests of the facts that an approval may have been given on, to count for a decision on a document.
+
+    What a run releases is decided on each time, on the run's facts with what the gateway measured beside them. So what
+    was approved of the run holds for its releases, and what was approved of one release for that one alone.
+    """
+    found = {facts_digest(document)}
+    request = document.get("request")
+    if isinstance(request, Mapping) and request.get("action") == "release_output":
+        found.add(facts_digest({**document, "request": {**request, "action": "run_job"}, "release": None}))
+    return frozenset(found)
+
+
 def waits_for(decision: Decision) -> Holder:
     """Who answers next: the owner before the administrators, who need not look at what the owner does not want."""
     owner = any(_of_owner(finding) for finding in decision.findings if finding.effect == "review")
@@ -166,11 +186,11 @@ def lift(
     """
     if decision.effect != "review" or strictest(finding.effect for finding in decision.findings) != "review":
         return decision, ()
-    facts = facts_digest(document)
+    facts = _covering(document)
     by: dict[tuple[str, bool], str] = {}
     for each in granted:
         owner = each.holder is Holder.OWNER
-        if each.basis.facts != facts:
+        if each.basis.facts not in facts:
             continue
         if not owner and (each.basis.policy, each.basis.data) != (decision.policy_digest, decision.data_revision):
             continue
@@ -186,15 +206,16 @@ def lift(
     return replace(decision, effect=effect, findings=tuple(found)), tuple(sorted(set(used)))
 
 
-def denial(zone: str, holder: Holder) -> Finding:
+def denial(zone: str, holder: Holder, *, process: Process = Process.NEGOTIATION) -> Finding:
     """What is told of a review that a person denied; their note stays in their zone."""
     who = "the owner" if holder is Holder.OWNER else f"an administrator of {zone}"
-    mend = "ask the owner" if holder is Holder.OWNER else "appeal: tdz request appeal ID --note …"
+    ask = "appeal: tdz request appeal ID --note …" if process is Process.NEGOTIATION else "ask them, then start anew"
+    mend = "ask the owner" if holder is Holder.OWNER else ask
     return Finding(
         code=TERMS if holder is Holder.OWNER else DENIED,
         effect="deny",
         authority="house",
-        cite=f"{who} looked at the request and did not approve it",
+        cite=f"{who} looked at it and did not approve it",
         remedy=mend,
     )
 

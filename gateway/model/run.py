@@ -38,7 +38,7 @@ __all__ = ["RunEvent", "RunSpec", "RunState", "advance", "end_reason", "load_run
 class RunState(StrEnum):
     """Where a run stands."""
 
-    SUBMITTED = "SUBMITTED"
+    SUBMITTED = "SUBMITTED"  # also while persons look at it: `held_by` of its row says whose
     DECIDED = "DECIDED"  # both zones allow it; the agreement is not in force yet
     QUEUED = "QUEUED"  # the agreement is in force; it waits for its turn
     RUNNING = "RUNNING"
@@ -52,6 +52,7 @@ class RunEvent(StrEnum):
     """What happens to a run."""
 
     DECIDE = "decide"
+    HOLD = "hold"  # persons have to look at it; it stays where it is, or is decided anew
     REFUSE = "refuse"
     AGREE = "agree"
     START = "start"
@@ -71,6 +72,9 @@ class RunEnd(StrEnum):
     CANCELLED = "cancelled by its partner"
     WITHDRAWN = "cancelled by the owner of a dataset"
     ADMINISTRATOR = "cancelled by an administrator"
+    DENIED = "denied by an administrator in a review"
+    DENIED_BY_OWNER = "denied by the owner in a review"
+    UNREVIEWED = "nobody answered the review in time"
     OTHER = "other"
 
 
@@ -87,16 +91,21 @@ _S, _E = RunState, RunEvent
 
 TRANSITIONS: Final[dict[tuple[RunState, RunEvent], RunState]] = {
     (_S.SUBMITTED, _E.DECIDE): _S.DECIDED,
+    (_S.SUBMITTED, _E.HOLD): _S.SUBMITTED,
     (_S.SUBMITTED, _E.REFUSE): _S.REFUSED,
     (_S.SUBMITTED, _E.FAIL): _S.FAILED,
     (_S.SUBMITTED, _E.CANCEL): _S.CANCELLED,
+    (_S.DECIDED, _E.DECIDE): _S.DECIDED,  # the participant is asked anew
+    (_S.DECIDED, _E.HOLD): _S.SUBMITTED,  # the coordinator's persons look at what it alone decides on
     (_S.DECIDED, _E.AGREE): _S.QUEUED,
     (_S.DECIDED, _E.REFUSE): _S.REFUSED,  # the other zone decided on what it alone could, and refused
     (_S.DECIDED, _E.FAIL): _S.FAILED,
     (_S.DECIDED, _E.CANCEL): _S.CANCELLED,
+    (_S.QUEUED, _E.HOLD): _S.QUEUED,
     (_S.QUEUED, _E.START): _S.RUNNING,
     (_S.QUEUED, _E.FAIL): _S.FAILED,
     (_S.QUEUED, _E.CANCEL): _S.CANCELLED,
+    (_S.RUNNING, _E.HOLD): _S.RUNNING,  # a release of a round waits
     (_S.RUNNING, _E.RELEASE): _S.RELEASED,
     (_S.RUNNING, _E.FAIL): _S.FAILED,
     (_S.RUNNING, _E.CANCEL): _S.CANCELLED,

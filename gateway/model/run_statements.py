@@ -75,6 +75,7 @@ class RunProposal(Statement):
 
     Args:
         cards: SHA-256 of the envelopes of the coordinator's cards.
+        attempt: how often the run was decided anew before, after persons had approved something of it.
     """
 
     kind = "run-proposal"
@@ -86,14 +87,22 @@ class RunProposal(Statement):
     app_digest: Digest
     datasets: Datasets
     cards: Annotated[tuple[Digest, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DATASETS_MAX)]
+    attempt: Count = 0
 
 
 class RunAnswer(Statement):
-    """The participant's institutions that would receive what leaves the coordinator; its decisions come beside it."""
+    """The participant's institutions that would receive what leaves the coordinator; its decisions come beside it.
+
+    Args:
+        held_by: `admin` or `owner` after the participant's zone, where persons of it have to look first; else empty.
+        deadline: until when they may; 0 where they need not.
+    """
 
     kind = "run-answer"
 
     run: Uuid7
+    held_by: Annotated[str, Field(max_length=100)] = ""
+    deadline: UnixSeconds = 0
     recipients: Annotated[tuple[Recipient, ...], BeforeValidator(as_tuple), Field(max_length=limits.RUN_DATASETS_MAX)]
 
 

@@ -49,7 +49,7 @@ class ReviewAnswer(Resource):
 
 @dataclass(frozen=True, slots=True)
 class Review(Resource):
-    """A review or an appeal that this zone answers.
+    """A review or an appeal that this zone answers; `about` names the request or the run that waits for it.
 
     `lifts` are the reason codes that an approval lifts, `basis` the digest of what it is bound to. A listing leaves
     out `findings`, `facts`, `answers`, `approvals` and `basis`; `facts`, the policy input, is for administrators.
@@ -75,6 +75,7 @@ class Review(Resource):
     answers: tuple[ReviewAnswer, ...]
     note: str
     peer_zone: str
+    about: str
 
     @classmethod
     def of(cls, message: Message) -> Self:
@@ -82,7 +83,7 @@ class Review(Resource):
         wire: Any = message
         plain = (
             "id", "request", "holder", "owner", "participant", "resource", "purpose", "state", "needed", "approvals",
-            "deadline", "created_at", "basis", "facts", "note", "peer_zone",
+            "deadline", "created_at", "basis", "facts", "note", "peer_zone", "about",
         )  # fmt: skip
         return cls(
             **{name: getattr(wire, name) for name in plain},
@@ -149,7 +150,7 @@ class Answering:
         return [Review.of(each) for each in found]
 
     async def review(self, review: str) -> Review:
-        """One review or appeal, by its id or that of the request that it is about."""
+        """One review or appeal, by its id or that of the request or the run that it is about."""
         request = review_pb2.GetReviewRequest(id=_bare(review))
         return Review.of(await self.session.call(self.session.reviews.GetReview, request))
 
@@ -157,7 +158,7 @@ class Answering:
         """Approve or deny; of an appeal, overturn or uphold.
 
         Args:
-            review: its id, or the request's.
+            review: its id, or that of the request or the run.
             verdict: approve or deny.
             note: why; it stays in the zone. Needed to deny, and to answer an appeal.
             basis: digest of what was looked at (`Review.basis`): where facts or policy have changed since, the answer

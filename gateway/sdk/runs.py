@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
@@ -13,7 +14,7 @@ from google.protobuf.message import Message
 
 from gateway.errors import DeniedError, PeerUnavailableError, ReviewError, RunEndedError
 from gateway.model import limits
-from gateway.model.run import RunSpec, load_run_spec
+from gateway.model.run import RunEnd, RunSpec, load_run_spec
 from gateway.model.run_remedies import remedy_of
 from gateway.sdk.resources import Decision, Finding, Resource
 from gateway.sdk.session import Session
@@ -104,6 +105,7 @@ class RunStatus(Resource):
     outcome: str
     model: str
     agreement: str
+    held_by: str
 
     ENDED: ClassVar[frozenset[str]] = frozenset({"RELEASED", "REFUSED", "FAILED", "CANCELLED"})
 
@@ -124,32 +126,34 @@ class RunStatus(Resource):
 
     @property
     def remedy(self) -> str:
-        """What to do about a run that ended without an outcome; empty where findings say it."""
-        return "" if self.findings else remedy_of(self.reason)
+        """What to do about a run that ended without an outcome; empty where a finding that denied it says so."""
+        denied = any(finding.effect == "deny" for finding in self.findings)
+        return "" if denied else remedy_of(self.reason)
 
     def released(self) -> Self:
         """The status itself, where the run has come to its outcome.
 
         Raises:
-            DeniedError, ReviewError: a zone refused it, or a person has to look first.
-            RunEndedError: it failed or was cancelled.
+            ReviewError: it waits for persons.
+            DeniedError: a zone's policy, or a person who looked at it, refused it.
+            RunEndedError: it failed or was cancelled, or nobody looked at it in time.
         """
-        if self.state == "REFUSED":
-            findings = tuple(finding.parts() for finding in self.findings if finding.effect in {"deny", "review"})
-            strict = any(finding.effect == "deny" for finding in self.findings)
-            decided = next((d.decision_id for d in self.decisions if d.effect == ("deny" if strict else "review")), "")
-            codes = ", ".join(dict.fromkeys(finding[0] for finding in findings)) or "no finding"
-            if not strict and findings:
-                raise ReviewError(
-                    f"the run needs a person's approval ({codes})",
-                    remedy="approvals of runs are not served yet: mend what is found, or leave the dataset out",
-                    findings=findings,
-                    decision_id=decided,
-                    request_id=self.id,
-                )
+        strictest = "review" if self.held_by else "deny"
+        findings = tuple(finding.parts() for finding in self.findings if finding.effect in {"deny", "review"})
+        decided = next((d.decision_id for d in self.decisions if d.effect == strictest), "")
+        codes = ", ".join(dict.fromkeys(finding[0] for finding in findings)) or "no finding"
+        if self.held_by:
+            raise ReviewError(
+                f"the run is held for review by {self.held_by} ({codes})",
+                remedy=f"follow it with `tdz run show {self.id} --follow`",
+                findings=findings,
+                decision_id=decided,
+                request_id=self.id,
+            )
+        if self.state == "REFUSED" and self.reason != RunEnd.UNREVIEWED:
             raise DeniedError(
-                f"the run is refused by policy ({codes})",
-                remedy=next((finding[4] for finding in findings if finding[4]), ""),
+                f"the run is refused ({codes})",
+                remedy=next((finding[4] for finding in findings if finding[1] == "deny" and finding[4]), ""),
                 findings=findings,
                 decision_id=decided,
                 request_id=self.id,
@@ -192,7 +196,7 @@ class AsyncRun:
         self._last = await show_run(self._session, self.id)
         return self._last
 
-    async def watch(self) -> AsyncIterator[RunStatus]:
+    async def watch(self) -> AsyncGenerator[RunStatus, None]:
         """The run now and at each change until it has ended; a gateway that starts again is found again.
 
         Raises:
@@ -219,11 +223,14 @@ class AsyncRun:
         """The run once it has come to its outcome.
 
         Raises:
-            DeniedError, ReviewError: a zone refused it; findings say which rule.
+            ReviewError: it waits for persons, in either zone; waiting again goes on once they have approved.
+            DeniedError: a zone refused it; findings say which rule.
             RunEndedError: it failed or was cancelled; the text has the recorded reason.
         """
-        async for _ in self.watch():
-            pass
+        async with aclosing(self.watch()) as seen:
+            async for status in seen:
+                if status.held_by:
+                    break
         return self._last.released()
 
     async def cancel(self) -> RunStatus:

@@ -13,8 +13,8 @@ from gateway.exchange.accounts import Account, Accounts, unknown
 from gateway.exchange.consumer import Ask, Consumer
 from gateway.exchange.house import House, agreement_body
 from gateway.exchange.pulls import Pulls
-from gateway.exchange.reviewing import Voter
 from gateway.exchange.revoking import Revoking
+from gateway.flow.reviewing import Voter
 from gateway.model import limits
 from gateway.model.dataset import DatasetManifest
 from gateway.model.decision import Finding

@@ -29,7 +29,6 @@ from gateway.exchange.previewing import Previews
 from gateway.exchange.provider import Provider
 from gateway.exchange.pulls import Pulls
 from gateway.exchange.receipts import Receipts
-from gateway.exchange.reviewing import Desk
 from gateway.exchange.revoking import Revoking
 from gateway.exchange.serving import Serving
 from gateway.exchange.tickets import Tickets
@@ -49,6 +48,7 @@ from gateway.model import limits
 from gateway.server.access import Access, OpenCalls, Readiness, Registrar
 from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
+from gateway.server.desk import reviewers_desk
 from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
 from gateway.server.policies import activations, decision_log, policy_at_start
@@ -211,11 +211,11 @@ class Gateway:
         self.outbox = Outbox(house)
         self.consumer = Consumer(house, self.offers)
         self.pulls = Pulls(house, self.tickets, self.outbox)
-        self.desk = Desk(house, self.outbox, self.consumer.go_on)
         self.appeals = Appeals(house, self.consumer.go_on)
         self.revoking = Revoking(house, self.outbox, self.pulls, self.serving)
         self.previews = Previews(house, self.offers, weighing)
         self.federation = federation(house, self.settings, self.offers)
+        self.desk = reviewers_desk(house, self.outbox, self.consumer, self.federation)
         self._stack.push_async_callback(self.federation.close)
 
     async def _serve(self, card: SignedCard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from gateway.decisions.mechanisms import MechanismRegister, RegisteredMechanism
@@ -17,10 +18,16 @@ _DOCUMENT_MAX: Final = 16 * limits.KIB
 
 
 class MechanismService(mechanism_pb2_grpc.MechanismServiceServicer):
-    """Handlers; who may call them is declared in `gateway.server.access.roles`."""
+    """Handlers; who may call them is declared in `gateway.server.access.roles`.
 
-    def __init__(self, house: House) -> None:
+    Args:
+        house: this zone.
+        withdrawn: hears the reference of a mechanism that serves nobody any more.
+    """
+
+    def __init__(self, house: House, withdrawn: Callable[[str], None]) -> None:
         self._house = house
+        self._withdrawn = withdrawn
 
     async def AddMechanism(self, request: mechanism_pb2.AddMechanismRequest, context: Any) -> mechanism_pb2.Mechanism:
         """Add one: on the ledger as reference and digest, then in force."""
@@ -45,8 +52,9 @@ class MechanismService(mechanism_pb2_grpc.MechanismServiceServicer):
     async def WithdrawMechanism(
         self, request: mechanism_pb2.WithdrawMechanismRequest, context: Any
     ) -> mechanism_pb2.Mechanism:
-        """Withdraw one: in force at once, then on the ledger."""
+        """Withdraw one: in force at once, for open streams that rely on it too, then on the ledger."""
         withdrawn = await self._house.mechanisms.withdraw(request.ref, self._house.clock())
+        self._withdrawn(withdrawn.mechanism.ref)
         await self._record("mechanism.withdrawn", withdrawn.mechanism.ref, withdrawn.digest, context, closing=True)
         return _message(withdrawn)
 

@@ -9,8 +9,8 @@ from gateway.errors import InputError
 from gateway.exchange.appealing import Appeals
 from gateway.exchange.house import House
 from gateway.exchange.previewing import Outlook, Previews
-from gateway.exchange.review_rows import ReviewRow, list_reviews
-from gateway.exchange.reviewing import Desk, Shown, Voter
+from gateway.flow.review_rows import ReviewRow, list_reviews
+from gateway.flow.reviewing import Desk, Shown, Voter
 from gateway.model import canonical, limits
 from gateway.model.decision import Finding
 from gateway.model.participant import Role
@@ -107,7 +107,7 @@ def _row(row: ReviewRow) -> review_pb2.Review:
     return review_pb2.Review(
         id=row.id,
         kind=_KINDS[ReviewKind(row.kind)],
-        request=row.negotiation_id,
+        request=row.process_id,
         holder=row.holder,
         owner=row.owner,
         participant=row.participant,
@@ -119,6 +119,7 @@ def _row(row: ReviewRow) -> review_pb2.Review:
         created_at=row.created_at,
         lifts=row.bound_to.codes,
         peer_zone=row.peer_zone,
+        about=row.about,
     )
 
 

@@ -67,6 +67,13 @@ class RunPeerService(run_peer_pb2_grpc.RunPeerServiceServicer):
             async for piece in pieces:
                 yield run_peer_pb2.ParametersPiece(data=piece)
 
+    async def HoldRun(self, request: run_peer_pb2.HoldRunRequest, context: Any) -> run_peer_pb2.HoldRunResponse:
+        """Hear that persons of the other zone look at a run, or let it go on."""
+        size = await self._federation.held(
+            self._paced(context), request.run, request.held_by, request.deadline, request.ledger_size
+        )
+        return run_peer_pb2.HoldRunResponse(ledger_size=size)
+
     async def EndRun(self, request: run_peer_pb2.EndRunRequest, context: Any) -> run_peer_pb2.EndRunResponse:
         """Hear that a run has ended."""
         size = await self._federation.ended(

@@ -101,6 +101,11 @@ class RunCalls:
             raise self._closed(self._zone) from None
         return None if piece is grpc.aio.EOF else piece
 
+    async def hold_run(self, run: str, held_by: str, deadline: int, ledger_size: int) -> int:
+        """Tell it that persons look at the run here, or let it go on."""
+        request = run_peer_pb2.HoldRunRequest(run=run, held_by=held_by, deadline=deadline, ledger_size=ledger_size)
+        return int((await self._call(self._run_control.HoldRun(request, timeout=limits.RPC_DEADLINE_S))).ledger_size)
+
     async def end_run(self, run: str, state: str, reason: str, ledger_size: int) -> int:
         """Tell it that the run has ended here."""
         request = run_peer_pb2.EndRunRequest(run=run, state=state, reason=reason, ledger_size=ledger_size)

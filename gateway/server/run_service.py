@@ -117,6 +117,7 @@ def _run(row: rows.RunRow, history: Sequence[rows.RoundRow]) -> run_pb2.Run:
         updated_at=row.updated_at,
         outcome=row.outcome,
         model=row.model,
+        held_by=row.held_by,
         agreement=row.agreement if row.state not in {"SUBMITTED", "DECIDED", "REFUSED"} else "",
     )
 

@@ -65,6 +65,11 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
     (certificate, *_) = load_authorities(layout.ca.read_bytes())
     authority = ZoneAuthority(settings.zone, certificate, load_tls_key(layout.ca_key))
     enrolment = Enrolment(authority, registry, time.time)
+
+    def withdrawn(mechanism: str) -> None:
+        gateway.serving.decide_again(mechanism)
+        gateway.pulls.decide_again(mechanism)
+
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityService(settings.zone, enrolment, registry, time.time), target
     )
@@ -79,7 +84,7 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
         ),
         target,
     )
-    mechanism_pb2_grpc.add_MechanismServiceServicer_to_server(MechanismService(house), target)
+    mechanism_pb2_grpc.add_MechanismServiceServicer_to_server(MechanismService(house, withdrawn), target)
     policy_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyService(gateway.activations), target)
     signer_pb2_grpc.add_SignerServiceServicer_to_server(SignerService(house, gateway.signers), target)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(house, gateway.offers), target)

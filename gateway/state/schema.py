@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 metadata = MetaData()
 
@@ -202,7 +202,8 @@ agreements = Table(
     Column("bytes", BigInteger, nullable=False, default=0),
     Column("peer_ticket", String(100), nullable=False, default=""),  # consumer side: B's ticket, unspent
     Column("peer_ticket_until", BigInteger, nullable=False, default=0),
-    Column("reason", String(300), nullable=False, default=""),
+    Column("reason", String(300), nullable=False, default=""),  # for people
+    Column("ended_as", String(16), nullable=False, server_default=""),  # gateway.model.negotiation.AgreementEnd
     Column("persons_non_sensitive", BigInteger, nullable=False, default=0),  # provider side, for usage
     Column("persons_sensitive", BigInteger, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
@@ -276,10 +277,11 @@ reviews = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("kind", String(8), nullable=False),  # review or appeal
-    Column("negotiation_id", String(36), nullable=False, index=True),
+    Column("process", String(12), nullable=False, server_default="negotiations"),  # negotiations or runs: what waits
+    Column("process_id", String(36), nullable=False, index=True),
     Column("holder", String(8), nullable=False),  # admin or owner
     Column("owner", String(300), nullable=False, default=""),  # URI, where the owner is asked
-    Column("participant", String(300), nullable=False),  # the consumer institution's URI
+    Column("participant", String(300), nullable=False),  # URI of the institution that would receive
     Column("peer_zone", String(63), nullable=False, default=""),
     Column("resource", String(100), nullable=False),
     Column("purpose", String(40), nullable=False),
@@ -318,6 +320,7 @@ runs = Table(
     Column("body_digest", String(64), nullable=False),
     Column("peer_zone", String(63), nullable=False, default=""),
     Column("state", String(10), nullable=False, index=True),  # gateway.model.run
+    Column("held_by", String(100), nullable=False, server_default=""),  # whose persons have to look at it
     Column("spec", Text, nullable=False),  # canonical JSON of the RunSpec
     Column("round", Integer, nullable=False, default=0),  # completed
     Column("bytes_out", BigInteger, nullable=False, default=0),

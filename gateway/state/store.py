@@ -23,7 +23,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from gateway.errors import StorageError
-from gateway.state.schema import SCHEMA_VERSION, metadata
+from gateway.state.migrations import FIRST, migrate
+from gateway.state.schema import SCHEMA_VERSION
 
 T = TypeVar("T")
 BUSY_TIMEOUT_MS: Final = 10_000
@@ -145,9 +146,12 @@ class StateStore:
                     f"the state database has schema {version}, this program knows {SCHEMA_VERSION}",
                     remedy="run the newer version of the gateway",
                 )
-            if version < SCHEMA_VERSION:
-                metadata.create_all(connection)
-                connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
+            if 0 < version < FIRST:
+                raise StorageError(
+                    f"the state database has schema {version}, which was never released",
+                    remedy="make the zone anew: tdz zone init",
+                )
+            migrate(connection, version)
 
 
 def _unusable(path: Path) -> StorageError:

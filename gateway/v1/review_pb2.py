@@ -25,33 +25,33 @@ _sym_db = _symbol_database.Default()
 from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/review.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\"\x9a\x03\n\x06Review\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.gateway.v1.ReviewKind\x12\x0f\n\x07request\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x13\n\x0bparticipant\x18\x06 \x01(\t\x12\x10\n\x08resource\x18\x07 \x01(\t\x12\x0f\n\x07purpose\x18\x08 \x01(\t\x12\r\n\x05state\x18\t \x01(\t\x12\x0e\n\x06needed\x18\n \x01(\x03\x12\x11\n\tapprovals\x18\x0b \x01(\x03\x12\x10\n\x08\x64\x65\x61\x64line\x18\x0c \x01(\x03\x12\x12\n\ncreated_at\x18\r \x01(\x03\x12\r\n\x05lifts\x18\x0e \x03(\t\x12\r\n\x05\x62\x61sis\x18\x0f \x01(\t\x12%\n\x08\x66indings\x18\x10 \x03(\x0b\x32\x13.gateway.v1.Finding\x12\r\n\x05\x66\x61\x63ts\x18\x11 \x01(\t\x12)\n\x07\x61nswers\x18\x12 \x03(\x0b\x32\x18.gateway.v1.ReviewAnswer\x12\x0c\n\x04note\x18\x13 \x01(\t\x12\x11\n\tpeer_zone\x18\x14 \x01(\t\"o\n\x0cReviewAnswer\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Verdict\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\n\n\x02\x61t\x18\x04 \x01(\x03\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\t\"A\n\x12ListReviewsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x1e\n\x04page\x18\x02 \x01(\x0b\x32\x10.gateway.v1.Page\"S\n\x13ListReviewsResponse\x12#\n\x07reviews\x18\x01 \x03(\x0b\x32\x12.gateway.v1.Review\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetReviewRequest\x12\n\n\x02id\x18\x01 \x01(\t\"d\n\x13\x41nswerReviewRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Verdict\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\r\n\x05\x62\x61sis\x18\x04 \x01(\t\"0\n\x14\x41ppealRequestRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"7\n\x15\x41ppealRequestResponse\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x03*Y\n\nReviewKind\x12\x1b\n\x17REVIEW_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12REVIEW_KIND_REVIEW\x10\x01\x12\x16\n\x12REVIEW_KIND_APPEAL\x10\x02*I\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_APPROVE\x10\x01\x12\x10\n\x0cVERDICT_DENY\x10\x02\x32\xb9\x02\n\rReviewService\x12N\n\x0bListReviews\x12\x1e.gateway.v1.ListReviewsRequest\x1a\x1f.gateway.v1.ListReviewsResponse\x12=\n\tGetReview\x12\x1c.gateway.v1.GetReviewRequest\x1a\x12.gateway.v1.Review\x12\x43\n\x0c\x41nswerReview\x12\x1f.gateway.v1.AnswerReviewRequest\x1a\x12.gateway.v1.Review\x12T\n\rAppealRequest\x12 .gateway.v1.AppealRequestRequest\x1a!.gateway.v1.AppealRequestResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/review.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\"\xa9\x03\n\x06Review\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.gateway.v1.ReviewKind\x12\x0f\n\x07request\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x13\n\x0bparticipant\x18\x06 \x01(\t\x12\x10\n\x08resource\x18\x07 \x01(\t\x12\x0f\n\x07purpose\x18\x08 \x01(\t\x12\r\n\x05state\x18\t \x01(\t\x12\x0e\n\x06needed\x18\n \x01(\x03\x12\x11\n\tapprovals\x18\x0b \x01(\x03\x12\x10\n\x08\x64\x65\x61\x64line\x18\x0c \x01(\x03\x12\x12\n\ncreated_at\x18\r \x01(\x03\x12\r\n\x05lifts\x18\x0e \x03(\t\x12\r\n\x05\x62\x61sis\x18\x0f \x01(\t\x12%\n\x08\x66indings\x18\x10 \x03(\x0b\x32\x13.gateway.v1.Finding\x12\r\n\x05\x66\x61\x63ts\x18\x11 \x01(\t\x12)\n\x07\x61nswers\x18\x12 \x03(\x0b\x32\x18.gateway.v1.ReviewAnswer\x12\x0c\n\x04note\x18\x13 \x01(\t\x12\x11\n\tpeer_zone\x18\x14 \x01(\t\x12\r\n\x05\x61\x62out\x18\x15 \x01(\t\"o\n\x0cReviewAnswer\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Verdict\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\n\n\x02\x61t\x18\x04 \x01(\x03\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\t\"A\n\x12ListReviewsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x1e\n\x04page\x18\x02 \x01(\x0b\x32\x10.gateway.v1.Page\"S\n\x13ListReviewsResponse\x12#\n\x07reviews\x18\x01 \x03(\x0b\x32\x12.gateway.v1.Review\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetReviewRequest\x12\n\n\x02id\x18\x01 \x01(\t\"d\n\x13\x41nswerReviewRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Verdict\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\r\n\x05\x62\x61sis\x18\x04 \x01(\t\"0\n\x14\x41ppealRequestRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"7\n\x15\x41ppealRequestResponse\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x03*Y\n\nReviewKind\x12\x1b\n\x17REVIEW_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12REVIEW_KIND_REVIEW\x10\x01\x12\x16\n\x12REVIEW_KIND_APPEAL\x10\x02*I\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_APPROVE\x10\x01\x12\x10\n\x0cVERDICT_DENY\x10\x02\x32\xb9\x02\n\rReviewService\x12N\n\x0bListReviews\x12\x1e.gateway.v1.ListReviewsRequest\x1a\x1f.gateway.v1.ListReviewsResponse\x12=\n\tGetReview\x12\x1c.gateway.v1.GetReviewRequest\x1a\x12.gateway.v1.Review\x12\x43\n\x0c\x41nswerReview\x12\x1f.gateway.v1.AnswerReviewRequest\x1a\x12.gateway.v1.Review\x12T\n\rAppealRequest\x12 .gateway.v1.AppealRequestRequest\x1a!.gateway.v1.AppealRequestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.review_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REVIEWKIND']._serialized_start=983
-  _globals['_REVIEWKIND']._serialized_end=1072
-  _globals['_VERDICT']._serialized_start=1074
-  _globals['_VERDICT']._serialized_end=1147
+  _globals['_REVIEWKIND']._serialized_start=998
+  _globals['_REVIEWKIND']._serialized_end=1087
+  _globals['_VERDICT']._serialized_start=1089
+  _globals['_VERDICT']._serialized_end=1162
   _globals['_REVIEW']._serialized_start=65
-  _globals['_REVIEW']._serialized_end=475
-  _globals['_REVIEWANSWER']._serialized_start=477
-  _globals['_REVIEWANSWER']._serialized_end=588
-  _globals['_LISTREVIEWSREQUEST']._serialized_start=590
-  _globals['_LISTREVIEWSREQUEST']._serialized_end=655
-  _globals['_LISTREVIEWSRESPONSE']._serialized_start=657
-  _globals['_LISTREVIEWSRESPONSE']._serialized_end=740
-  _globals['_GETREVIEWREQUEST']._serialized_start=742
-  _globals['_GETREVIEWREQUEST']._serialized_end=772
-  _globals['_ANSWERREVIEWREQUEST']._serialized_start=774
-  _globals['_ANSWERREVIEWREQUEST']._serialized_end=874
-  _globals['_APPEALREQUESTREQUEST']._serialized_start=876
-  _globals['_APPEALREQUESTREQUEST']._serialized_end=924
-  _globals['_APPEALREQUESTRESPONSE']._serialized_start=926
-  _globals['_APPEALREQUESTRESPONSE']._serialized_end=981
-  _globals['_REVIEWSERVICE']._serialized_start=1150
-  _globals['_REVIEWSERVICE']._serialized_end=1463
+  _globals['_REVIEW']._serialized_end=490
+  _globals['_REVIEWANSWER']._serialized_start=492
+  _globals['_REVIEWANSWER']._serialized_end=603
+  _globals['_LISTREVIEWSREQUEST']._serialized_start=605
+  _globals['_LISTREVIEWSREQUEST']._serialized_end=670
+  _globals['_LISTREVIEWSRESPONSE']._serialized_start=672
+  _globals['_LISTREVIEWSRESPONSE']._serialized_end=755
+  _globals['_GETREVIEWREQUEST']._serialized_start=757
+  _globals['_GETREVIEWREQUEST']._serialized_end=787
+  _globals['_ANSWERREVIEWREQUEST']._serialized_start=789
+  _globals['_ANSWERREVIEWREQUEST']._serialized_end=889
+  _globals['_APPEALREQUESTREQUEST']._serialized_start=891
+  _globals['_APPEALREQUESTREQUEST']._serialized_end=939
+  _globals['_APPEALREQUESTRESPONSE']._serialized_start=941
+  _globals['_APPEALREQUESTRESPONSE']._serialized_end=996
+  _globals['_REVIEWSERVICE']._serialized_start=1165
+  _globals['_REVIEWSERVICE']._serialized_end=1478
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ VERDICT_APPROVE: Verdict
 VERDICT_DENY: Verdict
 
 class Review(_message.Message):
-    __slots__ = ("id", "kind", "request", "holder", "owner", "participant", "resource", "purpose", "state", "needed", "approvals", "deadline", "created_at", "lifts", "basis", "findings", "facts", "answers", "note", "peer_zone")
+    __slots__ = ("id", "kind", "request", "holder", "owner", "participant", "resource", "purpose", "state", "needed", "approvals", "deadline", "created_at", "lifts", "basis", "findings", "facts", "answers", "note", "peer_zone", "about")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class Review(_message.Message):
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     PEER_ZONE_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: ReviewKind
     request: str
@@ -68,7 +69,8 @@ class Review(_message.Message):
     answers: _containers.RepeatedCompositeFieldContainer[ReviewAnswer]
     note: str
     peer_zone: str
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[ReviewKind, str]] = ..., request: _Optional[str] = ..., holder: _Optional[str] = ..., owner: _Optional[str] = ..., participant: _Optional[str] = ..., resource: _Optional[str] = ..., purpose: _Optional[str] = ..., state: _Optional[str] = ..., needed: _Optional[int] = ..., approvals: _Optional[int] = ..., deadline: _Optional[int] = ..., created_at: _Optional[int] = ..., lifts: _Optional[_Iterable[str]] = ..., basis: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[_common_pb2.Finding, _Mapping]]] = ..., facts: _Optional[str] = ..., answers: _Optional[_Iterable[_Union[ReviewAnswer, _Mapping]]] = ..., note: _Optional[str] = ..., peer_zone: _Optional[str] = ...) -> None: ...
+    about: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[ReviewKind, str]] = ..., request: _Optional[str] = ..., holder: _Optional[str] = ..., owner: _Optional[str] = ..., participant: _Optional[str] = ..., resource: _Optional[str] = ..., purpose: _Optional[str] = ..., state: _Optional[str] = ..., needed: _Optional[int] = ..., approvals: _Optional[int] = ..., deadline: _Optional[int] = ..., created_at: _Optional[int] = ..., lifts: _Optional[_Iterable[str]] = ..., basis: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[_common_pb2.Finding, _Mapping]]] = ..., facts: _Optional[str] = ..., answers: _Optional[_Iterable[_Union[ReviewAnswer, _Mapping]]] = ..., note: _Optional[str] = ..., peer_zone: _Optional[str] = ..., about: _Optional[str] = ...) -> None: ...
 
 class ReviewAnswer(_message.Message):
     __slots__ = ("by", "verdict", "note", "at", "certificate")

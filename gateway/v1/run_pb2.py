@@ -26,7 +26,7 @@ from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 from gateway.v1 import exchange_pb2 as gateway_dot_v1_dot_exchange__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14gateway/v1/run.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\x1a\x19gateway/v1/exchange.proto\"3\n\x0fStartRunRequest\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\xfd\x03\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04side\x18\x04 \x01(\t\x12\x13\n\x0bparticipant\x18\x05 \x01(\t\x12\x11\n\tpeer_zone\x18\x06 \x01(\t\x12\x0b\n\x03\x61pp\x18\x07 \x01(\t\x12\x10\n\x08strategy\x18\x08 \x01(\t\x12\r\n\x05round\x18\t \x01(\x05\x12\x0e\n\x06rounds\x18\n \x01(\x05\x12(\n\x08\x64\x61tasets\x18\x0b \x03(\x0b\x32\x16.gateway.v1.RunDataset\x12%\n\x07history\x18\x0c \x03(\x0b\x32\x14.gateway.v1.RunRound\x12\x11\n\tbytes_out\x18\r \x01(\x03\x12\x10\n\x08\x62ytes_in\x18\x0e \x01(\x03\x12%\n\x08\x66indings\x18\x0f \x03(\x0b\x32\x13.gateway.v1.Finding\x12+\n\tdecisions\x18\x10 \x03(\x0b\x32\x18.gateway.v1.ZoneDecision\x12\x0e\n\x06reason\x18\x11 \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x12 \x01(\x03\x12\x12\n\nrequest_id\x18\x13 \x01(\t\x12\x12\n\ncreated_at\x18\x14 \x01(\x03\x12\x12\n\nupdated_at\x18\x15 \x01(\x03\x12\x0f\n\x07outcome\x18\x16 \x01(\t\x12\r\n\x05model\x18\x17 \x01(\t\x12\x11\n\tagreement\x18\x18 \x01(\t\"L\n\nRunDataset\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"f\n\x08RunRound\x12\r\n\x05round\x18\x01 \x01(\x05\x12&\n\x05zones\x18\x02 \x03(\x0b\x32\x17.gateway.v1.ZoneMetrics\x12\x14\n\x0cmilliseconds\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\"U\n\x0bZoneMetrics\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x10\n\x08\x65xamples\x18\x02 \x01(\x03\x12&\n\x07metrics\x18\x03 \x03(\x0b\x32\x15.gateway.v1.RunMetric\"(\n\tRunMetric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x0fListRunsRequest\x12\r\n\x05state\x18\x01 \x01(\t\x12\x1e\n\x04page\x18\x02 \x01(\x0b\x32\x10.gateway.v1.Page\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.gateway.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t2\xbb\x02\n\nRunService\x12\x38\n\x08StartRun\x12\x1b.gateway.v1.StartRunRequest\x1a\x0f.gateway.v1.Run\x12\x34\n\x06GetRun\x12\x19.gateway.v1.GetRunRequest\x1a\x0f.gateway.v1.Run\x12\x45\n\x08ListRuns\x12\x1b.gateway.v1.ListRunsRequest\x1a\x1c.gateway.v1.ListRunsResponse\x12:\n\x08WatchRun\x12\x1b.gateway.v1.WatchRunRequest\x1a\x0f.gateway.v1.Run0\x01\x12:\n\tCancelRun\x12\x1c.gateway.v1.CancelRunRequest\x1a\x0f.gateway.v1.Runb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14gateway/v1/run.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\x1a\x19gateway/v1/exchange.proto\"3\n\x0fStartRunRequest\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x8e\x04\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04side\x18\x04 \x01(\t\x12\x13\n\x0bparticipant\x18\x05 \x01(\t\x12\x11\n\tpeer_zone\x18\x06 \x01(\t\x12\x0b\n\x03\x61pp\x18\x07 \x01(\t\x12\x10\n\x08strategy\x18\x08 \x01(\t\x12\r\n\x05round\x18\t \x01(\x05\x12\x0e\n\x06rounds\x18\n \x01(\x05\x12(\n\x08\x64\x61tasets\x18\x0b \x03(\x0b\x32\x16.gateway.v1.RunDataset\x12%\n\x07history\x18\x0c \x03(\x0b\x32\x14.gateway.v1.RunRound\x12\x11\n\tbytes_out\x18\r \x01(\x03\x12\x10\n\x08\x62ytes_in\x18\x0e \x01(\x03\x12%\n\x08\x66indings\x18\x0f \x03(\x0b\x32\x13.gateway.v1.Finding\x12+\n\tdecisions\x18\x10 \x03(\x0b\x32\x18.gateway.v1.ZoneDecision\x12\x0e\n\x06reason\x18\x11 \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x12 \x01(\x03\x12\x12\n\nrequest_id\x18\x13 \x01(\t\x12\x12\n\ncreated_at\x18\x14 \x01(\x03\x12\x12\n\nupdated_at\x18\x15 \x01(\x03\x12\x0f\n\x07outcome\x18\x16 \x01(\t\x12\r\n\x05model\x18\x17 \x01(\t\x12\x11\n\tagreement\x18\x18 \x01(\t\x12\x0f\n\x07held_by\x18\x19 \x01(\t\"L\n\nRunDataset\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"f\n\x08RunRound\x12\r\n\x05round\x18\x01 \x01(\x05\x12&\n\x05zones\x18\x02 \x03(\x0b\x32\x17.gateway.v1.ZoneMetrics\x12\x14\n\x0cmilliseconds\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\"U\n\x0bZoneMetrics\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x10\n\x08\x65xamples\x18\x02 \x01(\x03\x12&\n\x07metrics\x18\x03 \x03(\x0b\x32\x15.gateway.v1.RunMetric\"(\n\tRunMetric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"@\n\x0fListRunsRequest\x12\r\n\x05state\x18\x01 \x01(\t\x12\x1e\n\x04page\x18\x02 \x01(\x0b\x32\x10.gateway.v1.Page\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.gateway.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t2\xbb\x02\n\nRunService\x12\x38\n\x08StartRun\x12\x1b.gateway.v1.StartRunRequest\x1a\x0f.gateway.v1.Run\x12\x34\n\x06GetRun\x12\x19.gateway.v1.GetRunRequest\x1a\x0f.gateway.v1.Run\x12\x45\n\x08ListRuns\x12\x1b.gateway.v1.ListRunsRequest\x1a\x1c.gateway.v1.ListRunsResponse\x12:\n\x08WatchRun\x12\x1b.gateway.v1.WatchRunRequest\x1a\x0f.gateway.v1.Run0\x01\x12:\n\tCancelRun\x12\x1c.gateway.v1.CancelRunRequest\x1a\x0f.gateway.v1.Runb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,25 +36,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTRUNREQUEST']._serialized_start=88
   _globals['_STARTRUNREQUEST']._serialized_end=139
   _globals['_RUN']._serialized_start=142
-  _globals['_RUN']._serialized_end=651
-  _globals['_RUNDATASET']._serialized_start=653
-  _globals['_RUNDATASET']._serialized_end=729
-  _globals['_RUNROUND']._serialized_start=731
-  _globals['_RUNROUND']._serialized_end=833
-  _globals['_ZONEMETRICS']._serialized_start=835
-  _globals['_ZONEMETRICS']._serialized_end=920
-  _globals['_RUNMETRIC']._serialized_start=922
-  _globals['_RUNMETRIC']._serialized_end=962
-  _globals['_GETRUNREQUEST']._serialized_start=964
-  _globals['_GETRUNREQUEST']._serialized_end=991
-  _globals['_LISTRUNSREQUEST']._serialized_start=993
-  _globals['_LISTRUNSREQUEST']._serialized_end=1057
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1059
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1133
-  _globals['_WATCHRUNREQUEST']._serialized_start=1135
-  _globals['_WATCHRUNREQUEST']._serialized_end=1164
-  _globals['_CANCELRUNREQUEST']._serialized_start=1166
-  _globals['_CANCELRUNREQUEST']._serialized_end=1196
-  _globals['_RUNSERVICE']._serialized_start=1199
-  _globals['_RUNSERVICE']._serialized_end=1514
+  _globals['_RUN']._serialized_end=668
+  _globals['_RUNDATASET']._serialized_start=670
+  _globals['_RUNDATASET']._serialized_end=746
+  _globals['_RUNROUND']._serialized_start=748
+  _globals['_RUNROUND']._serialized_end=850
+  _globals['_ZONEMETRICS']._serialized_start=852
+  _globals['_ZONEMETRICS']._serialized_end=937
+  _globals['_RUNMETRIC']._serialized_start=939
+  _globals['_RUNMETRIC']._serialized_end=979
+  _globals['_GETRUNREQUEST']._serialized_start=981
+  _globals['_GETRUNREQUEST']._serialized_end=1008
+  _globals['_LISTRUNSREQUEST']._serialized_start=1010
+  _globals['_LISTRUNSREQUEST']._serialized_end=1074
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1076
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1150
+  _globals['_WATCHRUNREQUEST']._serialized_start=1152
+  _globals['_WATCHRUNREQUEST']._serialized_end=1181
+  _globals['_CANCELRUNREQUEST']._serialized_start=1183
+  _globals['_CANCELRUNREQUEST']._serialized_end=1213
+  _globals['_RUNSERVICE']._serialized_start=1216
+  _globals['_RUNSERVICE']._serialized_end=1531
 # @@protoc_insertion_point(module_scope)

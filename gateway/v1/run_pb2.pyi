@@ -17,7 +17,7 @@ class StartRunRequest(_message.Message):
     def __init__(self, spec: _Optional[bytes] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("id", "name", "state", "side", "participant", "peer_zone", "app", "strategy", "round", "rounds", "datasets", "history", "bytes_out", "bytes_in", "findings", "decisions", "reason", "deadline", "request_id", "created_at", "updated_at", "outcome", "model", "agreement")
+    __slots__ = ("id", "name", "state", "side", "participant", "peer_zone", "app", "strategy", "round", "rounds", "datasets", "history", "bytes_out", "bytes_in", "findings", "decisions", "reason", "deadline", "request_id", "created_at", "updated_at", "outcome", "model", "agreement", "held_by")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class Run(_message.Message):
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    HELD_BY_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     state: str
@@ -66,7 +67,8 @@ class Run(_message.Message):
     outcome: str
     model: str
     agreement: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., side: _Optional[str] = ..., participant: _Optional[str] = ..., peer_zone: _Optional[str] = ..., app: _Optional[str] = ..., strategy: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., datasets: _Optional[_Iterable[_Union[RunDataset, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[RunRound, _Mapping]]] = ..., bytes_out: _Optional[int] = ..., bytes_in: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_common_pb2.Finding, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[_exchange_pb2.ZoneDecision, _Mapping]]] = ..., reason: _Optional[str] = ..., deadline: _Optional[int] = ..., request_id: _Optional[str] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ..., outcome: _Optional[str] = ..., model: _Optional[str] = ..., agreement: _Optional[str] = ...) -> None: ...
+    held_by: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., side: _Optional[str] = ..., participant: _Optional[str] = ..., peer_zone: _Optional[str] = ..., app: _Optional[str] = ..., strategy: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., datasets: _Optional[_Iterable[_Union[RunDataset, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[RunRound, _Mapping]]] = ..., bytes_out: _Optional[int] = ..., bytes_in: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_common_pb2.Finding, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[_exchange_pb2.ZoneDecision, _Mapping]]] = ..., reason: _Optional[str] = ..., deadline: _Optional[int] = ..., request_id: _Optional[str] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ..., outcome: _Optional[str] = ..., model: _Optional[str] = ..., agreement: _Optional[str] = ..., held_by: _Optional[str] = ...) -> None: ...
 
 class RunDataset(_message.Message):
     __slots__ = ("resource", "zone", "owner", "version")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/run_peer.proto\x12\ngateway.v1\"Y\n\x0eProposeRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x11\n\tdecisions\x18\x03 \x01(\t\x12\r\n\x05\x63\x61rds\x18\x04 \x03(\t\"K\n\x0fProposeResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x11\n\tdecisions\x18\x03 \x01(\t\";\n\x11\x43onfirmRunRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"<\n\x12\x43onfirmRunResponse\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"G\n\x0fParametersPiece\x12\x11\n\tstatement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"-\n\x16SendParametersResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\"E\n\x12\x46\x65tchUpdateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"P\n\rEndRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"%\n\x0e\x45ndRunResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\x32\x85\x03\n\x0eRunPeerService\x12\x42\n\x07Propose\x12\x1a.gateway.v1.ProposeRequest\x1a\x1b.gateway.v1.ProposeResponse\x12K\n\nConfirmRun\x12\x1d.gateway.v1.ConfirmRunRequest\x1a\x1e.gateway.v1.ConfirmRunResponse\x12S\n\x0eSendParameters\x12\x1b.gateway.v1.ParametersPiece\x1a\".gateway.v1.SendParametersResponse(\x01\x12L\n\x0b\x46\x65tchUpdate\x12\x1e.gateway.v1.FetchUpdateRequest\x1a\x1b.gateway.v1.ParametersPiece0\x01\x12?\n\x06\x45ndRun\x12\x19.gateway.v1.EndRunRequest\x1a\x1a.gateway.v1.EndRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/run_peer.proto\x12\ngateway.v1\"Y\n\x0eProposeRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x11\n\tdecisions\x18\x03 \x01(\t\x12\r\n\x05\x63\x61rds\x18\x04 \x03(\t\"K\n\x0fProposeResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x11\n\tdecisions\x18\x03 \x01(\t\";\n\x11\x43onfirmRunRequest\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"<\n\x12\x43onfirmRunResponse\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"G\n\x0fParametersPiece\x12\x11\n\tstatement\x18\x01 \x01(\t\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"-\n\x16SendParametersResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\"E\n\x12\x46\x65tchUpdateRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x05\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"U\n\x0eHoldRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0f\n\x07held_by\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x03\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"&\n\x0fHoldRunResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\"P\n\rEndRunRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"%\n\x0e\x45ndRunResponse\x12\x13\n\x0bledger_size\x18\x01 \x01(\x03\x32\xc9\x03\n\x0eRunPeerService\x12\x42\n\x07Propose\x12\x1a.gateway.v1.ProposeRequest\x1a\x1b.gateway.v1.ProposeResponse\x12K\n\nConfirmRun\x12\x1d.gateway.v1.ConfirmRunRequest\x1a\x1e.gateway.v1.ConfirmRunResponse\x12S\n\x0eSendParameters\x12\x1b.gateway.v1.ParametersPiece\x1a\".gateway.v1.SendParametersResponse(\x01\x12L\n\x0b\x46\x65tchUpdate\x12\x1e.gateway.v1.FetchUpdateRequest\x1a\x1b.gateway.v1.ParametersPiece0\x01\x12\x42\n\x07HoldRun\x12\x1a.gateway.v1.HoldRunRequest\x1a\x1b.gateway.v1.HoldRunResponse\x12?\n\x06\x45ndRun\x12\x19.gateway.v1.EndRunRequest\x1a\x1a.gateway.v1.EndRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,10 +45,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDPARAMETERSRESPONSE']._serialized_end=450
   _globals['_FETCHUPDATEREQUEST']._serialized_start=452
   _globals['_FETCHUPDATEREQUEST']._serialized_end=521
-  _globals['_ENDRUNREQUEST']._serialized_start=523
-  _globals['_ENDRUNREQUEST']._serialized_end=603
-  _globals['_ENDRUNRESPONSE']._serialized_start=605
-  _globals['_ENDRUNRESPONSE']._serialized_end=642
-  _globals['_RUNPEERSERVICE']._serialized_start=645
-  _globals['_RUNPEERSERVICE']._serialized_end=1034
+  _globals['_HOLDRUNREQUEST']._serialized_start=523
+  _globals['_HOLDRUNREQUEST']._serialized_end=608
+  _globals['_HOLDRUNRESPONSE']._serialized_start=610
+  _globals['_HOLDRUNRESPONSE']._serialized_end=648
+  _globals['_ENDRUNREQUEST']._serialized_start=650
+  _globals['_ENDRUNREQUEST']._serialized_end=730
+  _globals['_ENDRUNRESPONSE']._serialized_start=732
+  _globals['_ENDRUNRESPONSE']._serialized_end=769
+  _globals['_RUNPEERSERVICE']._serialized_start=772
+  _globals['_RUNPEERSERVICE']._serialized_end=1229
 # @@protoc_insertion_point(module_scope)

@@ -70,6 +70,24 @@ class FetchUpdateRequest(_message.Message):
     ledger_size: int
     def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., ledger_size: _Optional[int] = ...) -> None: ...
 
+class HoldRunRequest(_message.Message):
+    __slots__ = ("run", "held_by", "deadline", "ledger_size")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    HELD_BY_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    held_by: str
+    deadline: int
+    ledger_size: int
+    def __init__(self, run: _Optional[str] = ..., held_by: _Optional[str] = ..., deadline: _Optional[int] = ..., ledger_size: _Optional[int] = ...) -> None: ...
+
+class HoldRunResponse(_message.Message):
+    __slots__ = ("ledger_size",)
+    LEDGER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ledger_size: int
+    def __init__(self, ledger_size: _Optional[int] = ...) -> None: ...
+
 class EndRunRequest(_message.Message):
     __slots__ = ("run", "state", "reason", "ledger_size")
     RUN_FIELD_NUMBER: _ClassVar[int]

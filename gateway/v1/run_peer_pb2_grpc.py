@@ -55,6 +55,11 @@ class RunPeerServiceStub:
                 request_serializer=gateway_dot_v1_dot_run__peer__pb2.FetchUpdateRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_run__peer__pb2.ParametersPiece.FromString,
                 _registered_method=True)
+        self.HoldRun = channel.unary_unary(
+                '/gateway.v1.RunPeerService/HoldRun',
+                request_serializer=gateway_dot_v1_dot_run__peer__pb2.HoldRunRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_run__peer__pb2.HoldRunResponse.FromString,
+                _registered_method=True)
         self.EndRun = channel.unary_unary(
                 '/gateway.v1.RunPeerService/EndRun',
                 request_serializer=gateway_dot_v1_dot_run__peer__pb2.EndRunRequest.SerializeToString,
@@ -94,6 +99,13 @@ class RunPeerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldRun(self, request, context):
+        """Persons of the caller's zone look at the run, or have let it go on. Repeatable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EndRun(self, request, context):
         """The caller has ended the run. Repeatable.
         """
@@ -123,6 +135,11 @@ def add_RunPeerServiceServicer_to_server(servicer, server):
                     servicer.FetchUpdate,
                     request_deserializer=gateway_dot_v1_dot_run__peer__pb2.FetchUpdateRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_run__peer__pb2.ParametersPiece.SerializeToString,
+            ),
+            'HoldRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldRun,
+                    request_deserializer=gateway_dot_v1_dot_run__peer__pb2.HoldRunRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_run__peer__pb2.HoldRunResponse.SerializeToString,
             ),
             'EndRun': grpc.unary_unary_rpc_method_handler(
                     servicer.EndRun,
@@ -239,6 +256,33 @@ class RunPeerService:
             '/gateway.v1.RunPeerService/FetchUpdate',
             gateway_dot_v1_dot_run__peer__pb2.FetchUpdateRequest.SerializeToString,
             gateway_dot_v1_dot_run__peer__pb2.ParametersPiece.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.RunPeerService/HoldRun',
+            gateway_dot_v1_dot_run__peer__pb2.HoldRunRequest.SerializeToString,
+            gateway_dot_v1_dot_run__peer__pb2.HoldRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -139,7 +139,7 @@ async def test_no_name_and_no_note_stands_on_a_ledger_and_the_commitment_opens(s
     await becomes(shared, request, "FINALIZED")
     for gateway in (shared.a, shared.b):
         text = json.dumps(await entries(gateway))
-        assert "8812" not in text
+        assert "planted note" not in text
         assert not any(f"/admin/{who}" in text for who in ADMINS)
     entry = await recorded(shared.b, of_subject(f"negotiations/{request}", "approval"))
     path = shared.corridor.zone(LINGANG).layout.state

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
 
 from gateway.cli.demo.corridor import ADMIN
 from tests.e2e.material import next_id, open_dataset
+from tests.e2e.runs import TRAINING, breast_cancer, halves, run_of
 
 pytestmark = pytest.mark.e2e
 
@@ -68,3 +70,28 @@ def test_an_own_agreement_is_revoked_and_anothers_does_not_exist(scene):
     done = scene.run("agreement", "revoke", agreement, "--note", "done", as_="um")
     assert (done.code, "revoked" in done.out) == (0, True)
     assert scene.run("pull", agreement, "-o", scene.directory / "none.parquet", as_="um").code == 2
+
+
+def test_a_run_that_waits_for_persons_says_for_whom_and_goes_on_at_the_prompt(scene):
+    tables = [table.select(["f00", "f01", "diagnosis"]) for table in halves(breast_cancer())]
+    with scene.connect("um") as um, scene.connect("lab") as lab:
+        ours = um.publish(tables[0], open_dataset(next_id("ours"), to="lingang", **TRAINING)).name
+        theirs = lab.publish(tables[1], open_dataset(next_id("theirs"), approval="owner", **TRAINING)).name
+    file = scene.directory / "held.yaml"
+    file.write_text(json.dumps(run_of((ours, theirs), rounds=1, features=["f00", "f01"])))  # JSON is YAML
+    started = scene.run("run", "start", file, as_="um")
+    assert (started.code, started.err.count("lingang/owner") >= 1) == (3, True)
+    assert "waits for" in started.out
+    run = re.search(r"runs/([0-9a-f-]{36})", started.out).group(1)
+    shown = scene.run("run", "show", run, "--json", as_="um")
+    assert (shown.code, shown.document["state"], shown.document["held_by"]) == (3, "SUBMITTED", "lingang/owner")
+    (review,) = [
+        each
+        for each in scene.run("approvals", "list", "--json", as_="lab").document["reviews"]
+        if each["about"] == f"runs/{run}"
+    ]
+    assert f"runs/{run}" in scene.run("approvals", "show", review["id"], as_="lab").out
+    approved = scene.run("approvals", "approve", run, "--note", "a known university", as_="lab")
+    assert (approved.code, "approved" in approved.out) == (0, True)
+    followed = scene.run("run", "show", run, "--follow", "--json", as_="um")
+    assert (followed.code, followed.document["state"]) == (0, "RELEASED")

@@ -88,6 +88,7 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
         "ConfirmRun": _GATEWAY,
         "SendParameters": _GATEWAY,
         "FetchUpdate": _GATEWAY,
+        "HoldRun": _GATEWAY,
         "EndRun": _GATEWAY,
     },
     "gateway.v1.LedgerService": {"GetHead": _PEOPLE},

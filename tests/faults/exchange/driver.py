@@ -42,6 +42,7 @@ from gateway.server.logging import configure_logging
 from gateway.server.main import Gateway
 from gateway.server.peer_service import PeerService
 from gateway.server.peers import PeerClient
+from gateway.server.run_peer_service import RunPeerService
 from gateway.state import StateStore
 from gateway.storage.chunks import ChunkStore
 from gateway.storage.landing import Landing, Landings
@@ -61,6 +62,7 @@ _ASKS = (
     "appeal",
     "end_agreement",
 )
+_RUN_ASKS = ("propose", "confirm_run", "hold_run", "end_run")
 _step: ContextVar[str] = ContextVar("step", default="")
 
 
@@ -143,6 +145,9 @@ def install(faults: Faults) -> None:
     for name in _ASKS:
         faults.around(PeerClient, name, f"ask {name}")
         faults.around(PeerService, name, f"answer {name}")
+    for name in _RUN_ASKS:
+        faults.around(PeerClient, name, f"ask {name}")
+        faults.around(RunPeerService, "".join(map(str.capitalize, name.split("_"))), f"answer {name}")
     faults.around(log_key, "create_key", "make key")
     faults.around(LogWriter, "rotate", "rotate")
     faults.around(log_key, "_move", lambda source, _: f"move {source.name}")

@@ -173,9 +173,13 @@ async def appealed_and_revoked(made: Stage, resource: str) -> str:
     await insist(lambda: made.lab.revoke_agreement(agreement, note="no more"))
 
     async def ended() -> bool:
-        return (await insist(lambda: made.um.agreement(agreement))).state == "TERMINATED"
+        if (await insist(lambda: made.um.agreement(agreement))).state != "TERMINATED":
+            return False
+        # It takes effect before it is recorded; until then its intent stands.
+        owed = "SELECT 1 FROM pending WHERE flow='agreement.revoked'"
+        return not any(gate.rows(owed) for gate in (made.a, made.b))
 
-    await eventually(ended, f"{agreement} has ended in both zones")
+    await eventually(ended, f"{agreement} has ended in both zones, and both ledgers say so")
     return request
 
 

@@ -10,7 +10,18 @@ import pytest
 
 from gateway.model.decision import Decision, Finding
 from gateway.model.ids import uuid7
-from gateway.model.review import Basis, Granted, Holder, basis_of, by_policy, denial, facts_digest, lift, waits_for
+from gateway.model.review import (
+    Basis,
+    Granted,
+    Holder,
+    Process,
+    basis_of,
+    by_policy,
+    denial,
+    facts_digest,
+    lift,
+    waits_for,
+)
 
 REVIEW = Finding("CN-IMPORTANT", "review", "house", "rule", "remedy", ("dataset.cn.class",))
 OTHER = replace(REVIEW, code="LIST-EXPIRED")
@@ -130,3 +141,39 @@ def test_who_can_be_appealed_against() -> None:
     assert not by_policy([replace(DENY, code="TDZ-PEER")])
     assert not by_policy([REVIEW])
     assert denial("lingang", Holder.OWNER).code == "TDZ-TERMS"
+
+
+def released(**measured: Any) -> dict[str, Any]:
+    """A release of the run that `run_facts` are of."""
+    document = run_facts()
+    return {
+        **document,
+        "request": {**document["request"], "action": "release_output"},
+        "release": {"smallest_group": 100, "digest": "d1", **measured},
+    }
+
+
+def run_facts() -> dict[str, Any]:
+    return {**facts(), "request": {"now": 1, "purpose": "research", "action": "run_job"}, "release": None}
+
+
+def test_what_was_approved_of_a_run_is_lifted_from_its_releases_where_the_same_is_found() -> None:
+    grant = granted(decision(REVIEW), run_facts())
+    for document in (run_facts(), released(), released(digest="d2")):
+        lifted, used = lift(decision(REVIEW), document, [grant])
+        assert (lifted.effect, used) == ("allow", (grant.id,))
+    assert lift(decision(REVIEW, OTHER), released(), [grant])[0].effect == "review"
+    assert lift(decision(REVIEW), {**released(), "mechanisms": ["another"]}, [grant])[0].effect == "review"
+
+
+def test_what_was_approved_of_a_release_holds_for_that_one_alone() -> None:
+    grant = granted(decision(OTHER), released())
+    assert lift(decision(OTHER), released(), [grant])[0].effect == "allow"
+    for document in (released(digest="d2"), released(smallest_group=99), run_facts()):
+        assert lift(decision(OTHER), document, [grant])[0].effect == "review"
+
+
+def test_a_denied_run_is_not_told_to_appeal() -> None:
+    assert "appeal" in denial("lingang", Holder.ADMIN).remedy
+    for holder in Holder:
+        assert "appeal" not in denial("lingang", holder, process=Process.RUN).remedy

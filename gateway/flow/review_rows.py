@@ -1,25 +1,27 @@
-"""The rows of reviews and appeals, as frozen objects, and how they are read."""
+"""The rows of reviews and appeals, as frozen objects, how they are read, and what answers do to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.errors import NotFoundError
 from gateway.model import limits
 from gateway.model.ids import uuid7
-from gateway.model.review import Basis, Granted, Holder, ReviewKind, ReviewState
+from gateway.model.review import Basis, Granted, Holder, Process, ReviewKind, ReviewState
 from gateway.state import StateStore
 from gateway.state.schema import review_votes, reviews
 
 _INSERT: Final = insert(reviews)
 _BY_ID: Final = select(reviews).where(reviews.c.id == bindparam("identifier"))
 _OPEN: Final = select(reviews).where(
-    reviews.c.negotiation_id == bindparam("negotiation"), reviews.c.state == ReviewState.OPEN.value
+    reviews.c.process_id == bindparam("process_id"), reviews.c.state == ReviewState.OPEN.value
 )
+_OPEN_FIRST: Final = case((reviews.c.state == ReviewState.OPEN.value, 0), else_=1)
 _VOTES: Final = (
     select(review_votes)
     .where(review_votes.c.review_id == bindparam("identifier"))
@@ -33,7 +35,8 @@ class ReviewRow:
 
     id: str
     kind: str
-    negotiation_id: str
+    process: str
+    process_id: str
     holder: str
     owner: str
     participant: str
@@ -48,6 +51,11 @@ class ReviewRow:
     deadline: int
     created_at: int
     closed_at: int
+
+    @property
+    def about(self) -> str:
+        """The resource name of what waits."""
+        return f"{self.process}/{self.process_id}"
 
     @property
     def open(self) -> bool:
@@ -77,7 +85,8 @@ class VoteRow:
 def new_review(
     *,
     kind: ReviewKind,
-    negotiation_id: str,
+    process: Process,
+    process_id: str,
     holder: Holder,
     owner: str,
     participant: str,
@@ -95,7 +104,8 @@ def new_review(
     return {
         "id": uuid7(),
         "kind": kind.value,
-        "negotiation_id": negotiation_id,
+        "process": process.value,
+        "process_id": process_id,
         "holder": holder.value,
         "owner": owner if holder is Holder.OWNER else "",
         "participant": participant,
@@ -116,16 +126,29 @@ def new_review(
 def open_review(connection: Connection, row: dict[str, Any]) -> None:
     """Let a review stand open.
 
-    One that is open for the same holder on the same basis goes on with the answers that it has; any other of the
-    negotiation is superseded, and what was answered to it counts no more.
+    One that is open for the same holder on the same basis goes on with the answers that it has; any other of what
+    waits is superseded, and what was answered to it counts no more. A run has one for each of its datasets and each
+    institution that would receive, none of which stands for another.
     """
     if connection.execute(_BY_ID, {"identifier": row["id"]}).first() is not None:
         return
-    for standing in connection.execute(_OPEN, {"negotiation": row["negotiation_id"]}).mappings().all():
+    for standing in connection.execute(_OPEN, {"process_id": row["process_id"]}).mappings().all():
+        if (standing["resource"], standing["participant"]) != (row["resource"], row["participant"]):
+            continue
         if (standing["kind"], standing["holder"], standing["basis"]) == (row["kind"], row["holder"], row["basis"]):
             return
         close_review(connection, standing["id"], ReviewState.SUPERSEDED, row["created_at"])
     connection.execute(_INSERT, row)
+
+
+def open_reviews(connection: Connection, process_id: str, rows: Sequence[dict[str, Any]], now: int) -> None:
+    """Let the reviews of a run stand open, and no others of it."""
+    wanted = {(row["resource"], row["participant"]) for row in rows}
+    for standing in connection.execute(_OPEN, {"process_id": process_id}).mappings().all():
+        if (standing["resource"], standing["participant"]) not in wanted:
+            close_review(connection, standing["id"], ReviewState.SUPERSEDED, now)
+    for row in rows:
+        open_review(connection, row)
 
 
 def close_review(connection: Connection, identifier: str, state: ReviewState, now: int) -> bool:
@@ -134,14 +157,33 @@ def close_review(connection: Connection, identifier: str, state: ReviewState, no
     return connection.execute(query.values(state=state.value, closed_at=now)).rowcount == 1
 
 
-def close_of(connection: Connection, negotiation: str, state: ReviewState, now: int) -> None:
-    """End what is open of a negotiation that has ended."""
+def close_of(connection: Connection, process_id: str, state: ReviewState, now: int) -> None:
+    """End what is open of a negotiation or a run that has ended."""
     query = update(reviews).where(
-        reviews.c.negotiation_id == negotiation,
+        reviews.c.process_id == process_id,
         reviews.c.kind == ReviewKind.REVIEW.value,
         reviews.c.state == ReviewState.OPEN.value,
     )
     connection.execute(query.values(state=state.value, closed_at=now))
+
+
+def still_open(connection: Connection, process_id: str) -> int:
+    """How many reviews something waits for in this zone."""
+    query = select(func.count()).where(reviews.c.process_id == process_id, reviews.c.state == ReviewState.OPEN.value)
+    return int(connection.execute(query).scalar_one())
+
+
+def note_answer(connection: Connection, arguments: Mapping[str, Any]) -> bool:
+    """Let an answer stand; whether it decides its review, so that something follows from it now.
+
+    Args:
+        connection: of the effect's transaction.
+        arguments: of the step: `vote`, `review`, `outcome` and `now`.
+    """
+    if arguments["vote"] is not None:
+        connection.execute(upsert(review_votes).values(**arguments["vote"]).on_conflict_do_nothing())
+    outcome = ReviewState(arguments["outcome"])
+    return outcome is not ReviewState.OPEN and close_review(connection, arguments["review"], outcome, arguments["now"])
 
 
 def review(connection: Connection, identifier: str) -> ReviewRow:
@@ -157,7 +199,7 @@ def review(connection: Connection, identifier: str) -> ReviewRow:
 
 
 async def get_review(state: StateStore, identifier: str) -> ReviewRow:
-    """One review, by its id or that of the request that waits for it, the newest.
+    """One review, by its id or that of the request or run that waits for it: an open one, or else the newest.
 
     Raises:
         NotFoundError: there is none.
@@ -166,8 +208,8 @@ async def get_review(state: StateStore, identifier: str) -> ReviewRow:
     def work(connection: Connection) -> ReviewRow:
         newest = (
             select(reviews.c.id)
-            .where(reviews.c.negotiation_id == identifier)
-            .order_by(reviews.c.created_at.desc(), reviews.c.id.desc())
+            .where(reviews.c.process_id == identifier)
+            .order_by(_OPEN_FIRST, reviews.c.created_at.desc(), reviews.c.id.desc())
             .limit(1)
         )
         return review(connection, str(connection.execute(newest).scalar() or identifier))
@@ -186,14 +228,14 @@ def _votes(connection: Connection, identifier: str) -> list[VoteRow]:
 
 async def of_negotiation(state: StateStore, negotiation: str) -> list[ReviewRow]:
     """All reviews and appeals of a negotiation, oldest first."""
-    query = select(reviews).where(reviews.c.negotiation_id == negotiation).order_by(reviews.c.created_at, reviews.c.id)
+    query = select(reviews).where(reviews.c.process_id == negotiation).order_by(reviews.c.created_at, reviews.c.id)
     return await state.read(lambda connection: [ReviewRow(**row) for row in connection.execute(query).mappings()])
 
 
 async def voters_of(state: StateStore, negotiation: str) -> set[str]:
     """URIs of everybody who answered a review or an appeal of a negotiation."""
     query = select(review_votes.c.by).where(
-        review_votes.c.review_id.in_(select(reviews.c.id).where(reviews.c.negotiation_id == negotiation))
+        review_votes.c.review_id.in_(select(reviews.c.id).where(reviews.c.process_id == negotiation))
     )
     return await state.read(lambda connection: {str(by) for by in connection.execute(query).scalars()})
 
@@ -210,7 +252,7 @@ async def granted_to(
         since: appeals of the same institution on the same resource that were overturned before count no more, Unix
             seconds.
     """
-    overturned = select(reviews.c.negotiation_id).where(
+    overturned = select(reviews.c.process_id).where(
         reviews.c.kind == ReviewKind.APPEAL.value,
         reviews.c.state == ReviewState.APPROVED.value,
         reviews.c.participant == participant,
@@ -219,8 +261,14 @@ async def granted_to(
     )
     query = select(reviews).where(
         reviews.c.state == ReviewState.APPROVED.value,
-        or_(reviews.c.negotiation_id.in_(list(negotiations)), reviews.c.negotiation_id.in_(overturned)),
+        or_(reviews.c.process_id.in_(list(negotiations)), reviews.c.process_id.in_(overturned)),
     )
+    return await state.read(lambda connection: _granted(connection, query))
+
+
+async def granted_of(state: StateStore, process_id: str) -> list[Granted]:
+    """What was approved for a run."""
+    query = select(reviews).where(reviews.c.process_id == process_id, reviews.c.state == ReviewState.APPROVED.value)
     return await state.read(lambda connection: _granted(connection, query))
 
 
