@@ -200,6 +200,7 @@ answered if {
 findings contains {"code": "TDZ-PACK-EXPIRED", "effect": "deny", "fields": ["request.now"]} if {
 	proven
 	some id in required
+	manifests[id]
 	not in_date[id]
 }
 

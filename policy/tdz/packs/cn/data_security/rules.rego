@@ -48,7 +48,7 @@ findings contains {"code": "CN-CORE", "effect": "deny", "fields": ["dataset.cn.c
 #   code: CN-IMPORTANT
 #   authority: binding
 #   cite: Order 16 arts 2 and 7, DSL art 31; review of jobs and of data not notified is a house rule
-#   remedy: Pass the CAC's security assessment for this dataset, recipient and purpose; for a job, have it approved; state the class where it is unknown
+#   remedy: Pass the CAC's security assessment for this dataset, recipient and purpose; for a job, or data that was not notified, have it approved; state the class where it is unknown
 findings contains {"code": "CN-IMPORTANT", "effect": important, "fields": fields} if {
 	in_scope
 	fields := ["dataset.cn.class", "dataset.cn.notified_important", "mechanisms"]
@@ -66,9 +66,9 @@ important := "deny" if {
 	not flow.exports_no_persons
 }
 
+# What a job computes over it is looked at by a person, assessed or not [H].
 important := "review" if {
 	assessable
-	not assessed
 	flow.exports_no_persons
 }
 
@@ -76,7 +76,6 @@ important := "review" if {
 important := "review" if {
 	perhaps_important[input.dataset.cn.class]
 	not assessable
-	not assessed
 }
 
 perhaps_important := {"important", "unknown"}
