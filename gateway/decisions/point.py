@@ -246,7 +246,8 @@ class DecisionPoint:
         return Decision(
             effect=effect,
             findings=tuple(sorted(findings, key=lambda f: (_STRICTNESS[f.effect], f.code, f.fields))),
-            obligations=() if effect == "deny" else decision.obligations,
+            # Sets in the policy: each engine lists them in an order of its own.
+            obligations=() if effect == "deny" else tuple(sorted(decision.obligations, key=_in_order)),
             packs=decision.packs,
             input_digest=decision.input_digest,
             decision_id=decision.decision_id,
@@ -268,6 +269,10 @@ class DecisionPoint:
         effect = strictest((decision.effect, *(finding.effect for finding in found)))
         findings = tuple(dict.fromkeys((*decision.findings, *found)))
         return replace(decision, effect=effect, findings=findings, obligations=bound)
+
+
+def _in_order(obligation: Obligation) -> tuple[str, bytes]:
+    return obligation.kind, canonical.encode(obligation.to_json())
 
 
 def _unfulfillable(obligations: tuple[Obligation, ...], action: str, enforces: frozenset[str]) -> list[Finding]:
