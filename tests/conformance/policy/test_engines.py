@@ -58,6 +58,10 @@ async def test_the_decision_point_reads_both_engines_alike(policy_set, engine_of
     document["recipient"]["screening"]["result"] = "hit"
     refused = await point.decide(document)
     assert (refused.effect, [f.code for f in refused.findings]) == ("deny", ["TDZ-SCREENING"])
+    document = example()
+    document["dataset"]["cn"]["class"] = "important"  # what was not notified is reviewed
+    reviewed = await point.decide(document)
+    assert [o.kind for o in reviewed.obligations] == ["ledger_add", "require_approval"]
 
 
 async def test_answers_are_not_mixed_up_between_callers(policy_set, engine_of):
