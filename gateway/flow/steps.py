@@ -161,7 +161,7 @@ class Steps:
         again where the entry stands late, and must change nothing then. A caller that is cancelled changes nothing.
 
         Args:
-            step: what ends.
+            step: what ends. Its body must be one that an entry can hold: what is owed for ever lets nothing open.
             ended: called once the effect is durable, before the entry.
 
         Returns:
