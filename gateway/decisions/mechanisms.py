@@ -6,8 +6,9 @@ A partner names references only; what is not registered, or withdrawn, serves no
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
@@ -31,6 +32,16 @@ class RegisteredMechanism:
     def digest(self) -> str:
         """SHA-256 of its canonical document, as the ledger names it."""
         return canonical.digest(self.mechanism.document())
+
+
+def withdraw(connection: Connection, arguments: Mapping[str, Any], _recorded: object) -> None:
+    """Withdraw a mechanism, `ref`, at `now`: from the next decision on it serves nobody. The effect of a step."""
+    query = update(mechanisms).where(mechanisms.c.ref == arguments["ref"], mechanisms.c.withdrawn_at == 0)
+    connection.execute(query.values(withdrawn_at=arguments["now"]))
+
+
+EFFECTS: Final = {"mechanism.withdrawn": withdraw}
+"""What a recorded step does to the register."""
 
 
 class MechanismRegister:
@@ -81,23 +92,6 @@ class MechanismRegister:
             ConflictError: as `add`.
         """
         await self._state.read(lambda connection: _check_free(connection, mechanism))
-
-    async def withdraw(self, ref: str, now: int) -> RegisteredMechanism:
-        """Withdraw one; from the next decision on it serves nobody.
-
-        Raises:
-            NotFoundError: no such reference.
-        """
-
-        def work(connection: Connection) -> RegisteredMechanism:
-            standing = _one(connection, ref)
-            if standing is None:
-                raise NotFoundError(f"no mechanism {ref[:80]}", remedy="tdz mechanism list")
-            at = standing.withdrawn_at or now
-            connection.execute(update(mechanisms).where(mechanisms.c.ref == ref).values(withdrawn_at=at))
-            return RegisteredMechanism(standing.mechanism, standing.added_at, at)
-
-        return await self._state.write(work)
 
     async def get(self, ref: str) -> RegisteredMechanism:
         """One by its reference.

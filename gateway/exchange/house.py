@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
+from gateway.decisions import mechanisms
 from gateway.exchange import negotiation_effects, review_effects, transfer_effects
 from gateway.exchange.peer import PeerGateway
 from gateway.flow.house import ZoneHouse, parse_envelope
@@ -18,6 +19,7 @@ EFFECTS: Final[Mapping[str, Effect]] = {
     **negotiation_effects.EFFECTS,
     **transfer_effects.EFFECTS,
     **review_effects.EFFECTS,
+    **mechanisms.EFFECTS,
 }
 """What the exchange's recorded steps do, by name."""
 

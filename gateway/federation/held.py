@@ -66,7 +66,7 @@ def held(
         reviews=reviews,
         peer_zone=peer_zone or row.peer_zone,
         document={**(document or {}), "findings": [finding.to_json() for finding in dict.fromkeys(found)]},
-        # A participant is asked, and says so in its answer; the participant of ours does not ask.
+        # A coordinator tells the other zone, where that knows the run; a participant says so where it is asked.
         told=0 if row.side == "coordinator" and row.document.get("proposal") else 1,
     )
 

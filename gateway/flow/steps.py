@@ -154,11 +154,15 @@ class Steps:
             self._owed |= {step.entry_id: step for step, _ in done}
             _log.error("recorded effects are owed", entries=len(done), error=f"{type(error).__name__}")
 
-    async def end(self, step: Step) -> Recorded | None:
+    async def end(self, step: Step, ended: Callable[[], None] | None = None) -> Recorded | None:
         """Do a step that ends something: its effect first, durable with the intent, then the entry.
 
         What ends takes effect at once and is recorded as soon as it can be (ledger.md, section 5). The effect is done
         again where the entry stands late, and must change nothing then. A caller that is cancelled changes nothing.
+
+        Args:
+            step: what ends. Its body must be one that an entry can hold: what is owed for ever lets nothing open.
+            ended: called once the effect is durable, before the entry.
 
         Returns:
             Where it stands; None where it could not be recorded: then it is owed, `finish_owed` and each start try
@@ -167,12 +171,12 @@ class Steps:
         Raises:
             StorageError: intent and effect could not be made durable; nothing happened.
         """
-        task = asyncio.create_task(self._ended(step), name=f"step-{step.entry_id}")
+        task = asyncio.create_task(self._ended(step, ended), name=f"step-{step.entry_id}")
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
         return await asyncio.shield(task)
 
-    async def _ended(self, step: Step) -> Recorded | None:
+    async def _ended(self, step: Step, ended: Callable[[], None] | None) -> Recorded | None:
         effect = self._effects[step.effect]
 
         def begin(connection: Connection) -> None:
@@ -180,6 +184,8 @@ class Steps:
             effect(connection, step.arguments, None)
 
         await self._state.write(begin)
+        if ended is not None:
+            ended()
         try:
             recorded = await self._journal.record(
                 step.kind, step.subject, step.body, entry_id=step.entry_id, closing=True

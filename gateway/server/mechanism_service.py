@@ -35,7 +35,14 @@ class MechanismService(mechanism_pb2_grpc.MechanismServiceServicer):
             raise InputError(f"a mechanism has at most {_DOCUMENT_MAX} characters")
         mechanism = MechanismRegister.parse(request.document)
         await self._house.mechanisms.check_free(mechanism)
-        await self._record("mechanism.added", mechanism.ref, canonical.digest(mechanism.document()), context)
+        digest = canonical.digest(mechanism.document())
+        await self._house.steps.run(
+            Step(
+                kind="mechanism.added",
+                subject=f"mechanisms/{mechanism.ref}",
+                body={"digest": digest, "by": caller(context).fingerprint},
+            )
+        )
         return _message(await self._house.mechanisms.add(mechanism, self._house.clock()))
 
     async def ListMechanisms(
@@ -53,21 +60,21 @@ class MechanismService(mechanism_pb2_grpc.MechanismServiceServicer):
         self, request: mechanism_pb2.WithdrawMechanismRequest, context: Any
     ) -> mechanism_pb2.Mechanism:
         """Withdraw one: in force at once, for open streams that rely on it too, then on the ledger."""
-        withdrawn = await self._house.mechanisms.withdraw(request.ref, self._house.clock())
-        self._withdrawn(withdrawn.mechanism.ref)
-        await self._record("mechanism.withdrawn", withdrawn.mechanism.ref, withdrawn.digest, context, closing=True)
-        return _message(withdrawn)
-
-    async def _record(self, kind: str, ref: str, digest: str, context: Any, *, closing: bool = False) -> None:
-        who = caller(context)
-        await self._house.steps.run(
-            Step(
-                kind=kind,
-                subject=f"mechanisms/{ref}",
-                body={"digest": digest, "by": who.fingerprint},
-                closing=closing,
-            )
+        house = self._house
+        standing = await house.mechanisms.get(request.ref)
+        if standing.withdrawn_at:
+            return _message(standing)
+        ref = standing.mechanism.ref
+        step = Step(
+            kind="mechanism.withdrawn",
+            subject=f"mechanisms/{ref}",
+            body={"digest": standing.digest, "by": caller(context).fingerprint},
+            effect="mechanism.withdrawn",
+            arguments={"ref": ref, "now": house.clock()},
+            closing=True,
         )
+        await house.steps.end(step, lambda: self._withdrawn(ref))
+        return _message(await house.mechanisms.get(ref))
 
 
 def _message(registered: RegisteredMechanism) -> mechanism_pb2.Mechanism:

@@ -10,9 +10,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.errors import ConflictError, DeniedError, NotFoundError, PeerError, ReviewError, RunEndedError
+from gateway.errors import (
+    ConflictError,
+    DeniedError,
+    NotFoundError,
+    PeerError,
+    PeerUnavailableError,
+    ReviewError,
+    RunEndedError,
+)
 from gateway.federation import rows
 from gateway.sdk.runs import RunStatus
+from tests.e2e.faulty_run_peer import RunFaults
 from tests.e2e.material import CYBERJAYA, LINGANG, next_id, open_dataset
 from tests.e2e.runs import TRAINING, breast_cancer, halves, run_of, two_zones
 from tests.e2e.small import ADMINS, Small, entries, eventually, of_subject, recorded, small_corridor
@@ -308,6 +317,39 @@ async def test_a_stranger_and_a_false_reviewer_move_no_run(shared: Small) -> Non
     await run.cancel()
 
 
+async def test_the_word_of_a_hold_that_an_approval_overtakes_stops_nothing(shared: Small) -> None:
+    """The other zone hears of the hold only once it has answered the run anew, and waits for the agreement."""
+    faults, late, told = RunFaults(shared.a.corridor, shared.a.house, LINGANG), list[tuple[Any, ...]](), asyncio.Event()
+
+    async def lost(_real: Any, *said: Any) -> int:
+        late.append(said)
+        told.set()
+        raise PeerUnavailableError("the word is lost on its way")
+
+    async def after_the_late_word(real: Any, *agreed: Any) -> Any:
+        (hold, *_) = late
+        assert (await state_of(shared.b, run)).state == "DECIDED"
+        await shared.a.corridor.get(LINGANG).hold_run(*hold)
+        assert (await state_of(shared.b, run)).state == "DECIDED"
+        return await real(*agreed)
+
+    faults.stand_ins = {"hold_run": lost, "confirm_run": after_the_late_word}
+    shared.a.house.connect(faults)
+    try:
+        run = await waiting(shared, await statutory(shared), "cyberjaya/admin")
+        async with asyncio.timeout(30):
+            await told.wait()
+        assert (await state_of(shared.b, run)).state == "DECIDED"  # it has not heard, and is asked anew all the same
+        await approve_all(shared, CYBERJAYA, run)
+        await waits_no_more(run)
+        assert (await run.wait()).state == "RELEASED"
+    finally:
+        shared.a.house.connect(shared.a.corridor)
+    assert not await of_run(shared.b, run, "run.held")
+    attempts = await of_run(shared.b, run, "job.answered")
+    assert [e["body"]["effect"] for e in attempts] == ["allow", "allow"]
+
+
 # --- a release of a round that policy sends to review -------------------------------------------------
 
 _RULE = """# METADATA
@@ -383,3 +425,49 @@ async def test_a_release_that_comes_to_review_is_held_in_both_zones_and_crosses_
         for entry in await of_run(gateway, run, "round.released"):
             held = [e for e in await of_run(gateway, run, "approval") if e["seq"] < entry["seq"]]
             assert held
+
+
+async def test_an_approval_that_comes_before_the_coordinator_has_parked_the_run_lets_it_go_on(
+    looking: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding, early = looking.a.federation.holding, list[str]()
+    park = holding.park
+
+    async def approved_meanwhile(row: rows.RunRow, codes: Any) -> rows.RunRow:
+        if not early:
+            early.append(row.id)
+            for review in await all_open(looking, LINGANG, run):
+                await answers(looking, LINGANG, review.id, *ADMINS[:2])
+
+            async def heard() -> bool:
+                return row.id in holding._let_go
+
+            await eventually(heard)
+        return await park(row, codes)
+
+    monkeypatch.setattr(holding, "park", approved_meanwhile)
+    run = await (await looking.um()).run(run_of(await two_zones(looking), rounds=1, round_deadline_s=20))
+    while not (status := await run.status()).ended:
+        if status.held_by:
+            await approve_all(looking, status.held_by.partition("/")[0], run)
+        await asyncio.sleep(0.02)
+    assert (status.state, early) == ("RELEASED", [run.id])
+
+
+async def test_a_denied_release_leaves_nothing_and_ends_the_run_in_both_zones(looking: Small) -> None:
+    run = await (await looking.um()).run(run_of(await two_zones(looking), rounds=1, round_deadline_s=20))
+    with pytest.raises(ReviewError):
+        await run.wait()
+    zone = (await run.status()).held_by.partition("/")[0]
+    (review,) = await all_open(looking, zone, run)
+    await answers(looking, zone, review.id, ADMINS[0], verdict="deny", note="no")
+    await waits_no_more(run)
+    with pytest.raises(RunEndedError, match="denied by an administrator"):
+        await run.wait()
+
+    async def ended() -> bool:
+        return all([(await state_of(gateway, run)).state == "FAILED" for gateway in (looking.a, looking.b)])
+
+    await eventually(ended)
+    for gateway in (looking.a, looking.b):
+        assert not await of_run(gateway, run, "round.released", "run.completed")

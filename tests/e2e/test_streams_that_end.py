@@ -83,6 +83,18 @@ async def test_a_withdrawn_mechanism_ends_the_streams_that_rely_on_it(
     assert (await (await shared.um()).transfer(pull.transfer)).state == "TERMINATED"
 
 
+async def test_a_mechanism_is_withdrawn_at_once_where_the_ledger_can_record_nothing(shared: Small) -> None:
+    access, (pipia, _) = await personal(shared)
+    async with unrecorded(shared.b), shared.admin(LINGANG) as admin:
+        assert (await admin.withdraw_mechanism(pipia)).withdrawn_at > 0
+        assert (await admin.withdraw_mechanism(pipia)).withdrawn_at > 0  # again changes nothing
+    wanted = of_subject(f"mechanisms/{pipia}", "mechanism.withdrawn")
+    await recorded(shared.b, wanted)
+    with pytest.raises(TdzError):
+        await (await access.pull()).to_arrow()
+    assert len([each for each in await entries(shared.b) if wanted(each)]) == 1
+
+
 async def test_a_withdrawn_mechanism_that_is_not_needed_lets_its_stream_go_on_decided_again(
     shared: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:

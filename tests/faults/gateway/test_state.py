@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +226,91 @@ async def test_a_start_finishes_pending_steps_and_doubles_nothing(state: StateSt
     assert await steps_on(state, journal).recover() == 0
     assert (await flows(state), journal.committed_size) == (["effect"], size)
     assert await journal.find(recorded) is None
+
+
+# --- what ends takes effect before it is recorded -------------------------------------------------------
+
+
+def mark(connection: Connection, arguments: Any, _recorded: object) -> None:
+    """Keeps that something has ended; again changes nothing."""
+    connection.execute(text("INSERT OR IGNORE INTO pending VALUES (:id, 'ended', '', '', 0)"), {"id": arguments["id"]})
+
+
+def ending(state: StateStore, journal: Journal) -> Steps:
+    return Steps(state, journal, {"test": effect, "ends": mark})
+
+
+def end(name: str = "over") -> Step:
+    return Step(kind="revocation", subject="agreements/1", body={}, effect="ends", arguments={"id": name}, closing=True)
+
+
+@contextlib.contextmanager
+def unrecorded(journal: Journal) -> Iterator[None]:
+    """The clock lies behind the last entry: nothing is signed until it is right again."""
+    committer = journal.writer._committer
+    right = committer._clock
+    committer._clock = lambda: time.time_ns() - 3_600 * 10**9
+    try:
+        yield
+    finally:
+        committer._clock = right
+
+
+async def test_what_ends_is_in_force_before_its_entry_and_the_entry_stands_once(
+    state: StateStore, journal: Journal
+) -> None:
+    steps, one, seen = ending(state, journal), end(), list[int]()
+    recorded = await steps.end(one, lambda: seen.append(journal.committed_size))
+    assert recorded is not None
+    assert (recorded.seq, seen) == (seen[0], [recorded.seq])
+    assert await flows(state) == ["ended"]
+    assert await steps.finish_owed() == 0
+
+
+async def test_what_cannot_be_recorded_has_ended_all_the_same_and_nothing_opens_before_it_is(
+    state: StateStore, journal: Journal
+) -> None:
+    steps, one = ending(state, journal), end()
+    with unrecorded(journal):
+        assert await steps.end(one) is None
+        assert sorted(await flows(state)) == ["ended", "ends"]
+        for again in (steps.finish_owed(), steps.run(step())):
+            with pytest.raises(LedgerError):
+                await again
+    size = journal.committed_size
+    await steps.run(step())  # which records first what is owed
+    assert journal.committed_size == size + 2
+    assert await journal.find(one.entry_id) is not None
+    assert sorted(await flows(state)) == ["effect", "ended"]
+
+
+async def test_a_start_records_what_had_ended_unrecorded(state: StateStore, journal: Journal) -> None:
+    one = end()
+    with unrecorded(journal):
+        assert await ending(state, journal).end(one) is None
+    size = journal.committed_size
+    assert await ending(state, journal).recover() == 1
+    assert await ending(state, journal).recover() == 0
+    assert (await flows(state), journal.committed_size) == (["ended"], size + 1)
+
+
+async def test_what_the_database_cannot_hold_has_not_ended(state: StateStore, journal: Journal) -> None:
+    def fails(_connection: Connection, _arguments: Any, _recorded: object) -> None:
+        raise StorageError("the disk is full")
+
+    size, told = journal.committed_size, list[str]()
+    with pytest.raises(StorageError):
+        await Steps(state, journal, {"ends": fails}).end(end(), lambda: told.append("ended"))
+    assert (await flows(state), journal.committed_size, told) == ([], size, [])
+
+
+async def test_an_ending_whose_caller_goes_away_is_recorded(state: StateStore, journal: Journal) -> None:
+    steps, one = ending(state, journal), end()
+    running = asyncio.create_task(steps.end(one))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await steps.close()
+    assert await journal.find(one.entry_id) is not None
+    assert await flows(state) == ["ended"]
