@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.decisions import capabilities, cases, codes
-from gateway.decisions.authoring import by_opa, compiling, dates, layout, metadata, references, style
+from gateway.decisions import capabilities, cases, codes, input_fields
+from gateway.decisions.authoring import by_opa, compiling, dates, layout, metadata, style
 from gateway.decisions.authoring.opa_binary import OpaBinary
 from gateway.decisions.authoring.problem import Problem
 from gateway.decisions.authoring.sources import Sources
@@ -60,17 +60,7 @@ async def check(root: Path, *, opa: OpaBinary | None, now: int) -> Checked:
         DecisionUnavailableError: the embedded engine cannot be started.
     """
     sources = Sources.read(root)
-    found = [
-        *sources.unreadable,
-        *layout.problems(sources),
-        *metadata.problems(sources),
-        *references.problems(sources),
-        *style.problems(sources),
-        *dates.problems(sources, now=now),
-        *_forbidden(sources),
-        *_cases(sources),
-        *_masks(sources),
-    ]
+    found = [*read(sources, now=now)]
     made_by = {
         "roots": "own",
         "metadata": "own",
@@ -102,6 +92,24 @@ async def check(root: Path, *, opa: OpaBinary | None, now: int) -> Checked:
     return Checked(tuple(_once(found)), made_by)
 
 
+def read(sources: Sources, *, now: int) -> Iterator[Problem]:
+    """What is found by reading alone, without an engine.
+
+    Args:
+        sources: the policy directory.
+        now: Unix seconds UTC, for dates.
+    """
+    yield from sources.unreadable
+    yield from layout.problems(sources)
+    yield from metadata.problems(sources)
+    yield from _fields(sources)
+    yield from style.problems(sources)
+    yield from dates.problems(sources, now=now)
+    yield from _forbidden(sources)
+    yield from _cases(sources)
+    yield from _masks(sources)
+
+
 def fix(root: Path, *, opa: OpaBinary | None) -> None:
     """Write the code documents from the METADATA; format where there is an OPA.
 
@@ -121,6 +129,12 @@ def zones(sources: Sources) -> list[str]:
     """The zones that the registry names."""
     registry, _ = layout.document(sources, layout.REGISTRY)
     return sorted(zone for zone, entry in registry.items() if isinstance(entry, dict))
+
+
+def _fields(sources: Sources) -> Iterator[Problem]:
+    """What rules read of the input and no input has."""
+    for found in input_fields.unknown_fields(sources.rules):
+        yield Problem(found.module, found.line, found.text, input_fields.REMEDY, "schema")
 
 
 def _forbidden(sources: Sources) -> Iterator[Problem]:

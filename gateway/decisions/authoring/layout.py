@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gateway.decisions.authoring.problem import Problem, code_of, is_test, line_of
+from gateway.decisions.authoring.problem import Problem, is_test, line_of
 from gateway.decisions.authoring.sources import Sources
+from gateway.decisions.capabilities import code_of
 
 _PACKAGE: Final = re.compile(r"^package[ \t]+([\w.]+)[ \t]*$", re.MULTILINE)
 _ROOMS: Final = ("main", "lib", "registry", "zone", "packs", "lists")

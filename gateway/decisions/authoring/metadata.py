@@ -10,8 +10,9 @@ from typing import Any, Final
 import yaml
 
 from gateway.decisions import codes
-from gateway.decisions.authoring.problem import Problem, code_of, line_of, without_comments
+from gateway.decisions.authoring.problem import Problem, line_of, without_comments
 from gateway.decisions.authoring.sources import Sources
+from gateway.decisions.capabilities import code_of
 from gateway.errors import ConfigError, InputError
 from gateway.model.decision import OBLIGATION_KINDS, Finding
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.decisions.authoring.problem import Problem, code_of, line_of
+from gateway.decisions.authoring.problem import Problem, line_of
 from gateway.decisions.authoring.sources import Sources
+from gateway.decisions.capabilities import code_of
 
 _IMPORT: Final = re.compile(r"^import[ \t]+(?P<path>[\w.]+)(?:[ \t]+as[ \t]+(?P<alias>\w+))?[ \t]*$", re.MULTILINE)
 _SHADOW: Final = re.compile(r"(?<![\w.])(?:some[ \t]+)?(input|data)[ \t]*:=")
