@@ -7,7 +7,7 @@ a denial with its reason, which the caller records as any other decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -111,12 +111,18 @@ class DecisionPoint:
 
     # --- another policy -----------------------------------------------------------------------------------
 
-    async def prepare(self, policy: ZonePolicy, trials: Iterable[Mapping[str, Any]] = ()) -> LoadedPolicy:
+    async def prepare(
+        self,
+        policy: ZonePolicy,
+        trials: Iterable[Mapping[str, Any]] = (),
+        trying: Callable[[int], None] = lambda _: None,
+    ) -> LoadedPolicy:
         """Start an engine of its own for a policy that is not in force yet, and try it there.
 
         Args:
             policy: the policy.
             trials: complete policy inputs; each must come to a decision, whatever it is.
+            trying: hears before each of them how many are done.
 
         Raises:
             ConfigError: it does not compile, or a trial comes to no decision or to an obligation nobody knows.
@@ -125,7 +131,8 @@ class DecisionPoint:
         loaded = LoadedPolicy(policy, self._engines.own(policy))
         try:
             await loaded.engine.start()
-            for document in trials:
+            for done, document in enumerate(trials):
+                trying(done)
                 decision = await self._decide(loaded, document, enforces=OBLIGATION_KINDS)
                 failed = next((each for each in decision.findings if each.code in _NO_DECISION), None)
                 if failed is not None:

@@ -36,8 +36,8 @@ from gateway.exchange.tickets import Tickets
 from gateway.exchange.usage import Usage
 from gateway.exchange.weighing import Weighing
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
-from gateway.flow.activation import EFFECTS as POLICY_EFFECTS
 from gateway.flow.house import Timing
+from gateway.flow.policy_entries import EFFECTS as POLICY_EFFECTS
 from gateway.identity.card import SignedCard
 from gateway.identity.keys import keep_secret, load_statement_key
 from gateway.identity.participants import Participants

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 metadata = MetaData()
 
@@ -97,6 +97,15 @@ policy_approvals = Table(
     Column("fingerprint", String(64), nullable=False),  # of the certificate
     Column("document", Text, nullable=False),  # what the bundle says of itself, as people are told
     Column("approved_at", BigInteger, nullable=False),
+)
+
+policy_withdrawals = Table(
+    "policy_withdrawals",
+    metadata,
+    Column("bundle", String(64), primary_key=True),
+    Column("withdrawn_by", String(300), nullable=False),  # the administrator's URI; stays in this zone
+    Column("document", Text, nullable=False),  # as in policy_approvals
+    Column("withdrawn_at", BigInteger, nullable=False),
 )
 
 policy_activations = Table(

@@ -18,16 +18,14 @@ from gateway.decisions.trial import trials
 from gateway.errors import BundleError, DeniedError, PermissionDeniedError, TdzError
 from gateway.exchange import sending
 from gateway.model.participant import Role
-from gateway.sdk.admin import AsyncAdmin, PolicyStanding
+from gateway.sdk.admin import AsyncAdmin
 from gateway.sdk.session import Session
-from gateway.server.main import Gateway
 from tests.e2e.material import CYBERJAYA, LINGANG, measurements, mechanism, next_id, personal_dataset
-from tests.e2e.small import DEADLINE_S, Entry, Small, entries, eventually, of_subject, recorded, small_corridor
+from tests.e2e.policies import SECOND, activate, decided, next_revision, policy_entries, propose
+from tests.e2e.small import DEADLINE_S, Small, entries, eventually, of_subject, recorded, small_corridor
 from tests.unit.decisions.bundles import material
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-
-SECOND = "ops-2"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,34 +34,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Smal
         for gateway in (made.a, made.b):
             material.trust(gateway.settings.layout.policy_trust)
         yield made
-
-
-async def propose(small: Small, data: bytes, who: str = ADMIN, zone: str = CYBERJAYA) -> PolicyStanding:
-    async with small.admin(zone, who) as admin:
-        return await admin.propose_policy(data)
-
-
-async def activate(small: Small, data: bytes, zone: str = CYBERJAYA) -> PolicyStanding:
-    first = await propose(small, data, ADMIN, zone)
-    assert not first.active
-    return await propose(small, data, SECOND, zone)
-
-
-async def next_revision(small: Small, zone: str = CYBERJAYA, part: str = "zone") -> int:
-    async with small.admin(zone) as admin:
-        found = [int(each.revision) for each in (await admin.policy_status()).parts if each.part == part]
-    return 1 + max(found, default=0)
-
-
-def policy_entries(found: list[Entry]) -> list[Entry]:
-    return [e for e in found if e["kind"].startswith("policy.") or e["body"].get("what") == "policy"]
-
-
-async def decided(gateway: Gateway) -> str:
-    """The digest that a decision names now."""
-    point = gateway.house._decisions
-    document = trials(point.policy, material.NOW)[0]
-    return (await point.decide(document)).policy_digest
 
 
 async def test_two_administrators_put_a_bundle_in_force_and_the_next_decision_names_it(shared: Small) -> None:
@@ -291,27 +261,9 @@ async def test_a_bad_bundle_is_refused_recorded_and_explained_and_the_policy_in_
         assert (await admin.policy_status()).proposals == ()
 
 
-def advisory(revision: int) -> bytes:
-    """A pack that one zone alone loads."""
-    roots = ("tdz/lists/us", "tdz/packs/us")
-    manifest = {
-        "id": "us",
-        "revision": "2026112201",
-        "legal_as_of": material.LEGAL,
-        "valid_until": material.UNTIL,
-        "parts": ["ear"],
-    }
-    rules = 'package tdz.packs.us.ear\n\nverdict := "pass"\n\nfindings := set()\n\nobligations := set()\n'
-    files = {
-        "tdz/packs/us/ear/rules.rego": rules.encode(),
-        "tdz/packs/us/manifest/data.json": json.dumps(manifest).encode(),
-    }
-    return material.build(files, material.manifest(revision, roots), material.key("vendor"), material.VENDOR)
-
-
 async def test_the_ledger_that_the_peer_mirrors_does_not_say_which_pack_a_zone_loads(shared: Small) -> None:
     size = len(await entries(shared.a))
-    data = advisory(await next_revision(shared, part="packs/us"))
+    data = material.advisory(await next_revision(shared, part="packs/us"))
     standing = await activate(shared, data)
     async with shared.admin(CYBERJAYA) as admin:
         status = await admin.policy_status()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import cache
 from pathlib import Path
@@ -91,6 +92,24 @@ def baseline(zone: str, revision: int) -> bytes:
     """The shipped baseline of a zone, signed with the vendor's key."""
     roots = part_roots(shipped(), "baseline", zone)
     return build(read_directory(shipped(), roots), manifest(revision, roots), key("vendor"), VENDOR)
+
+
+def advisory(revision: int) -> bytes:
+    """A pack that one zone alone loads."""
+    roots = ("tdz/lists/us", "tdz/packs/us")
+    pack = {
+        "id": "us",
+        "revision": "2026112201",
+        "legal_as_of": LEGAL,
+        "valid_until": UNTIL,
+        "parts": ["ear"],
+    }
+    rules = 'package tdz.packs.us.ear\n\nverdict := "pass"\n\nfindings := set()\n\nobligations := set()\n'
+    files = {
+        "tdz/packs/us/ear/rules.rego": rules.encode(),
+        "tdz/packs/us/manifest/data.json": json.dumps(pack).encode(),
+    }
+    return build(files, manifest(revision, roots), key("vendor"), VENDOR)
 
 
 def raw(files: dict[str, bytes], private: PrivateKey | None = None, keyid: str = ZONE) -> bytes:
