@@ -49,8 +49,14 @@ def unknown_fields(modules: Mapping[str, str]) -> Iterator[UnknownField]:
     for name, text in sorted(modules.items()):
         for found in _REFERENCE.finditer(code_of(text)):
             # The code has its strings blanked; the steps are read from the text itself.
-            if path := _beyond(list(_STEP.finditer(text[found.start(1) : found.end(1)]))):
+            steps = _STEP.finditer(text[found.start(1) : found.end(1)])
+            if path := _beyond([_step(each) for each in steps]):
                 yield UnknownField(name, text.count("\n", 0, found.start()) + 1, path)
+
+
+def unknown_path(path: str) -> str:
+    """As far as a path such as `mechanisms.0.kind` goes until it leaves the schema; "" where it does not."""
+    return _beyond([f"[{step}]" if step.isdecimal() else step for step in path.split(".")])
 
 
 def check_fields(modules: Mapping[str, str]) -> None:
@@ -74,24 +80,29 @@ def resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Map
         yield node
 
 
-def _beyond(steps: list[re.Match[str]]) -> str:
+def _step(found: re.Match[str]) -> str:
+    """A member's name, or an index in its brackets."""
+    if found[1]:
+        return found[1]
+    return found[2][1:-1] if found[2].startswith('"') else f"[{found[2]}]"
+
+
+def _beyond(steps: list[str]) -> str:
     """The path at which a reference leaves the schema; "" where it does not, or a variable hides where it goes."""
     schema = _schema()
     nodes: list[Mapping[str, Any]] = [schema]
-    path: list[str] = []
-    for step in steps:
-        name = step[1] or (step[2][1:-1] if step[2].startswith('"') else None)
-        path.append(name if name is not None else f"[{step[2]}]")
+    for at, step in enumerate(steps):
+        index = step.startswith("[")
         following: list[Mapping[str, Any]] = []
         for node in (each for one in nodes for each in resolved(schema, one)):
-            if name is not None and name in node.get("properties", {}):
-                following.append(node["properties"][name])
-            elif name is None and node.get("type") == "array":
+            if not index and step in node.get("properties", {}):
+                following.append(node["properties"][step])
+            elif index and node.get("type") == "array":
                 following.append(node.get("items", {}))
-            elif node.get("type") == "object" and (name is None or "properties" not in node):
+            elif node.get("type") == "object" and (index or "properties" not in node):
                 return ""  # a variable may be any member, and free members have any name
         if not following:
-            return ".".join(path).replace(".[", "[")
+            return ".".join(steps[: at + 1]).replace(".[", "[")
         nodes = following
     return ""
 

@@ -211,7 +211,8 @@ class DecisionPoint:
         )
         findings = list(decision.findings)
         if decision.effect != "deny":
-            findings.extend(_unfulfillable(decision.obligations, document.request.action, enforces))
+            request = document.request
+            findings.extend(_unfulfillable(decision.obligations, request.action, request.now, enforces))
         effect = strictest((decision.effect, *(finding.effect for finding in findings)))
         return Decision(
             effect=effect,
@@ -225,23 +226,29 @@ class DecisionPoint:
             data_revision=decision.data_revision,
         )
 
-    def bind(self, decision: Decision, obligations: Iterable[Obligation], *, action: str) -> Decision:
+    def bind(self, decision: Decision, obligations: Iterable[Obligation], *, action: str, now: int) -> Decision:
         """A decision with further obligations, those of an owner's terms; what cannot be fulfilled denies.
 
         Args:
             decision: this zone's decision.
             obligations: added to its own.
             action: of the policy input.
+            now: of the policy input.
         """
         bound = combine((*decision.obligations, *obligations))
-        found = tuple(_unfulfillable(bound, action, self._enforces))
+        found = tuple(_unfulfillable(bound, action, now, self._enforces))
         effect = strictest((decision.effect, *(finding.effect for finding in found)))
         findings = tuple(dict.fromkeys((*decision.findings, *found)))
         return replace(decision, effect=effect, findings=findings, obligations=bound)
 
 
-def _unfulfillable(obligations: tuple[Obligation, ...], action: str, enforces: frozenset[str]) -> list[Finding]:
+def _unfulfillable(
+    obligations: tuple[Obligation, ...], action: str, now: int, enforces: frozenset[str]
+) -> list[Finding]:
     found = [obligation_finding(reason) for reason in (o.unknown() for o in obligations) if reason]
+    if any(_at(each) <= now for each in obligations if each.kind == "delete_by" and not each.unknown()):
+        late = "delete_by asks that the data be deleted before it may be used"
+        found.append(obligation_finding(late, remedy="ask the zone's administrator which rule sets the date"))
     if action == "transfer_dataset":
         found.extend(
             obligation_finding(
@@ -252,6 +259,11 @@ def _unfulfillable(obligations: tuple[Obligation, ...], action: str, enforces: f
             if obligation.kind in OBLIGATION_KINDS - enforces
         )
     return found
+
+
+def _at(delete_by: Obligation) -> int:
+    at = delete_by.params["at"]
+    return at if isinstance(at, int) else 0
 
 
 def _denied(policy: ZonePolicy, finding: Finding, *, input_digest: str) -> Decision:

@@ -7,9 +7,13 @@ import os
 import signal
 
 import pytest
+from aiohttp import web
 
 from gateway.config import EngineSettings, write_settings
+from gateway.decisions.opa_bundle import OpaBundle
+from gateway.decisions.policy_set import PolicySet
 from gateway.errors import DeniedError
+from tests.conformance.policy.faulty_opa import FaultyOpa, stalled
 from tests.e2e.material import CYBERJAYA, LINGANG
 from tests.e2e.small import ADMINS, eventually, recorded, small_corridor
 from tests.opa_server import make_server
@@ -114,6 +118,28 @@ async def test_an_activation_that_opa_takes_up_and_one_that_it_never_does(tmp_pa
             assert (await um.request(name, purpose="research")).agreement
     finally:
         server.stop()
+
+
+async def _garbage(_: web.Request) -> web.Response:
+    return web.Response(body=b'{"result":{"policy":"x"', content_type="application/json")
+
+
+@pytest.mark.parametrize(("answer", "says"), [(_garbage, "garbage"), (stalled, "no answer in time")])
+async def test_an_opa_that_answers_garbage_or_nothing_denies_and_the_finding_says_so(tmp_path, answer, says):
+    bundle = OpaBundle.of(PolicySet.load().for_zone(CYBERJAYA))
+    async with FaultyOpa(bundle, tmp_path / "opa", decide=answer) as peer:
+
+        def prepare(small):
+            process = small.corridor.zone(CYBERJAYA)
+            opa_settings = dataclasses.replace(peer.settings, timeout_s=0.3, rest_s=0.05)
+            write_settings(dataclasses.replace(process.settings, engine=EngineSettings(kind="opa", opa=opa_settings)))
+
+        async with small_corridor(tmp_path / "small", prepare=prepare) as small:
+            entry = await _denied_and_recorded(small, await small.offered())
+            assert peer.asked
+            (finding,) = entry["body"]["decision"]["findings"]
+            assert finding["code"] == "TDZ-DECISION-UNAVAILABLE"
+            assert says in small.a.house._decisions.engine_state
 
 
 async def test_a_worker_killed_at_work_denies_one_request_and_the_gateway_goes_on(tmp_path):

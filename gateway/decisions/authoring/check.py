@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.decisions import capabilities, cases, codes, input_fields
+from gateway.decisions import capabilities, cases, codes, input_fields, variables
 from gateway.decisions.authoring import by_opa, compiling, dates, layout, metadata, style
 from gateway.decisions.authoring.opa_binary import OpaBinary
 from gateway.decisions.authoring.problem import Problem
@@ -70,7 +70,7 @@ async def check(root: Path, *, opa: OpaBinary | None, now: int) -> Checked:
         "capabilities": "own",
         "schema": "own: the fields that rules read",
         "format": "own: indentation and ends of lines only",
-        "strict": "own: imports and shadowed documents only",
+        "strict": "own: imports, shadowed documents, variables without a value",
         "compile": "embedded engine",
     }
     try:
@@ -103,6 +103,7 @@ def read(sources: Sources, *, now: int) -> Iterator[Problem]:
     yield from layout.problems(sources)
     yield from metadata.problems(sources)
     yield from _fields(sources)
+    yield from _variables(sources)
     yield from style.problems(sources)
     yield from dates.problems(sources, now=now)
     yield from _forbidden(sources)
@@ -137,6 +138,12 @@ def _fields(sources: Sources) -> Iterator[Problem]:
         yield Problem(found.module, found.line, found.text, input_fields.REMEDY, "schema")
 
 
+def _variables(sources: Sources) -> Iterator[Problem]:
+    """Variables that never get a value."""
+    for found in variables.unbound(sources.rules):
+        yield Problem(found.module, found.line, found.text, variables.REMEDY, "strict")
+
+
 def _forbidden(sources: Sources) -> Iterator[Problem]:
     """What a gateway would refuse to load, the first of each module: forbidden calls, packages of others."""
     text = sources.texts.get("capabilities.json")
@@ -157,6 +164,7 @@ def _forbidden(sources: Sources) -> Iterator[Problem]:
             name = next((each for each in modules if error.message.startswith((f"{each},", f"{each}:"))), "")
             if name or len(modules) == len(sources.rules):  # of what is left of a zone nothing more can be said
                 line, said = (int(place["line"]), place["text"]) if place else (0, error.message)
+                said = said.removeprefix(f"{name}: ")
                 yield Problem(name, line, said, error.remedy, "capabilities")
             if not name:
                 return
