@@ -22,6 +22,7 @@ from gateway.sdk.admin_resources import (
     Reason,
     SecondKey,
     Signer,
+    TimeStamps,
     ZoneStatus,
 )
 from gateway.sdk.policies import (
@@ -60,6 +61,7 @@ __all__ = [
     "Reason",
     "SecondKey",
     "Signer",
+    "TimeStamps",
     "ZoneStatus",
     "connect_admin",
 ]

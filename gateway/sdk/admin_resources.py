@@ -6,9 +6,11 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from gateway.sdk.resources import Resource
+
+_COMPOSED: Final = frozenset({"peers", "witnesses", "timestamps"})
 
 
 class SecondKey(enum.StrEnum):
@@ -59,6 +61,17 @@ class Witness(Resource):
 
 
 @dataclass(frozen=True, slots=True)
+class TimeStamps(Resource):
+    """How an RFC 3161 authority stamps the ledger's checkpoints; `failure` says why the last try came to nothing."""
+
+    authority: str
+    size: int
+    stamped_at: int
+    judged: bool
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
 class ZoneStatus(Resource):
     """What the gateway is, whom it is paired with and how far its ledger is."""
 
@@ -73,14 +86,17 @@ class ZoneStatus(Resource):
     certificate_not_after: int
     now: int
     witnesses: tuple[Witness, ...] = ()
+    timestamps: TimeStamps | None = None
 
     @classmethod
     def of(cls, message: Any) -> Self:
         """Read the wire form."""
-        names = [name for name in cls.__dataclass_fields__ if name not in ("peers", "witnesses")]
+        names = [name for name in cls.__dataclass_fields__ if name not in _COMPOSED]
         peers = tuple(Peer.of(peer) for peer in message.peers)
         witnesses = tuple(Witness.of(each) for each in message.witnesses)
-        return cls(peers=peers, witnesses=witnesses, **{name: getattr(message, name) for name in names})
+        stamps = TimeStamps.of(message.timestamps) if message.HasField("timestamps") else None
+        plain = {name: getattr(message, name) for name in names}
+        return cls(peers=peers, witnesses=witnesses, timestamps=stamps, **plain)
 
 
 @dataclass(frozen=True, slots=True)
