@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.config import EngineSettings
 from gateway.decisions.engine import EmbeddedEngine, Engine
-from gateway.decisions.engines import engine_for
+from gateway.decisions.engines import engines_of
 from gateway.decisions.example import example
 from gateway.decisions.inputs import KeptDecision
 from gateway.decisions.opa import OpaEngine
@@ -77,7 +77,7 @@ async def _measure(directory: Path, decisions: int, seconds: float, runs: int) -
         made["sustained"] = {}
         for name in kinds:
             chosen = EngineSettings() if name == "embedded" else EngineSettings(kind="opa", opa=settings)
-            many = partial(engine_for, policy, chosen, deadline_s=_LONG_S)
+            many = partial(engines_of(chosen, deadline_s=_LONG_S).deciding, policy)
             for columns in (COLUMNS, 3):
                 rates = []
                 async with _point(policy_set, many) as point:

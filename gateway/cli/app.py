@@ -54,6 +54,7 @@ _GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "gateway.cli.policy_compare",
             "gateway.cli.policy_new",
             "gateway.cli.policy_bundles",
+            "gateway.cli.policy_activation",
         ),
     ),
 }

@@ -1,8 +1,9 @@
-"""`tdz policy`: keys, bundles, and what is in force at a running gateway."""
+"""`tdz policy`: keys that sign, and signed bundles. Needs no server."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from gateway.cli import connection, show
-from gateway.cli.connection import ProfileOption
-from gateway.cli.output import ExitCode, JsonOption, console, emit, failures
+from gateway.cli import show
+from gateway.cli.output import JsonOption, console, emit, failures
 from gateway.errors import BundleError, InputError, TdzError
 
 if TYPE_CHECKING:
     from gateway.decisions.bundles.manifest import BundleManifest, Party
     from gateway.decisions.bundles.trust import TrustedKey
-    from gateway.sdk.admin import PolicyBundle, PolicyStatus
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -83,7 +82,7 @@ def trust(
             )
         folder = layout.policy_trust / key.party
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        write_file(folder / f"{keyid}.pem", _read(pem, "public key"), mode=0o644)
+        write_file(folder / f"{keyid}.pem", read_file(pem, "public key"), mode=0o644)
         document = {"keyid": keyid, "for": key.party, "fingerprint": key.fingerprint}
         emit(
             document,
@@ -111,8 +110,6 @@ def bundle(
     --legal-as-of 2026-11-22 --valid-until 2027-12-31 --key zone-2026.key --keyid zone-2026
     """
     with failures(as_json=as_json):
-        import hashlib
-
         from gateway.config import write_file
         from gateway.decisions.bundles.bundle import build, read_directory
         from gateway.decisions.bundles.trust import private_key, require_keyid
@@ -155,50 +152,10 @@ def verify(
         from gateway.decisions.bundles import bundle as bundles
 
         keys, of = _keys(zone, name, pem, keyid, party)
-        data = _read(file, "bundle")
+        data = read_file(file, "bundle")
         with _refusals():
             found = bundles.verify(data, keys, zone=of, now=int(time.time()))
-        emit(found.document(), lambda: _print_bundle("verified", found.document()), as_json=as_json)
-
-
-@app.command()
-def activate(file: FileArgument, profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Ask the gateway to put a bundle in force. Exits 3 while another administrator must ask for the same file.
-
-    It is verified and tried first; whatever is refused leaves the policy in force.
-
-    Example: tdz policy activate zone.tar.gz --profile alice.toml
-    """
-    with connection.admin(profile, as_json=as_json) as admin:
-        standing = admin.propose_policy(_read(file, "bundle"))
-
-        def human() -> None:
-            if standing.active:
-                _print_bundle("in force", standing.bundle.document())
-                console.print(f"  [dim]policy[/] {standing.policy_digest}")
-                return
-            _print_bundle("proposed", standing.bundle.document())
-            console.print(
-                f"  {standing.missing} more administrator{'s' * (standing.missing > 1)} must activate the same file "
-                f"until {show.moment(standing.expires_at)} UTC"
-            )
-
-        emit(standing.document(), human, as_json=as_json)
-    if not standing.active:
-        raise typer.Exit(ExitCode.INCOMPLETE)
-
-
-@app.command()
-def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Show what a gateway decides on: digests, revisions, dates, and what is asked for, by whom, until when.
-
-    Example: tdz policy status
-    """
-    with connection.admin(profile, as_json=as_json) as admin:
-        found = admin.policy_status()
-        emit(found.document(), lambda: _print_status(found), as_json=as_json)
-    if found.withheld:
-        raise typer.Exit(ExitCode.REFUSED)
+        emit(found.document(), lambda: print_bundle("verified", found.document()), as_json=as_json)
 
 
 def _manifest(
@@ -216,7 +173,7 @@ def _manifest(
                 f"{file} says what the bundle is, and so do the options", remedy="leave the options out, or the file"
             )
         with _refusals():
-            return BundleManifest.parse(_read(file, "manifest"))
+            return BundleManifest.parse(read_file(file, "manifest"))
     if not all(given):
         raise InputError(
             f"{directory} has no .manifest", remedy="give --part, --zone, --revision, --legal-as-of and --valid-until"
@@ -255,7 +212,7 @@ def _keys(
 def _public_key(pem: Path) -> Any:
     from gateway.decisions.bundles.trust import public_key
 
-    return public_key(_read(pem, "public key"), str(pem))
+    return public_key(read_file(pem, "public key"), str(pem))
 
 
 def _party(text: str) -> Party:
@@ -275,7 +232,12 @@ def _refusals() -> Iterator[None]:
         raise BundleError(error.message, remedy=error.remedy) from error
 
 
-def _read(path: Path, what: str) -> bytes:
+def read_file(path: Path, what: str) -> bytes:
+    """A file as long as a bundle may be, and one byte more.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     from gateway.model.limits import BUNDLE_MAX
 
     try:
@@ -285,8 +247,9 @@ def _read(path: Path, what: str) -> bytes:
         raise InputError(f"cannot read the {what} {path}: {error.strerror}", remedy="name its file") from error
 
 
-def _print_bundle(what: str, found: dict[str, Any]) -> None:
-    colour = "yellow" if what == "proposed" else "green"
+def print_bundle(what: str, found: dict[str, Any]) -> None:
+    """Print what became of a bundle, and what it says of itself."""
+    colour = "yellow" if what in ("proposed", "withdrawn") else "green"
     console.print(
         f"[{colour}]{what}[/]  {found['part']} revision {found['revision']}, "
         f"signed by the {found['signed_by']}'s key {found['keyid']}"
@@ -295,36 +258,4 @@ def _print_bundle(what: str, found: dict[str, Any]) -> None:
     console.print(
         f"  [dim]law as of[/] {show.moment(found['legal_as_of'])}  [dim]valid until[/] "
         f"{show.moment(found['valid_until'])}"
-    )
-
-
-def _print_status(found: PolicyStatus) -> None:
-    if found.withheld:
-        console.print(f"[bold red]everything is denied[/]: {found.withheld}")
-    console.print(f"[bold]{found.zone}[/]  policy {found.policy_digest}")
-    console.print(f"  [dim]data revision[/] {found.data_revision}")
-    if found.parts:
-        names = ("part", "revision", "law as of", "valid until", "key", "entry", "digest")
-        show.table(names, (_row(each) for each in found.parts), empty="")
-    else:
-        console.print("  the policy that the gateway started with; nothing was activated yet")
-    for pack in found.packs:
-        console.print(f"  pack {pack.id} revision {pack.revision}, valid until {show.moment(pack.valid_until)}")
-    for each in found.proposals:
-        console.print(
-            f"[yellow]proposed[/]  {each.bundle.part} revision {each.bundle.revision} {each.bundle.digest} "
-            f"by {', '.join(each.approved_by)}; {each.missing} more until {show.moment(each.expires_at)}"
-        )
-    console.print(f"  [dim]administrators for an activation[/] {found.administrators}")
-
-
-def _row(part: PolicyBundle) -> tuple[str, ...]:
-    return (
-        part.part,
-        part.revision,
-        show.moment(part.legal_as_of),
-        show.moment(part.valid_until),
-        part.keyid,
-        str(part.ledger_seq),
-        part.digest,
     )

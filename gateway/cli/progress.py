@@ -12,6 +12,7 @@ from rich.progress import (
     DownloadColumn,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -48,6 +49,53 @@ def report(what: str, *, quiet: bool = False) -> Iterator[Report]:
             yield _Bar(bars, bars.add_task(what, total=None, note=""))
     else:
         yield _Lines(what)
+
+
+class Steps(Protocol):
+    """What is called at every step of something that has few of them."""
+
+    def __call__(self, text: str, done: int, total: int, /) -> None:
+        """Show what is done now, and how many of how many; a total of 0 is not known."""
+
+
+@contextmanager
+def steps(what: str, *, quiet: bool = False) -> Iterator[Steps]:
+    """Steps on standard error for the time of a command.
+
+    Args:
+        what: names the thing that is worked at.
+        quiet: show nothing.
+    """
+    if quiet:
+        yield lambda _text, _done, _total: None
+    elif stderr.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+        )
+        with Bars(*columns, console=stderr, transient=True) as bars:
+            task = bars.add_task(what, total=None, note="")
+            yield lambda text, done, total: bars.update(task, completed=done, total=total or None, note=text)
+    else:
+        yield _StepLines(what)
+
+
+class _StepLines:
+    """A line for every other step, and now and then one for a step that goes on."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._text = ""
+        self._last = time.monotonic()
+
+    def __call__(self, text: str, done: int, total: int, /) -> None:
+        now = time.monotonic()
+        if text == self._text and now - self._last < _LINE_EVERY_S:
+            return
+        self._text, self._last = text, now
+        stderr.print(f"{self._what}: {text}" + (f", {done} of {total}" if total else ""), markup=False)
 
 
 class _Bar:

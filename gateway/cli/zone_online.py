@@ -14,7 +14,7 @@ from gateway.cli.output import ExitCode, JsonOption, console, emit
 from gateway.errors import InputError
 
 if TYPE_CHECKING:
-    from gateway.sdk.admin import Admin, Pairing
+    from gateway.sdk.admin import Admin, Pairing, TimeStamps
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -81,6 +81,7 @@ def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
                     "card": found.card_fingerprint,
                     "certificate until": show.moment(found.certificate_not_after),
                     "gateway's clock": show.moment(found.now),
+                    **({} if found.timestamps is None else {"time stamps": _stamps(found.timestamps)}),
                 },
                 title=found.zone,
             )
@@ -118,6 +119,16 @@ def status(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
                 )
 
         emit(found.document(), human, as_json=as_json)
+
+
+def _stamps(stamps: TimeStamps) -> str:
+    """How far the ledger is time-stamped, in one line."""
+    newest = "none yet"
+    if stamps.stamped_at:
+        unjudged = "" if stamps.judged else ", not judged: name the authority's root as ca of [timestamps]"
+        newest = f"{stamps.size} entries on {show.moment(stamps.stamped_at)}{unjudged}"
+    failed = f"; the last try failed: {stamps.failure}" if stamps.failure else ""
+    return escape(f"{newest} by {stamps.authority}{failed}")
 
 
 @app.command()

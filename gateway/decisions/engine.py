@@ -57,10 +57,6 @@ class Engine(Protocol):
         """End everything that it started; later evaluations are refused."""
 
     @property
-    def shared(self) -> bool:
-        """Whether it asks a server that holds one policy at a time: the next one cannot be tried beside it."""
-
-    @property
     def state(self) -> str:
         """How it is, in words for an operator."""
 
@@ -117,11 +113,6 @@ class EmbeddedEngine:
         """See `Engine.in_force`: each worker was started with this policy and reads no other."""
         if self._closed or not self._load:
             raise DecisionUnavailableError("the policy engine is closed")
-
-    @property
-    def shared(self) -> bool:
-        """See `Engine.shared`: it has workers of its own."""
-        return False
 
     @property
     def state(self) -> str:

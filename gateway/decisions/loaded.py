@@ -40,11 +40,6 @@ class Borrowed:
         return await self._engine.evaluate(document)
 
     @property
-    def shared(self) -> bool:
-        """See `Engine.shared`."""
-        return self._engine is not None and self._engine.shared
-
-    @property
     def state(self) -> str:
         """See `Engine.state`."""
         return self._why if self._engine is None else self._engine.state

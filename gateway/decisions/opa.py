@@ -39,6 +39,7 @@ class OpaEngine:
         settings: where OPA is.
         deadline_s: seconds for one evaluation, all tries together.
         waiting: evaluations that may be under way; one more is refused at once.
+        loads_s: seconds that a start waits for OPA to load the bundle, where OPA can be asked.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class OpaEngine:
         *,
         deadline_s: float = DECISION_DEADLINE_S,
         waiting: int = DECISIONS_WAITING,
+        loads_s: float = OPA_LOADS_S,
     ) -> None:
         self._policy = policy
         self._bundle = OpaBundle.of(policy)
         self._settings = settings
         self._deadline_s = deadline_s
         self._most = waiting
+        self._loads_s = loads_s
         self._under_way = 0
         self._clock = asyncio.get_running_loop().time
         self._circuit = Circuit(failures=settings.failures, rest_s=settings.rest_s, clock=self._clock)
@@ -67,11 +70,6 @@ class OpaEngine:
     def bundle(self) -> OpaBundle:
         """What OPA must have loaded."""
         return self._bundle
-
-    @property
-    def shared(self) -> bool:
-        """See `Engine.shared`."""
-        return True
 
     @property
     def state(self) -> str:
@@ -93,8 +91,8 @@ class OpaEngine:
             content = await asyncio.to_thread(self._bundle.archive)
             await asyncio.to_thread(write_file, self._settings.bundle, content, mode=0o644)
         await self._drop()
-        deadline = self._clock() + (OPA_LOADS_S if self._settings.bundle is not None else self._deadline_s)
-        while True:
+        deadline = self._clock() + (self._loads_s if self._settings.bundle is not None else self._deadline_s)
+        while not self._closed:
             try:
                 await self._proven(deadline)
             except DecisionUnavailableError as error:
@@ -117,7 +115,7 @@ class OpaEngine:
             try:
                 return await self._proven(deadline)
             except DecisionUnavailableError:
-                if self._clock() + _LOOK_AGAIN_S >= deadline:
+                if self._closed or self._clock() + _LOOK_AGAIN_S >= deadline:
                     raise
             await asyncio.sleep(_LOOK_AGAIN_S)
 

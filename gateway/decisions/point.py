@@ -6,19 +6,19 @@ a denial with its reason, which the caller records as any other decision.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import structlog
 from pydantic import ValidationError
 
 from gateway.decisions.engine import EmbeddedEngine, Engine
+from gateway.decisions.engines import Engines
+from gateway.decisions.in_force import PolicyInForce
 from gateway.decisions.loaded import Borrowed, LoadedPolicy
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
-from gateway.errors import ConfigError, DecisionUnavailableError, InputError, StorageError
+from gateway.errors import ConfigError, DecisionUnavailableError, InputError
 from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
 from gateway.model.decision import (
@@ -35,8 +35,6 @@ from gateway.model.limits import DECISION_DEADLINE_S, DECISION_INPUT_MAX
 from gateway.model.obligation import combine
 from gateway.model.policy_input import PolicyInput, problems
 
-_log = structlog.get_logger()
-
 NOT_YET_ENFORCED: Final = frozenset({"mask_columns", "row_filter", "aggregate_only"})
 """What a governed view must do before a dataset may be transferred under it; jobs have their own road."""
 
@@ -52,8 +50,8 @@ class DecisionPoint:
     Args:
         policy: the policy in force at the start: a policy directory, or the zone's own part of one.
         zone: the zone whose decision this is.
-        engine: evaluates the policy and is somebody else's to end; where none is given, `engines` makes one.
-        engines: makes the engine of a policy, which this manages; the embedded engine unless another is given.
+        engine: evaluates this first policy and is somebody else's to end; where none is given, `engines` makes one.
+        engines: make the engines of policies, which this manages; the embedded engine unless others are given.
         enforces: the obligation kinds that this gateway fulfils on `transfer_dataset`; others deny there.
         deadline_s: seconds for one evaluation.
     """
@@ -64,35 +62,31 @@ class DecisionPoint:
         zone: str,
         *,
         engine: Engine | None = None,
-        engines: Callable[[ZonePolicy], Engine] | None = None,
+        engines: Engines | None = None,
         enforces: frozenset[str] = OBLIGATION_KINDS - NOT_YET_ENFORCED,
         deadline_s: float = DECISION_DEADLINE_S,
     ) -> None:
-        def embedded(of: ZonePolicy) -> Engine:
-            return EmbeddedEngine(of, deadline_s=deadline_s)
-
-        self._embedded = embedded
-        self._engines = engines or (embedded if engine is None else lambda _: Borrowed(engine))
+        self._engines = engines or Engines(lambda of: EmbeddedEngine(of, deadline_s=deadline_s))
         at_start = policy.for_zone(zone) if isinstance(policy, PolicySet) else policy
-        self._loaded = LoadedPolicy(at_start, self._engines(at_start))
+        deciding = self._engines.deciding(at_start) if engine is None else Borrowed(engine)
+        self._in_force = PolicyInForce(LoadedPolicy(at_start, deciding), self._engines)
         self._enforces = enforces
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def policy(self) -> ZonePolicy:
         """The policy in force: digest, data revision, packs and their dates."""
-        return self._loaded.policy
+        return self._in_force.loaded.policy
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the embedded engine's workers."""
-        engine = self._loaded.engine
+        engine = self._in_force.loaded.engine
         return engine.worker_pids if isinstance(engine, EmbeddedEngine) else ()
 
     @property
     def engine_state(self) -> str:
         """How the engine is, in words for an operator."""
-        return self._loaded.engine.state
+        return self._in_force.state
 
     async def start(self) -> None:
         """Start the engine.
@@ -101,7 +95,7 @@ class DecisionPoint:
             ConfigError: the policy does not compile.
             DecisionUnavailableError: the engine cannot be started.
         """
-        await self._loaded.engine.start()
+        await self._in_force.loaded.engine.start()
 
     async def in_force(self, timeout_s: float) -> None:
         """Return once the engine evaluates the policy in force.
@@ -109,34 +103,36 @@ class DecisionPoint:
         Raises:
             DecisionUnavailableError: it does not in time.
         """
-        await self._loaded.engine.in_force(timeout_s)
+        await self._in_force.loaded.engine.in_force(timeout_s)
 
     async def close(self) -> None:
         """End the engine; later decisions deny."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._loaded.engine.close()
+        await self._in_force.close()
 
     # --- another policy -----------------------------------------------------------------------------------
 
-    async def prepare(self, policy: ZonePolicy, trials: Iterable[Mapping[str, Any]] = ()) -> LoadedPolicy:
-        """Start an engine of a policy that is not in force yet, and try it.
-
-        A server that holds one policy at a time keeps the one in force: the next is tried by the embedded engine.
+    async def prepare(
+        self,
+        policy: ZonePolicy,
+        trials: Iterable[Mapping[str, Any]] = (),
+        trying: Callable[[int], None] = lambda _: None,
+    ) -> LoadedPolicy:
+        """Start an engine of its own for a policy that is not in force yet, and try it there.
 
         Args:
             policy: the policy.
             trials: complete policy inputs; each must come to a decision, whatever it is.
+            trying: hears before each of them how many are done.
 
         Raises:
             ConfigError: it does not compile, or a trial comes to no decision or to an obligation nobody knows.
             DecisionUnavailableError: the engine cannot be started.
         """
-        engine = self._engines(policy)
-        loaded = LoadedPolicy(policy, self._embedded(policy) if engine.shared else engine)
+        loaded = LoadedPolicy(policy, self._engines.own(policy))
         try:
             await loaded.engine.start()
-            for document in trials:
+            for done, document in enumerate(trials):
+                trying(done)
                 decision = await self._decide(loaded, document, enforces=OBLIGATION_KINDS)
                 failed = next((each for each in decision.findings if each.code in _NO_DECISION), None)
                 if failed is not None:
@@ -151,38 +147,12 @@ class DecisionPoint:
         return loaded
 
     def switch(self, loaded: LoadedPolicy) -> None:
-        """Decide on a prepared policy from now on; what is at work finishes on the one before, which is then ended.
-
-        Where a server decides, the engine that tried the policy decides until the server has loaded it.
-        """
-        self._replace(loaded)
-        engine = self._engines(loaded.policy)
-        if engine.shared and not isinstance(loaded.engine, Borrowed):
-            self._own(self._hand_over(loaded, engine), "hand-over-policy")
-
-    def _replace(self, loaded: LoadedPolicy) -> None:
-        before, self._loaded = self._loaded, loaded
-        self._own(before.retire(), "retire-policy")
-
-    async def _hand_over(self, bridge: LoadedPolicy, engine: Engine) -> None:
-        """Let the server decide once it has the policy, or when it had the time to load it: then it denies."""
-        try:
-            await engine.start()
-        except (ConfigError, DecisionUnavailableError, StorageError) as error:
-            _log.error("the policy engine does not take the policy", why=error.message)
-        if self._loaded is bridge:
-            self._replace(LoadedPolicy(bridge.policy, engine))
-        else:
-            await engine.close()
-
-    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Decide on a prepared policy from now on; see `PolicyInForce`."""
+        self._in_force.switch(loaded)
 
     def withhold(self, why: str) -> None:
         """Deny everything from now on: it is not known which policy is in force."""
-        self._replace(LoadedPolicy(self._loaded.policy, Borrowed(None, why)))
+        self._in_force.withhold(why)
 
     async def decide(self, document: PolicyInput | Mapping[str, Any]) -> Decision:
         """Decide on one input; never raises for what the input, the policy or the engine did.
@@ -190,7 +160,7 @@ class DecisionPoint:
         Args:
             document: the policy input, or a document that claims to be one.
         """
-        loaded = self._loaded
+        loaded = self._in_force.loaded
         with loaded.at_work():
             return await self._decide(loaded, document, enforces=self._enforces)
 
@@ -241,7 +211,8 @@ class DecisionPoint:
         )
         findings = list(decision.findings)
         if decision.effect != "deny":
-            findings.extend(_unfulfillable(decision.obligations, document.request.action, enforces))
+            request = document.request
+            findings.extend(_unfulfillable(decision.obligations, request.action, request.now, enforces))
         effect = strictest((decision.effect, *(finding.effect for finding in findings)))
         return Decision(
             effect=effect,
@@ -256,16 +227,17 @@ class DecisionPoint:
             data_revision=decision.data_revision,
         )
 
-    def bind(self, decision: Decision, obligations: Iterable[Obligation], *, action: str) -> Decision:
+    def bind(self, decision: Decision, obligations: Iterable[Obligation], *, action: str, now: int) -> Decision:
         """A decision with further obligations, those of an owner's terms; what cannot be fulfilled denies.
 
         Args:
             decision: this zone's decision.
             obligations: added to its own.
             action: of the policy input.
+            now: of the policy input.
         """
         bound = combine((*decision.obligations, *obligations))
-        found = tuple(_unfulfillable(bound, action, self._enforces))
+        found = tuple(_unfulfillable(bound, action, now, self._enforces))
         effect = strictest((decision.effect, *(finding.effect for finding in found)))
         findings = tuple(dict.fromkeys((*decision.findings, *found)))
         return replace(decision, effect=effect, findings=findings, obligations=bound)
@@ -275,8 +247,13 @@ def _in_order(obligation: Obligation) -> tuple[str, bytes]:
     return obligation.kind, canonical.encode(obligation.to_json())
 
 
-def _unfulfillable(obligations: tuple[Obligation, ...], action: str, enforces: frozenset[str]) -> list[Finding]:
+def _unfulfillable(
+    obligations: tuple[Obligation, ...], action: str, now: int, enforces: frozenset[str]
+) -> list[Finding]:
     found = [obligation_finding(reason) for reason in (o.unknown() for o in obligations) if reason]
+    if any(_at(each) <= now for each in obligations if each.kind == "delete_by" and not each.unknown()):
+        late = "delete_by asks that the data be deleted before it may be used"
+        found.append(obligation_finding(late, remedy="ask the zone's administrator which rule sets the date"))
     if action == "transfer_dataset":
         found.extend(
             obligation_finding(
@@ -287,6 +264,11 @@ def _unfulfillable(obligations: tuple[Obligation, ...], action: str, enforces: f
             if obligation.kind in OBLIGATION_KINDS - enforces
         )
     return found
+
+
+def _at(delete_by: Obligation) -> int:
+    at = delete_by.params["at"]
+    return at if isinstance(at, int) else 0
 
 
 def _denied(policy: ZonePolicy, finding: Finding, *, input_digest: str) -> Decision:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from gateway.model import canonical
 from gateway.model.limits import REVIEW_TTL_S
 from gateway.state import StateStore
-from gateway.state.schema import policy_activations, policy_approvals, policy_cursor
+from gateway.state.schema import policy_activations, policy_approvals, policy_cursor, policy_withdrawals
 
 _CURSOR: Final = 1
 
@@ -34,6 +34,16 @@ class Approval:
     def expires_at(self) -> int:
         """Until when it counts."""
         return self.approved_at + REVIEW_TTL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A bundle that was asked for and taken back, by the administrator's URI; Unix seconds UTC."""
+
+    bundle: str
+    withdrawn_by: str
+    document: Mapping[str, Any]
+    withdrawn_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,12 @@ class PolicyRegister:
             query = query.where(table.c.bundle == bundle)
         return await self._state.read(lambda connection: [_approval(row) for row in connection.execute(query)])
 
+    async def withdrawals(self, now: int) -> list[Withdrawal]:
+        """What was taken back as long ago as an approval counts, and not asked for again, the oldest first."""
+        table = policy_withdrawals
+        query = select(table).where(table.c.withdrawn_at > now - REVIEW_TTL_S).order_by(table.c.withdrawn_at)
+        return await self._state.read(lambda connection: [_withdrawal(row) for row in connection.execute(query)])
+
     async def knows(self, entry_id: str) -> bool:
         """Whether an activation's entry has its row."""
         query = select(policy_activations.c.seq).where(policy_activations.c.entry_id == entry_id)
@@ -108,6 +124,12 @@ class PolicyRegister:
         """Take over what the ledger says and no row does."""
         row = _row(activation)
         await self._state.write(lambda connection: connection.execute(insert(policy_activations).values(row)))
+
+    async def forget(self, bundle: str, until: int) -> None:
+        """No word for a bundle that was given up to a time counts any more; of any bundle where "" is named."""
+        table = policy_approvals
+        which = table.c.approved_at <= until, *((table.c.bundle == bundle,) if bundle else ())
+        await self._state.write(lambda connection: connection.execute(delete(table).where(*which)))
 
     async def cursor(self) -> int:
         """So many entries of the own ledger were looked at."""
@@ -131,6 +153,17 @@ def approve(connection: Connection, arguments: Mapping[str, Any]) -> None:
     table = policy_approvals
     connection.execute(delete(table).where(table.c.bundle == row["bundle"], table.c.approver == row["approver"]))
     connection.execute(insert(table).values(row))
+    connection.execute(delete(policy_withdrawals).where(policy_withdrawals.c.bundle == row["bundle"]))
+
+
+def withdraw(connection: Connection, arguments: Mapping[str, Any]) -> None:
+    """The effect of a withdrawal: no word for the bundle counts any more; again it changes nothing."""
+    row = {**arguments, "document": canonical.encode(arguments["document"]).decode()}
+    for table in (policy_approvals, policy_withdrawals):
+        connection.execute(delete(table).where(table.c.bundle == row["bundle"]))
+    over = policy_withdrawals.c.withdrawn_at <= row["withdrawn_at"] - REVIEW_TTL_S
+    connection.execute(delete(policy_withdrawals).where(over))
+    connection.execute(insert(policy_withdrawals).values(row))
 
 
 def activate(connection: Connection, arguments: Mapping[str, Any], seq: int) -> None:
@@ -145,6 +178,7 @@ def activate(connection: Connection, arguments: Mapping[str, Any], seq: int) -> 
         if old or row.approved_at <= arguments["activated_at"] - REVIEW_TTL_S:
             spent = policy_approvals.c.bundle == row.bundle, policy_approvals.c.approver == row.approver
             connection.execute(delete(policy_approvals).where(*spent))
+    connection.execute(delete(policy_withdrawals).where(policy_withdrawals.c.bundle == arguments["bundle"]))
 
 
 def _row(activation: Activation) -> dict[str, Any]:
@@ -159,3 +193,7 @@ def _activation(row: Any) -> Activation:
 
 def _approval(row: Any) -> Approval:
     return Approval(row.bundle, row.approver, row.fingerprint, json.loads(row.document), row.approved_at)
+
+
+def _withdrawal(row: Any) -> Withdrawal:
+    return Withdrawal(row.bundle, row.withdrawn_by, json.loads(row.document), row.withdrawn_at)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.decisions import capabilities, reach
+from gateway.decisions import capabilities, reach, variables
 from gateway.errors import ConfigError
 from gateway.model import canonical
 from gateway.model.canonical import CanonicalError
@@ -106,6 +106,7 @@ class PolicySet:
             raise ConfigError("the policy directory has no capabilities.json", remedy="copy it from the shipped policy")
         capabilities.check(self._modules, capabilities.allowed_builtins(self._files[CAPABILITIES]))
         reach.check(self._modules)
+        variables.check(self._modules)
 
     @classmethod
     def load(cls, directory: Path | None = None) -> PolicySet:

@@ -1,56 +1,45 @@
-"""Activating policy: verified, tried, asked for by enough administrators, on the ledger, then in force.
-
-The peer mirrors the ledger, and which packs a zone loads is not its business: an entry commits to the whole with a
-salt (see `gateway.decisions.bundles.store`), and names the digest of a bundle only where that says nothing else.
-"""
+"""Activating policy: verified, tried, asked for by enough administrators, on the ledger, then in force."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import structlog
-from sqlalchemy import Connection
 
-from gateway.decisions import policy_register
 from gateway.decisions.bundles import bundle as bundles
 from gateway.decisions.bundles.bundle import Bundle
 from gateway.decisions.bundles.composition import composed
-from gateway.decisions.bundles.store import PolicyStore, committed
+from gateway.decisions.bundles.store import PolicyStore
 from gateway.decisions.bundles.trust import trusted_keys
 from gateway.decisions.loaded import LoadedPolicy
 from gateway.decisions.point import DecisionPoint
-from gateway.decisions.policy_register import Activation, Approval, PolicyRegister
+from gateway.decisions.policy_register import Activation, Approval, PolicyRegister, Withdrawal
 from gateway.decisions.policy_set import ZonePolicy
 from gateway.decisions.trial import trials
 from gateway.errors import (
-    BundleError,
     ConflictError,
     InputError,
     IntegrityError,
     LimitError,
+    NotFoundError,
     PermissionDeniedError,
-    TdzError,
 )
-from gateway.flow.policy_history import KIND, UNNAMED, PolicyHistory
-from gateway.flow.steps import Effect, Step, Steps
+from gateway.flow.policy_entries import PolicyEntries
+from gateway.flow.policy_history import UNNAMED, PolicyHistory
+from gateway.flow.steps import Steps
 from gateway.identity.enrolment import Actor
 from gateway.identity.registry import Registry
-from gateway.journal import Journal, Recorded
+from gateway.journal import Journal
 from gateway.model import limits
-from gateway.model.ids import uuid7
 from gateway.state import StateStore
 
 T = TypeVar("T")
 _log = structlog.get_logger()
-_OPEN_PARTS: Final = frozenset({"baseline", "zone"})
-"""Parts whose digest tells the other zone nothing: each gateway has them."""
-
 _REFUSED: Final = (InputError, IntegrityError, LimitError, PermissionDeniedError, ConflictError)
 """What is wrong with a bundle, as opposed to what failed here (`ConfigError` is an InputError)."""
 
@@ -75,26 +64,27 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What is done about a bundle at this moment: so many of its examples are tried (0 while nobody knows)."""
+
+    digest: str
+    step: Literal["verify", "compile", "try", "record"] = "verify"
+    tried: int = 0
+    examples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """What is in force, and what is asked for."""
+    """What is in force, how its engine is, what is asked for, what was taken back, and what is done right now."""
 
     policy: ZonePolicy
-    since: Activation | None
+    engine: str
     parts: list[Activation]
     proposals: list[Approval]
+    withdrawals: list[Withdrawal]
     needed: int
     withheld: str
-
-
-def _approved(connection: Connection, arguments: Mapping[str, Any], _recorded: Recorded) -> None:
-    policy_register.approve(connection, arguments)
-
-
-def _activated(connection: Connection, arguments: Mapping[str, Any], recorded: Recorded) -> None:
-    policy_register.activate(connection, arguments, recorded.seq)
-
-
-EFFECTS: Final[Mapping[str, Effect]] = {"policy.approved": _approved, "policy.activated": _activated}
+    work: Work | None
 
 
 class Activations:
@@ -132,12 +122,13 @@ class Activations:
         self._register = PolicyRegister(state)
         self._history = PolicyHistory(self._register, store, journal, clock)
         self._registry = registry
-        self._steps = steps
+        self._entries = PolicyEntries(zone, store, steps)
         self._needed = needed
         self._clock = clock
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lost: dict[str, Activation] = {}
+        self._work: Work | None = None
         self._heard: Callable[[], None] = lambda: None
 
     def on_activated(self, heard: Callable[[], None]) -> None:
@@ -168,16 +159,32 @@ class Activations:
         """
         return await self._owned(lambda: self._propose(data, by))
 
+    async def withdraw(self, digest: str, *, by: Actor) -> Withdrawal:
+        """An administrator takes back what is asked for: as with reviews, one no is enough.
+
+        Args:
+            digest: SHA-256 of the bundle's bytes, hex.
+            by: the administrator, as their certificate proves.
+
+        Raises:
+            NotFoundError: nobody's word for it counts now.
+            ConflictError: it is in force.
+            LedgerError, StorageError: it could not be recorded; the bundle still waits.
+        """
+        return await self._owned(lambda: self._withdraw(digest, by))
+
     async def status(self) -> PolicyStatus:
-        """What is in force, and what is asked for."""
+        """What is in force, what is asked for, and what is done about it; does not wait for that."""
         now = self._clock()
         return PolicyStatus(
             policy=self._decisions.policy,
-            since=await self._register.newest(),
+            engine=self._decisions.engine_state,
             parts=await self._register.parts(),
             proposals=[each for each in await self._register.approvals(now) if await self._counts(each, now)],
+            withdrawals=await self._register.withdrawals(now),
             needed=self._needed,
             withheld=self._why_withheld(),
+            work=self._work,
         )
 
     async def take_up(self) -> None:
@@ -211,7 +218,10 @@ class Activations:
 
         async def run() -> T:
             async with self._lock:
-                return await work()
+                try:
+                    return await work()
+                finally:
+                    self._work = None
 
         task = asyncio.create_task(run(), name="policy")
         self._tasks.add(task)
@@ -244,6 +254,7 @@ class Activations:
     async def _propose(self, data: bytes, by: Actor) -> Standing:
         now = self._clock()
         loaded: LoadedPolicy | None = None
+        self._work = work = Work(hashlib.sha256(data).hexdigest())
         try:
             bundle = await self._verified(data, now)  # 1
             in_force = await self._register.of_part(bundle.slot)
@@ -252,16 +263,19 @@ class Activations:
                 return Standing(bundle, self._decisions.policy.digest, active=True)
             _require_newer(bundle, in_force, again=lost)
             policy = await asyncio.to_thread(composed, self._decisions.policy, bundle)  # 2
-            loaded = await self._decisions.prepare(policy, trials(policy, now))
+            loaded = await self._tried(work, policy, now)
         except _REFUSED as error:
-            raise await self._refuse(data, by, error) from error
+            raise await self._entries.refusal(data, by, error) from error
         try:
+            self._work = replace(work, step="record")
             await asyncio.to_thread(self._store.keep_bundle, data)  # 3
             others = await self._others(bundle.sha256, by, now)
             if (missing := self._needed - 1 - len(others)) > 0:  # 4
                 until = await self._approve(bundle, by, now, missing)
                 return Standing(bundle, self._decisions.policy.digest, False, missing, until)
-            await self._activate(bundle, policy, [*(each.fingerprint for each in others), by.fingerprint], now)  # 5
+            await asyncio.to_thread(self._store.keep_policy, policy)
+            words = [*(each.fingerprint for each in others), by.fingerprint]
+            await self._entries.activation(bundle, policy, self._decisions.policy, words, now)  # 5
             self._decisions.switch(loaded)
             loaded = None
             if (part := self._lost_with(bundle)) is not None:
@@ -281,6 +295,15 @@ class Activations:
 
         return await asyncio.to_thread(work)
 
+    async def _tried(self, work: Work, policy: ZonePolicy, now: int) -> LoadedPolicy:
+        examples = trials(policy, now)
+        self._work = replace(work, step="compile", examples=len(examples))
+
+        def trying(tried: int) -> None:
+            self._work = replace(work, step="try", tried=tried, examples=len(examples))
+
+        return await self._decisions.prepare(policy, examples, trying)
+
     async def _others(self, sha256: str, by: Actor, now: int) -> list[Approval]:
         """Approvals of other administrators who still are."""
         found = await self._register.approvals(now, sha256)
@@ -299,76 +322,24 @@ class Activations:
         waiting = {each.bundle for each in approvals}
         if len(waiting | {bundle.sha256}) > limits.BUNDLE_PROPOSALS_MAX:
             raise LimitError(
-                f"{limits.BUNDLE_PROPOSALS_MAX} bundles wait for approval", remedy="activate one, or let them expire"
+                f"{limits.BUNDLE_PROPOSALS_MAX} bundles wait for approval",
+                remedy="activate one, or take one back with `tdz policy withdraw`",
             )
-        entry_id, record = uuid7(), {"bundle": bundle.document(), "by": by.identity.uri, "missing": missing}
-        await self._record(
-            "approval",
-            entry_id,
-            record,
-            {"what": "policy", "by": by.fingerprint, **_named(bundle)},
-            effect="policy.approved",
-            arguments={
-                "bundle": bundle.sha256,
-                "approver": by.identity.uri,
-                "fingerprint": by.fingerprint,
-                "document": bundle.document(),
-                "approved_at": now,
-            },
-        )
+        await self._entries.approval(bundle, by, now, missing=missing)
         return now + limits.REVIEW_TTL_S
 
-    async def _activate(self, bundle: Bundle, policy: ZonePolicy, approved_by: list[str], now: int) -> None:
-        await asyncio.to_thread(self._store.keep_policy, policy)
-        entry_id, before = uuid7(), self._decisions.policy
-        activation = {
-            "entry_id": entry_id,
-            "policy": policy.digest,
-            "part": bundle.slot,
-            "bundle": bundle.sha256,
-            "revision": bundle.manifest.revision,
-            "document": bundle.document(),
-            "activated_at": now,
-        }
-        record = {**activation, "data": policy.data_revision, "previous": before.digest, "key": bundle.key.fingerprint}
-        await self._record(
-            KIND,
-            entry_id,
-            record,
-            {"by": approved_by[-1], "approved_by": approved_by, **_named(bundle)},
-            effect="policy.activated",
-            arguments=activation,
-        )
-
-    async def _refuse(self, data: bytes, by: Actor, error: TdzError) -> BundleError:
-        """A refusal is recorded: its reason for both ledgers, its text in this zone alone."""
-        _log.warning("a bundle was refused", reason=error.reason, error=str(error))
-        record = {"bundle": hashlib.sha256(data).hexdigest(), "why": str(error)[:2_000], "by": by.identity.uri}
-        await self._record("policy.refused", uuid7(), record, {"reason": error.reason, "by": by.fingerprint})
-        return BundleError(error.message, remedy=error.remedy)
-
-    async def _record(
-        self,
-        kind: str,
-        entry_id: str,
-        record: Mapping[str, Any],
-        body: Mapping[str, Any],
-        *,
-        effect: str = "",
-        arguments: Mapping[str, Any] | None = None,
-    ) -> None:
-        salt = secrets.token_bytes(32)
-        await asyncio.to_thread(self._store.keep_record, entry_id, record, salt)
-        await self._steps.run(
-            Step(
-                kind=kind,
-                subject=f"policies/{self._zone}",
-                body={**body, "commitment": committed(entry_id, record, salt)},
-                effect=effect,
-                arguments=arguments or {},
-                entry_id=entry_id,
-            )
-        )
+    async def _withdraw(self, digest: str, by: Actor) -> Withdrawal:
+        now = self._clock()
+        found = await self._register.approvals(now, digest)
+        if not found:
+            if any(each.bundle == digest for each in await self._register.parts()):
+                raise ConflictError(
+                    "the bundle is in force, and no longer asked for",
+                    remedy="activate another one with a higher revision",
+                )
+            raise NotFoundError("no bundle of this digest waits for approval", remedy="see tdz policy status")
+        await self._entries.withdrawal(found[0].document, by, now)
+        return Withdrawal(digest, by.identity.uri, found[0].document, now)
 
 
 def _require_newer(bundle: Bundle, in_force: Activation | None, *, again: bool) -> None:
@@ -384,10 +355,3 @@ def _require_newer(bundle: Bundle, in_force: Activation | None, *, again: bool) 
             f"revision {bundle.manifest.revision} is not newer than {in_force.revision}, which is in force",
             remedy="build the bundle again with a higher revision",
         )
-
-
-def _named(bundle: Bundle) -> dict[str, Any]:
-    """What an entry says of a bundle in the open: nothing of a pack that only one zone loads."""
-    if bundle.slot not in _OPEN_PARTS:
-        return {}
-    return {"part": bundle.slot, "bundle": bundle.sha256, "revision": str(bundle.manifest.revision)}

@@ -313,7 +313,8 @@ class ZoneHouse(Generic[P]):
             decision = findings.tighten(decision, findings.APPROVAL)  # a zone's own rule that asks for no review
         decision = findings.tighten(decision, *further)
         if added := tuple(obligations):
-            decision = self._decisions.bind(decision, added, action=document["request"]["action"])
+            request = document["request"]
+            decision = self._decisions.bind(decision, added, action=request["action"], now=request["now"])
         return KeptDecision(decision, document, self.clock())
 
     def ends(self, kept: KeptDecision) -> list[int]:

@@ -17,13 +17,15 @@ from gateway.errors import IntegrityError, NotFoundError
 from gateway.journal import Journal
 from gateway.model import limits
 from gateway.state import StateStore
+from ledger.entry import parse_time
 
-KIND: Final = "policy.activated"
+ACTIVATED: Final = "policy.activated"
+WITHDRAWN: Final = "policy.withdrawn"
 UNNAMED: Final = "packs"
 """The part of an entry that names none: a pack that one zone alone loads."""
 
 _log = structlog.get_logger()
-_MARK: Final = b'"kind":"policy.activated"'
+_MARKS: Final = tuple(f'"kind":"{kind}"'.encode() for kind in (ACTIVATED, WITHDRAWN))
 _READ: Final = 4 * limits.MIB
 
 
@@ -46,9 +48,9 @@ class PolicyHistory:
         self._clock = clock
 
     async def follow(self) -> None:
-        """Read the ledger on from where the last start ended, and take over activations that no row says.
+        """Read the ledger on from where the last start ended, and take over what no row says.
 
-        A state database that was restored from a backup so hears what happened since.
+        A state database that was restored from a backup so hears what was activated and taken back since.
 
         Raises:
             StorageError, LedgerError: rows or ledger cannot be read.
@@ -57,10 +59,13 @@ class PolicyHistory:
         while at < size:
             read = await self._journal.entries(at, size, _READ)
             for seq, data in enumerate(read, at):
-                if _MARK in data:
+                if any(mark in data for mark in _MARKS):
                     entry = json.loads(data)
-                    if entry["kind"] == KIND and not await self._register.knows(entry["id"]):
+                    if entry["kind"] == ACTIVATED and not await self._register.knows(entry["id"]):
                         await self._register.adopt(await self._adopted(seq, entry))
+                    elif entry["kind"] == WITHDRAWN:
+                        until = parse_time(entry["time"]) // 1_000_000
+                        await self._register.forget(await self._withdrawn(entry), until)
             at += len(read)
         await self._register.move_cursor(size)
 
@@ -80,6 +85,18 @@ class PolicyHistory:
             if any(each.seq > unnamed.seq for each in since):
                 del found[UNNAMED]
         return found
+
+    async def _withdrawn(self, entry: Mapping[str, Any]) -> str:
+        """The bundle that was taken back; "" where nobody knows any more which."""
+        body = entry["body"]
+        if "bundle" in body:
+            return str(body["bundle"])
+        try:
+            record = await asyncio.to_thread(self._store.record, entry["id"], body["commitment"])
+        except (NotFoundError, IntegrityError) as error:
+            _log.error("the ledger says that a bundle was taken back, and not which", error=str(error))
+            return ""
+        return str(record["bundle"]["digest"])
 
     async def _adopted(self, seq: int, entry: Mapping[str, Any]) -> Activation:
         body = entry["body"]

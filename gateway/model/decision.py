@@ -97,7 +97,7 @@ class Finding:
         doc = _closed(value, "finding", ("code", "effect", "authority", "cite", "remedy", "fields"))
         code = _text(doc["code"], "finding.code")
         if _CODE.fullmatch(code) is None:
-            raise InputError("finding.code is no reason code")
+            raise InputError(f"finding.code {code[:40]!r} is no reason code such as ZONE-PURPOSE")
         return cls(
             code=code,
             effect=_one_of(doc["effect"], get_args(FindingEffect), "finding.effect"),

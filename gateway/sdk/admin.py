@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from gateway.config import Profile
 from gateway.errors import InputError
@@ -19,20 +19,26 @@ from gateway.sdk.admin_resources import (
     Pairing,
     Participant,
     Peer,
+    Reason,
+    SecondKey,
+    Signer,
+    TimeStamps,
+    ZoneStatus,
+)
+from gateway.sdk.policies import (
+    PolicyAdministration,
     PolicyBundle,
     PolicyProposal,
     PolicyStanding,
     PolicyStatus,
-    Reason,
-    SecondKey,
-    Signer,
-    ZoneStatus,
+    PolicyWithdrawal,
+    PolicyWork,
 )
 from gateway.sdk.reviews import Answering
 from gateway.sdk.runtime import Runtime
 from gateway.sdk.session import Session
 from gateway.sdk.sync import Face, blocking
-from gateway.v1 import identity_pb2, ledger_pb2, mechanism_pb2, policy_pb2, signer_pb2, zone_pb2
+from gateway.v1 import identity_pb2, ledger_pb2, mechanism_pb2, signer_pb2, zone_pb2
 from gateway.wire import channel
 
 __all__ = [
@@ -50,17 +56,18 @@ __all__ = [
     "PolicyProposal",
     "PolicyStanding",
     "PolicyStatus",
+    "PolicyWithdrawal",
+    "PolicyWork",
     "Reason",
     "SecondKey",
     "Signer",
+    "TimeStamps",
     "ZoneStatus",
     "connect_admin",
 ]
 
-POLICY_DEADLINE_S: Final = 120.0  # a policy is compiled and tried before the answer
 
-
-class AsyncAdmin(Answering):
+class AsyncAdmin(Answering, PolicyAdministration):
     """An administrator's or auditor's connection; errors are those of `gateway.errors`, as with `AsyncZone`."""
 
     def __init__(self, session: Session) -> None:
@@ -308,25 +315,6 @@ class AsyncAdmin(Answering):
         request = signer_pb2.RemoveSignerRequest(fingerprint=fingerprint)
         return Signer.of(await self.session.call(self.session.signers.RemoveSigner, request))
 
-    async def propose_policy(self, bundle: bytes) -> PolicyStanding:
-        """Ask for a policy bundle; the last administrator that is needed activates it.
-
-        Args:
-            bundle: the signed .tar.gz, at most 4 MiB.
-
-        Raises:
-            BundleError: it is refused, and the policy in force stays; the text says why.
-            PermissionDeniedError: the caller is no administrator.
-        """
-        request = policy_pb2.ProposePolicyRequest(bundle=bundle)
-        answer = await self.session.call(self.session.policies.ProposePolicy, request, deadline_s=POLICY_DEADLINE_S)
-        return PolicyStanding.of(answer)
-
-    async def policy_status(self) -> PolicyStatus:
-        """What is in force, and what is asked for."""
-        answer = await self.session.call(self.session.policies.GetPolicyStatus, policy_pb2.GetPolicyStatusRequest())
-        return PolicyStatus.of(answer)
-
 
 class Admin(Face[AsyncAdmin]):
     """The synchronous face of `AsyncAdmin`; make one with `connect_admin`."""
@@ -358,6 +346,7 @@ class Admin(Face[AsyncAdmin]):
     signers = blocking(AsyncAdmin.signers)
     remove_signer = blocking(AsyncAdmin.remove_signer)
     propose_policy = blocking(AsyncAdmin.propose_policy)
+    withdraw_policy = blocking(AsyncAdmin.withdraw_policy)
     policy_status = blocking(AsyncAdmin.policy_status)
     reviews = blocking(AsyncAdmin.reviews)
     review = blocking(AsyncAdmin.review)

@@ -6,9 +6,11 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from gateway.sdk.resources import Resource
+
+_COMPOSED: Final = frozenset({"peers", "witnesses", "timestamps"})
 
 
 class SecondKey(enum.StrEnum):
@@ -59,6 +61,17 @@ class Witness(Resource):
 
 
 @dataclass(frozen=True, slots=True)
+class TimeStamps(Resource):
+    """How an RFC 3161 authority stamps the ledger's checkpoints; `failure` says why the last try came to nothing."""
+
+    authority: str
+    size: int
+    stamped_at: int
+    judged: bool
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
 class ZoneStatus(Resource):
     """What the gateway is, whom it is paired with and how far its ledger is."""
 
@@ -73,14 +86,17 @@ class ZoneStatus(Resource):
     certificate_not_after: int
     now: int
     witnesses: tuple[Witness, ...] = ()
+    timestamps: TimeStamps | None = None
 
     @classmethod
     def of(cls, message: Any) -> Self:
         """Read the wire form."""
-        names = [name for name in cls.__dataclass_fields__ if name not in ("peers", "witnesses")]
+        names = [name for name in cls.__dataclass_fields__ if name not in _COMPOSED]
         peers = tuple(Peer.of(peer) for peer in message.peers)
         witnesses = tuple(Witness.of(each) for each in message.witnesses)
-        return cls(peers=peers, witnesses=witnesses, **{name: getattr(message, name) for name in names})
+        stamps = TimeStamps.of(message.timestamps) if message.HasField("timestamps") else None
+        plain = {name: getattr(message, name) for name in names}
+        return cls(peers=peers, witnesses=witnesses, timestamps=stamps, **plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,101 +200,3 @@ class Signer(Resource):
     public_key: str
     added_at: int
     removed_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyBundle(Resource):
-    """A part of a zone's policy; `activated_at` 0 and `ledger_seq` -1 while it is not in force."""
-
-    digest: str
-    part: str
-    revision: str
-    roots: tuple[str, ...]
-    legal_as_of: int
-    valid_until: int
-    keyid: str
-    signed_by: str
-    activated_at: int
-    ledger_seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyPack(Resource):
-    """A pack of the policy in force; dates are Unix seconds UTC."""
-
-    id: str
-    revision: str
-    legal_as_of: int
-    valid_until: int
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyProposal(Resource):
-    """A bundle that waits for so many more administrators, until then."""
-
-    bundle: PolicyBundle
-    approved_by: tuple[str, ...]
-    proposed_at: int
-    expires_at: int
-    missing: int
-
-    @classmethod
-    def of(cls, message: Any) -> Self:
-        """Read the wire form."""
-        return cls(
-            PolicyBundle.of(message.bundle),
-            tuple(message.approved_by),
-            message.proposed_at,
-            message.expires_at,
-            message.missing,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyStanding(Resource):
-    """Where a bundle stands after it was asked for."""
-
-    bundle: PolicyBundle
-    active: bool
-    missing: int
-    expires_at: int
-    policy_digest: str
-
-    @classmethod
-    def of(cls, message: Any) -> Self:
-        """Read the wire form."""
-        return cls(
-            PolicyBundle.of(message.bundle),
-            message.active,
-            message.missing,
-            message.expires_at,
-            message.policy_digest,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyStatus(Resource):
-    """What a zone decides on; `withheld` says why everything is denied, and is empty otherwise."""
-
-    zone: str
-    policy_digest: str
-    data_revision: str
-    parts: tuple[PolicyBundle, ...]
-    packs: tuple[PolicyPack, ...]
-    proposals: tuple[PolicyProposal, ...]
-    administrators: int
-    withheld: str
-
-    @classmethod
-    def of(cls, message: Any) -> Self:
-        """Read the wire form."""
-        return cls(
-            zone=message.zone,
-            policy_digest=message.policy_digest,
-            data_revision=message.data_revision,
-            parts=tuple(PolicyBundle.of(each) for each in message.parts),
-            packs=tuple(PolicyPack.of(each) for each in message.packs),
-            proposals=tuple(PolicyProposal.of(each) for each in message.proposals),
-            administrators=message.administrators,
-            withheld=message.withheld,
-        )

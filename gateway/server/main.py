@@ -35,8 +35,8 @@ from gateway.exchange.tickets import Tickets
 from gateway.exchange.usage import Usage
 from gateway.exchange.weighing import Weighing
 from gateway.federation.effects import EFFECTS as RUN_EFFECTS
-from gateway.flow.activation import EFFECTS as POLICY_EFFECTS
 from gateway.flow.house import Timing
+from gateway.flow.policy_entries import EFFECTS as POLICY_EFFECTS
 from gateway.identity.card import SignedCard
 from gateway.identity.keys import keep_secret, load_statement_key
 from gateway.identity.participants import Participants
@@ -124,8 +124,7 @@ class Gateway:
         self.witnessing = Witnesses(journal, layout, time.time)
         self.witnessing.prepare()
         stack.push_async_callback(self.witnessing.close)
-        if settings.timestamps.authority:
-            self.timestamping = Timestamping(journal, settings, time.time)
+        self.timestamping = Timestamping(journal, settings, time.time) if settings.timestamps.authority else None
         self.registry = await Registry.open(state, journal, card.card.trusted, recover=False)
         stack.push_async_callback(self.registry.steps.close)
         policies, decisions = await policy_at_start(settings, state, stack)
@@ -267,7 +266,7 @@ class Gateway:
         self._loop("cards", lambda: self.corridor.follow_cards(self.offers))
         self._loop("reaper", self._reap)
         self._loop("witnesses", self.witnessing.run)
-        if self.settings.timestamps.authority:
+        if self.timestamping is not None:
             self._loop("timestamps", self.timestamping.run)
         self._loop("renewal", self.renewal.run)
         self._loop("ledgers", self._watch_ledgers)

@@ -11,7 +11,7 @@ import structlog
 
 from gateway.config import GatewaySettings
 from gateway.decisions.bundles.store import PolicyStore
-from gateway.decisions.engines import engine_for
+from gateway.decisions.engines import engines_of
 from gateway.decisions.log.follower import LogFollower
 from gateway.decisions.log.segments import Segments
 from gateway.decisions.point import DecisionPoint
@@ -36,10 +36,10 @@ async def policy_at_start(
     store = PolicyStore(settings.layout.policy)
     store.prepare()
     policy = await policy_history.policy_at_start(state, store, settings.policy, settings.zone)
-    decisions = DecisionPoint(policy, settings.zone, engines=lambda each: engine_for(each, settings.engine))
+    decisions = DecisionPoint(policy, settings.zone, engines=engines_of(settings.engine))
+    stack.push_async_callback(decisions.close)
     await decisions.start()
     _log.info("policy engine", kind=settings.engine.kind, state=decisions.engine_state)
-    stack.push_async_callback(decisions.close)
     await asyncio.to_thread(store.keep_policy, policy)
     return store, decisions
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from gateway.decisions.policy_register import Activation, Approval
-from gateway.errors import LimitError
-from gateway.flow.activation import Activations
+from gateway.decisions.policy_register import Activation, Approval, Withdrawal
+from gateway.errors import InputError, LimitError
+from gateway.flow.activation import Activations, Work
 from gateway.model import limits
 from gateway.server.identity_service import actor
 from gateway.v1 import policy_pb2, policy_pb2_grpc
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
@@ -34,6 +37,14 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             policy_digest=standing.policy,
         )
 
+    async def WithdrawPolicy(
+        self, request: policy_pb2.WithdrawPolicyRequest, context: Any
+    ) -> policy_pb2.PolicyWithdrawal:
+        """Take back what is asked for."""
+        if _DIGEST.fullmatch(request.digest) is None:
+            raise InputError("digest is not 64 hex digits", remedy="take it from tdz policy status")
+        return _withdrawal(await self._activations.withdraw(request.digest, by=actor(context)))
+
     async def GetPolicyStatus(
         self, request: policy_pb2.GetPolicyStatusRequest, context: Any
     ) -> policy_pb2.PolicyStatus:
@@ -54,6 +65,9 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
             proposals=_proposals(status.proposals, status.needed),
             administrators=status.needed,
             withheld=status.withheld,
+            withdrawals=[_withdrawal(each) for each in status.withdrawals],
+            work=_work(status.work),
+            engine=status.engine,
         )
 
 
@@ -71,6 +85,20 @@ def _proposals(approvals: list[Approval], needed: int) -> list[policy_pb2.Policy
         )
         for found in by_bundle.values()
     ]
+
+
+def _withdrawal(withdrawal: Withdrawal) -> policy_pb2.PolicyWithdrawal:
+    return policy_pb2.PolicyWithdrawal(
+        bundle=_bundle(withdrawal.document),
+        withdrawn_by=withdrawal.withdrawn_by,
+        withdrawn_at=withdrawal.withdrawn_at,
+    )
+
+
+def _work(work: Work | None) -> policy_pb2.PolicyWork | None:
+    if work is None:
+        return None
+    return policy_pb2.PolicyWork(digest=work.digest, step=work.step, tried=work.tried, examples=work.examples)
 
 
 def _activated(activation: Activation) -> policy_pb2.PolicyBundle:

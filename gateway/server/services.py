@@ -79,7 +79,7 @@ def register(gateway: Gateway, registrar: Registrar, card: SignedCard) -> tuple[
             registry,
             Pairings(card, registry, time.time),
             Participants(settings.zone, registry, time.time),
-            Status(gateway.corridor, house.journal, gateway.tls, gateway.witnessing),
+            Status(gateway.corridor, house.journal, gateway.tls, gateway.witnessing, gateway.timestamping),
             time.time,
         ),
         target,

@@ -12,6 +12,7 @@ from gateway.config import GatewaySettings
 from gateway.errors import ConfigError
 from gateway.journal import Journal
 from gateway.model import limits
+from gateway.v1 import zone_pb2
 from ledger.errors import LedgerError as LedgerFailure
 from ledger.timestamps import Timestamp, authority_name, newest_timestamp, request_timestamp
 
@@ -52,6 +53,17 @@ class Timestamping:
             raise ConfigError(
                 error.message, remedy="write [timestamps] authority as https://tsa.example/tsr"
             ) from error
+
+    def standing(self) -> zone_pb2.TimeStamps:
+        """The newest stamp, and why there is no newer one."""
+        newest = self._newest
+        return zone_pb2.TimeStamps(
+            authority=self._settings.authority,
+            size=(newest.size or 0) if newest is not None else 0,
+            stamped_at=int(newest.time.timestamp()) if newest is not None and newest.time is not None else 0,
+            judged=newest is not None and newest.trusted,
+            failure=" ".join(self._failure.split())[:300],
+        )
 
     async def run(self) -> None:
         """Stamp until cancelled; what fails is told once and tried again."""

@@ -57,6 +57,9 @@ class StatusSource(Protocol):
     def witnesses(self) -> Iterable[zone_pb2.Witness]:
         """Who else cosigns the ledger, by name."""
 
+    def timestamps(self) -> zone_pb2.TimeStamps | None:
+        """How checkpoints are time-stamped; None where no authority is asked."""
+
     def certificate_not_after(self) -> int:
         """Until when the gateway's certificate is valid, Unix seconds UTC."""
 
@@ -131,6 +134,7 @@ class ZoneService(zone_pb2_grpc.ZoneServiceServicer):
             certificate_not_after=self._status.certificate_not_after(),
             now=int(self._clock()),
             witnesses=self._status.witnesses(),
+            timestamps=self._status.timestamps(),
         )
 
     async def PutParticipant(self, request: zone_pb2.PutParticipantRequest, context: _Context) -> zone_pb2.Participant:

@@ -99,6 +99,15 @@ policy_approvals = Table(
     Column("approved_at", BigInteger, nullable=False),
 )
 
+policy_withdrawals = Table(
+    "policy_withdrawals",
+    metadata,
+    Column("bundle", String(64), primary_key=True),
+    Column("withdrawn_by", String(300), nullable=False),  # the administrator's URI; stays in this zone
+    Column("document", Text, nullable=False),  # as in policy_approvals
+    Column("withdrawn_at", BigInteger, nullable=False),
+)
+
 policy_activations = Table(
     "policy_activations",
     metadata,

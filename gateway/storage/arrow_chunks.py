@@ -33,7 +33,6 @@ __all__ = [
     "ChunkDecoder",
     "Codec",
     "choose_codec",
-    "chunk_rows",
     "decode_chunk",
     "digest",
     "encode_chunk",
@@ -125,11 +124,6 @@ def choose_codec(first: Any) -> Codec:
     if min(lz4, zstd) * 100 > plain * _GAIN_PERCENT:
         return "none"
     return "lz4" if lz4 * 100 <= zstd * _LZ4_PERCENT else "zstd"
-
-
-def chunk_rows(chunk: ChunkBytes) -> int:
-    """Rows of a chunk, read from its record batch's metadata."""
-    return read_batch_header(split_messages(chunk)[-1][0]).rows
 
 
 class ChunkDecoder:

@@ -182,10 +182,6 @@ class ChunkStore:
         """Start blocking work on the store's threads now; the running event loop gets its result."""
         return asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    async def aput(self, digest: bytes, parts: Sequence[Bytes]) -> bool:
-        """``put`` on the store's threads."""
-        return await self.run(lambda: self.put(digest, parts))
-
     async def aread(self, digest: bytes) -> bytes:
         """``read`` on the store's threads."""
         return await self.run(lambda: self.read(digest))

@@ -71,26 +71,6 @@ def _front(size: int) -> bytes:
     return bytes(front) + _OFFSETS.pack(0, size)
 
 
-def decode_model_chunk(chunk: bytes | bytearray | memoryview) -> memoryview:
-    """The run of bytes in a chunk file, without copying it.
-
-    Raises:
-        IntegrityError: any byte around the data is not the one that it must be.
-    """
-    view = memoryview(chunk).cast("B")
-    if len(view) <= _FRONT:
-        _refuse("it is too short")
-    size: int = _I64.unpack_from(view, _LENGTH_AT)[0]
-    if not 0 < size <= limits.MODEL_CHUNK_DATA:
-        _refuse(f"it claims {size} bytes of data")
-    end = _FRONT + size
-    if len(view) != end + -size % 8:
-        _refuse("its length is not that of its data")
-    if view[:_FRONT] != _front(size) or any(view[end:]):
-        _refuse("its framing is not the pinned one")
-    return view[_FRONT:end]
-
-
 def _refuse(what: str) -> NoReturn:
     raise IntegrityError(f"not a chunk of a model: {what}", remedy="pull or publish the model again")
 

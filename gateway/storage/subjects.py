@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import shutil
 import threading
 from collections.abc import Collection, Iterator
 from functools import lru_cache
@@ -145,9 +146,10 @@ class SubjectCounter:
             )
         if self._sensitive >= 0 and not pa.types.is_boolean(schema.field(self._sensitive).type):
             raise ManifestError(f"persons.sensitive: column {said.sensitive!r} is not boolean")
-        self._stack = contextlib.ExitStack()
-        self._database = self._stack.enter_context(_database(sets.scratch()))
-        self._database.execute("CREATE TABLE persons (person BLOB, sensitive BOOLEAN)")
+        with contextlib.ExitStack() as stack:
+            self._database = stack.enter_context(_database(sets.scratch()))
+            self._database.execute("CREATE TABLE persons (person BLOB, sensitive BOOLEAN)")
+            self._stack = stack.pop_all()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count a batch's persons.
@@ -187,6 +189,13 @@ class SubjectCounter:
             StorageError: there is no room to count.
         """
         made = self._sets.scratch()
+        try:
+            self._write(made)
+            self._sets.keep(version, made)
+        finally:
+            made.unlink(missing_ok=True)
+
+    def _write(self, made: Path) -> None:
         with _no_room():
             united = self._database.sql("SELECT person, bool_or(sensitive) AS sensitive FROM persons GROUP BY person")
             united.write_parquet(str(made), compression="zstd")
@@ -202,7 +211,6 @@ class SubjectCounter:
                 f"the manifest says {self._declared.non_sensitive} and {self._declared.sensitive}",
                 remedy="correct dataset.cn.subjects_non_sensitive and subjects_sensitive",
             )
-        self._sets.keep(version, made)
 
     def close(self) -> None:
         """Forget what was counted; may be called at any time."""
@@ -244,6 +252,7 @@ def _database(spill: Path) -> Iterator[Any]:
             yield database
         finally:
             database.close()
+            shutil.rmtree(spill, ignore_errors=True)  # what it spilled; its own goes when it closes, its folder may not
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/policy.proto\x12\ngateway.v1\"&\n\x14ProposePolicyRequest\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\"\x8d\x01\n\x15ProposePolicyResponse\x12(\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x18.gateway.v1.PolicyBundle\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\x0f\n\x07missing\x18\x03 \x01(\x05\x12\x12\n\nexpires_at\x18\x04 \x01(\x03\x12\x15\n\rpolicy_digest\x18\x05 \x01(\t\"\xc3\x01\n\x0cPolicyBundle\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\r\n\x05roots\x18\x04 \x03(\t\x12\x13\n\x0blegal_as_of\x18\x05 \x01(\x03\x12\x13\n\x0bvalid_until\x18\x06 \x01(\x03\x12\r\n\x05keyid\x18\x07 \x01(\t\x12\x11\n\tsigned_by\x18\x08 \x01(\t\x12\x14\n\x0c\x61\x63tivated_at\x18\t \x01(\x03\x12\x12\n\nledger_seq\x18\n \x01(\x03\"T\n\nPolicyPack\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x13\n\x0blegal_as_of\x18\x03 \x01(\x03\x12\x13\n\x0bvalid_until\x18\x04 \x01(\x03\"\x89\x01\n\x0ePolicyProposal\x12(\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x18.gateway.v1.PolicyBundle\x12\x13\n\x0b\x61pproved_by\x18\x02 \x03(\t\x12\x13\n\x0bproposed_at\x18\x03 \x01(\x03\x12\x12\n\nexpires_at\x18\x04 \x01(\x03\x12\x0f\n\x07missing\x18\x05 \x01(\x05\"\x18\n\x16GetPolicyStatusRequest\"\xf3\x01\n\x0cPolicyStatus\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\x15\n\rdata_revision\x18\x03 \x01(\t\x12\'\n\x05parts\x18\x04 \x03(\x0b\x32\x18.gateway.v1.PolicyBundle\x12%\n\x05packs\x18\x05 \x03(\x0b\x32\x16.gateway.v1.PolicyPack\x12-\n\tproposals\x18\x06 \x03(\x0b\x32\x1a.gateway.v1.PolicyProposal\x12\x16\n\x0e\x61\x64ministrators\x18\x07 \x01(\x05\x12\x10\n\x08withheld\x18\x08 \x01(\t2\xb6\x01\n\rPolicyService\x12T\n\rProposePolicy\x12 .gateway.v1.ProposePolicyRequest\x1a!.gateway.v1.ProposePolicyResponse\x12O\n\x0fGetPolicyStatus\x12\".gateway.v1.GetPolicyStatusRequest\x1a\x18.gateway.v1.PolicyStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gateway/v1/policy.proto\x12\ngateway.v1\"&\n\x14ProposePolicyRequest\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\"\x8d\x01\n\x15ProposePolicyResponse\x12(\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x18.gateway.v1.PolicyBundle\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\x0f\n\x07missing\x18\x03 \x01(\x05\x12\x12\n\nexpires_at\x18\x04 \x01(\x03\x12\x15\n\rpolicy_digest\x18\x05 \x01(\t\"\'\n\x15WithdrawPolicyRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"h\n\x10PolicyWithdrawal\x12(\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x18.gateway.v1.PolicyBundle\x12\x14\n\x0cwithdrawn_by\x18\x02 \x01(\t\x12\x14\n\x0cwithdrawn_at\x18\x03 \x01(\x03\"K\n\nPolicyWork\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\t\x12\r\n\x05tried\x18\x03 \x01(\x05\x12\x10\n\x08\x65xamples\x18\x04 \x01(\x05\"\xc3\x01\n\x0cPolicyBundle\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\r\n\x05roots\x18\x04 \x03(\t\x12\x13\n\x0blegal_as_of\x18\x05 \x01(\x03\x12\x13\n\x0bvalid_until\x18\x06 \x01(\x03\x12\r\n\x05keyid\x18\x07 \x01(\t\x12\x11\n\tsigned_by\x18\x08 \x01(\t\x12\x14\n\x0c\x61\x63tivated_at\x18\t \x01(\x03\x12\x12\n\nledger_seq\x18\n \x01(\x03\"T\n\nPolicyPack\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x13\n\x0blegal_as_of\x18\x03 \x01(\x03\x12\x13\n\x0bvalid_until\x18\x04 \x01(\x03\"\x89\x01\n\x0ePolicyProposal\x12(\n\x06\x62undle\x18\x01 \x01(\x0b\x32\x18.gateway.v1.PolicyBundle\x12\x13\n\x0b\x61pproved_by\x18\x02 \x03(\t\x12\x13\n\x0bproposed_at\x18\x03 \x01(\x03\x12\x12\n\nexpires_at\x18\x04 \x01(\x03\x12\x0f\n\x07missing\x18\x05 \x01(\x05\"\x18\n\x16GetPolicyStatusRequest\"\xdc\x02\n\x0cPolicyStatus\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x15\n\rpolicy_digest\x18\x02 \x01(\t\x12\x15\n\rdata_revision\x18\x03 \x01(\t\x12\'\n\x05parts\x18\x04 \x03(\x0b\x32\x18.gateway.v1.PolicyBundle\x12%\n\x05packs\x18\x05 \x03(\x0b\x32\x16.gateway.v1.PolicyPack\x12-\n\tproposals\x18\x06 \x03(\x0b\x32\x1a.gateway.v1.PolicyProposal\x12\x16\n\x0e\x61\x64ministrators\x18\x07 \x01(\x05\x12\x10\n\x08withheld\x18\x08 \x01(\t\x12\x31\n\x0bwithdrawals\x18\t \x03(\x0b\x32\x1c.gateway.v1.PolicyWithdrawal\x12$\n\x04work\x18\n \x01(\x0b\x32\x16.gateway.v1.PolicyWork\x12\x0e\n\x06\x65ngine\x18\x0b \x01(\t2\x89\x02\n\rPolicyService\x12T\n\rProposePolicy\x12 .gateway.v1.ProposePolicyRequest\x1a!.gateway.v1.ProposePolicyResponse\x12Q\n\x0eWithdrawPolicy\x12!.gateway.v1.WithdrawPolicyRequest\x1a\x1c.gateway.v1.PolicyWithdrawal\x12O\n\x0fGetPolicyStatus\x12\".gateway.v1.GetPolicyStatusRequest\x1a\x18.gateway.v1.PolicyStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +35,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROPOSEPOLICYREQUEST']._serialized_end=77
   _globals['_PROPOSEPOLICYRESPONSE']._serialized_start=80
   _globals['_PROPOSEPOLICYRESPONSE']._serialized_end=221
-  _globals['_POLICYBUNDLE']._serialized_start=224
-  _globals['_POLICYBUNDLE']._serialized_end=419
-  _globals['_POLICYPACK']._serialized_start=421
-  _globals['_POLICYPACK']._serialized_end=505
-  _globals['_POLICYPROPOSAL']._serialized_start=508
-  _globals['_POLICYPROPOSAL']._serialized_end=645
-  _globals['_GETPOLICYSTATUSREQUEST']._serialized_start=647
-  _globals['_GETPOLICYSTATUSREQUEST']._serialized_end=671
-  _globals['_POLICYSTATUS']._serialized_start=674
-  _globals['_POLICYSTATUS']._serialized_end=917
-  _globals['_POLICYSERVICE']._serialized_start=920
-  _globals['_POLICYSERVICE']._serialized_end=1102
+  _globals['_WITHDRAWPOLICYREQUEST']._serialized_start=223
+  _globals['_WITHDRAWPOLICYREQUEST']._serialized_end=262
+  _globals['_POLICYWITHDRAWAL']._serialized_start=264
+  _globals['_POLICYWITHDRAWAL']._serialized_end=368
+  _globals['_POLICYWORK']._serialized_start=370
+  _globals['_POLICYWORK']._serialized_end=445
+  _globals['_POLICYBUNDLE']._serialized_start=448
+  _globals['_POLICYBUNDLE']._serialized_end=643
+  _globals['_POLICYPACK']._serialized_start=645
+  _globals['_POLICYPACK']._serialized_end=729
+  _globals['_POLICYPROPOSAL']._serialized_start=732
+  _globals['_POLICYPROPOSAL']._serialized_end=869
+  _globals['_GETPOLICYSTATUSREQUEST']._serialized_start=871
+  _globals['_GETPOLICYSTATUSREQUEST']._serialized_end=895
+  _globals['_POLICYSTATUS']._serialized_start=898
+  _globals['_POLICYSTATUS']._serialized_end=1246
+  _globals['_POLICYSERVICE']._serialized_start=1249
+  _globals['_POLICYSERVICE']._serialized_end=1514
 # @@protoc_insertion_point(module_scope)

@@ -26,6 +26,34 @@ class ProposePolicyResponse(_message.Message):
     policy_digest: str
     def __init__(self, bundle: _Optional[_Union[PolicyBundle, _Mapping]] = ..., active: _Optional[bool] = ..., missing: _Optional[int] = ..., expires_at: _Optional[int] = ..., policy_digest: _Optional[str] = ...) -> None: ...
 
+class WithdrawPolicyRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class PolicyWithdrawal(_message.Message):
+    __slots__ = ("bundle", "withdrawn_by", "withdrawn_at")
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_BY_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_AT_FIELD_NUMBER: _ClassVar[int]
+    bundle: PolicyBundle
+    withdrawn_by: str
+    withdrawn_at: int
+    def __init__(self, bundle: _Optional[_Union[PolicyBundle, _Mapping]] = ..., withdrawn_by: _Optional[str] = ..., withdrawn_at: _Optional[int] = ...) -> None: ...
+
+class PolicyWork(_message.Message):
+    __slots__ = ("digest", "step", "tried", "examples")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TRIED_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    step: str
+    tried: int
+    examples: int
+    def __init__(self, digest: _Optional[str] = ..., step: _Optional[str] = ..., tried: _Optional[int] = ..., examples: _Optional[int] = ...) -> None: ...
+
 class PolicyBundle(_message.Message):
     __slots__ = ("digest", "part", "revision", "roots", "legal_as_of", "valid_until", "keyid", "signed_by", "activated_at", "ledger_seq")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -81,7 +109,7 @@ class GetPolicyStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PolicyStatus(_message.Message):
-    __slots__ = ("zone", "policy_digest", "data_revision", "parts", "packs", "proposals", "administrators", "withheld")
+    __slots__ = ("zone", "policy_digest", "data_revision", "parts", "packs", "proposals", "administrators", "withheld", "withdrawals", "work", "engine")
     ZONE_FIELD_NUMBER: _ClassVar[int]
     POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     DATA_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +118,9 @@ class PolicyStatus(_message.Message):
     PROPOSALS_FIELD_NUMBER: _ClassVar[int]
     ADMINISTRATORS_FIELD_NUMBER: _ClassVar[int]
     WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWALS_FIELD_NUMBER: _ClassVar[int]
+    WORK_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
     zone: str
     policy_digest: str
     data_revision: str
@@ -98,4 +129,7 @@ class PolicyStatus(_message.Message):
     proposals: _containers.RepeatedCompositeFieldContainer[PolicyProposal]
     administrators: int
     withheld: str
-    def __init__(self, zone: _Optional[str] = ..., policy_digest: _Optional[str] = ..., data_revision: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[PolicyBundle, _Mapping]]] = ..., packs: _Optional[_Iterable[_Union[PolicyPack, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[PolicyProposal, _Mapping]]] = ..., administrators: _Optional[int] = ..., withheld: _Optional[str] = ...) -> None: ...
+    withdrawals: _containers.RepeatedCompositeFieldContainer[PolicyWithdrawal]
+    work: PolicyWork
+    engine: str
+    def __init__(self, zone: _Optional[str] = ..., policy_digest: _Optional[str] = ..., data_revision: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[PolicyBundle, _Mapping]]] = ..., packs: _Optional[_Iterable[_Union[PolicyPack, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[PolicyProposal, _Mapping]]] = ..., administrators: _Optional[int] = ..., withheld: _Optional[str] = ..., withdrawals: _Optional[_Iterable[_Union[PolicyWithdrawal, _Mapping]]] = ..., work: _Optional[_Union[PolicyWork, _Mapping]] = ..., engine: _Optional[str] = ...) -> None: ...

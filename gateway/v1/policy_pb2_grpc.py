@@ -40,6 +40,11 @@ class PolicyServiceStub:
                 request_serializer=gateway_dot_v1_dot_policy__pb2.ProposePolicyRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_policy__pb2.ProposePolicyResponse.FromString,
                 _registered_method=True)
+        self.WithdrawPolicy = channel.unary_unary(
+                '/gateway.v1.PolicyService/WithdrawPolicy',
+                request_serializer=gateway_dot_v1_dot_policy__pb2.WithdrawPolicyRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_policy__pb2.PolicyWithdrawal.FromString,
+                _registered_method=True)
         self.GetPolicyStatus = channel.unary_unary(
                 '/gateway.v1.PolicyService/GetPolicyStatus',
                 request_serializer=gateway_dot_v1_dot_policy__pb2.GetPolicyStatusRequest.SerializeToString,
@@ -59,6 +64,14 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WithdrawPolicy(self, request, context):
+        """Takes back what is asked for and not in force yet: one administrator's no is enough, and the ledger says whose. Asked
+        for again, it begins anew. Callers: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPolicyStatus(self, request, context):
         """Shows what is in force and what is asked for. Callers: admin, auditor.
         """
@@ -73,6 +86,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ProposePolicy,
                     request_deserializer=gateway_dot_v1_dot_policy__pb2.ProposePolicyRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_policy__pb2.ProposePolicyResponse.SerializeToString,
+            ),
+            'WithdrawPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawPolicy,
+                    request_deserializer=gateway_dot_v1_dot_policy__pb2.WithdrawPolicyRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_policy__pb2.PolicyWithdrawal.SerializeToString,
             ),
             'GetPolicyStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicyStatus,
@@ -108,6 +126,33 @@ class PolicyService:
             '/gateway.v1.PolicyService/ProposePolicy',
             gateway_dot_v1_dot_policy__pb2.ProposePolicyRequest.SerializeToString,
             gateway_dot_v1_dot_policy__pb2.ProposePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.PolicyService/WithdrawPolicy',
+            gateway_dot_v1_dot_policy__pb2.WithdrawPolicyRequest.SerializeToString,
+            gateway_dot_v1_dot_policy__pb2.PolicyWithdrawal.FromString,
             options,
             channel_credentials,
             insecure,

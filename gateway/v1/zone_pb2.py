@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from gateway.v1 import common_pb2 as gateway_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/zone.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\"\x14\n\x12GetZoneCardRequest\"-\n\x08ZoneCard\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"A\n\x0bPairRequest\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x63onfirm\x18\x03 \x01(\x08\"i\n\x0cPairResponse\x12(\n\x07outcome\x18\x01 \x01(\x0e\x32\x17.gateway.v1.PairOutcome\x12\x1e\n\x04peer\x18\x02 \x01(\x0b\x32\x10.gateway.v1.Peer\x12\x0f\n\x07\x63hanged\x18\x03 \x03(\t\"\x1d\n\rUnpairRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\"%\n\x0eUnpairResponse\x12\x13\n\x0bunpaired_at\x18\x01 \x01(\x03\"\xa7\x01\n\x04Peer\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x0e\n\x06serial\x18\x06 \x01(\x03\x12\x11\n\tpaired_at\x18\x07 \x01(\x03\x12\x11\n\treachable\x18\x08 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\"\x12\n\x10GetStatusRequest\"\x88\x01\n\x07Witness\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0c\n\x04vkey\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x13\n\x0b\x63osigned_at\x18\x05 \x01(\x03\x12\x0e\n\x06needed\x18\x06 \x01(\x08\x12\x11\n\treachable\x18\x07 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"\x8e\x02\n\nZoneStatus\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61rd_fingerprint\x18\x05 \x01(\t\x12\x1f\n\x05peers\x18\x06 \x03(\x0b\x32\x10.gateway.v1.Peer\x12\x13\n\x0bledger_size\x18\x07 \x01(\x03\x12\x16\n\x0ewitnessed_size\x18\x08 \x01(\x03\x12\x1d\n\x15\x63\x65rtificate_not_after\x18\t \x01(\x03\x12\x0b\n\x03now\x18\n \x01(\x03\x12&\n\twitnesses\x18\x0f \x03(\x0b\x32\x13.gateway.v1.Witness\"S\n\x0bParticipant\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x10\n\x08\x65xporter\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\x12\x12\n\nupdated_at\x18\x04 \x01(\x03\"H\n\x15PutParticipantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65xporter\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\"#\n\x15GetParticipantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"9\n\x17ListParticipantsRequest\x12\x1e\n\x04page\x18\x01 \x01(\x0b\x32\x10.gateway.v1.Page\"b\n\x18ListParticipantsResponse\x12-\n\x0cparticipants\x18\x01 \x03(\x0b\x32\x17.gateway.v1.Participant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x18ScreenParticipantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rlist_revision\x18\x02 \x01(\t\x12+\n\x06result\x18\x03 \x01(\x0e\x32\x1b.gateway.v1.ScreeningResult*\x95\x01\n\x0bPairOutcome\x12\x1c\n\x18PAIR_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13PAIR_OUTCOME_PAIRED\x10\x01\x12\x19\n\x15PAIR_OUTCOME_REPLACED\x10\x02\x12\x1a\n\x16PAIR_OUTCOME_UNCHANGED\x10\x03\x12\x18\n\x14PAIR_OUTCOME_CONFIRM\x10\x04*\x87\x01\n\x0fScreeningResult\x12 \n\x1cSCREENING_RESULT_UNSPECIFIED\x10\x00\x12\x1a\n\x16SCREENING_RESULT_CLEAR\x10\x01\x12\x18\n\x14SCREENING_RESULT_HIT\x10\x02\x12\x1c\n\x18SCREENING_RESULT_UNKNOWN\x10\x03\x32\xe0\x04\n\x0bZoneService\x12\x43\n\x0bGetZoneCard\x12\x1e.gateway.v1.GetZoneCardRequest\x1a\x14.gateway.v1.ZoneCard\x12\x39\n\x04Pair\x12\x17.gateway.v1.PairRequest\x1a\x18.gateway.v1.PairResponse\x12?\n\x06Unpair\x12\x19.gateway.v1.UnpairRequest\x1a\x1a.gateway.v1.UnpairResponse\x12\x41\n\tGetStatus\x12\x1c.gateway.v1.GetStatusRequest\x1a\x16.gateway.v1.ZoneStatus\x12L\n\x0ePutParticipant\x12!.gateway.v1.PutParticipantRequest\x1a\x17.gateway.v1.Participant\x12L\n\x0eGetParticipant\x12!.gateway.v1.GetParticipantRequest\x1a\x17.gateway.v1.Participant\x12]\n\x10ListParticipants\x12#.gateway.v1.ListParticipantsRequest\x1a$.gateway.v1.ListParticipantsResponse\x12R\n\x11ScreenParticipant\x12$.gateway.v1.ScreenParticipantRequest\x1a\x17.gateway.v1.Participantb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/zone.proto\x12\ngateway.v1\x1a\x17gateway/v1/common.proto\"\x14\n\x12GetZoneCardRequest\"-\n\x08ZoneCard\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\"A\n\x0bPairRequest\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x63onfirm\x18\x03 \x01(\x08\"i\n\x0cPairResponse\x12(\n\x07outcome\x18\x01 \x01(\x0e\x32\x17.gateway.v1.PairOutcome\x12\x1e\n\x04peer\x18\x02 \x01(\x0b\x32\x10.gateway.v1.Peer\x12\x0f\n\x07\x63hanged\x18\x03 \x03(\t\"\x1d\n\rUnpairRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\"%\n\x0eUnpairResponse\x12\x13\n\x0bunpaired_at\x18\x01 \x01(\x03\"\xa7\x01\n\x04Peer\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x0e\n\x06serial\x18\x06 \x01(\x03\x12\x11\n\tpaired_at\x18\x07 \x01(\x03\x12\x11\n\treachable\x18\x08 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\"\x12\n\x10GetStatusRequest\"\x88\x01\n\x07Witness\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0c\n\x04vkey\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x13\n\x0b\x63osigned_at\x18\x05 \x01(\x03\x12\x0e\n\x06needed\x18\x06 \x01(\x08\x12\x11\n\treachable\x18\x07 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"b\n\nTimeStamps\x12\x11\n\tauthority\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x12\n\nstamped_at\x18\x03 \x01(\x03\x12\x0e\n\x06judged\x18\x04 \x01(\x08\x12\x0f\n\x07\x66\x61ilure\x18\x05 \x01(\t\"\xba\x02\n\nZoneStatus\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61rd_fingerprint\x18\x05 \x01(\t\x12\x1f\n\x05peers\x18\x06 \x03(\x0b\x32\x10.gateway.v1.Peer\x12\x13\n\x0bledger_size\x18\x07 \x01(\x03\x12\x16\n\x0ewitnessed_size\x18\x08 \x01(\x03\x12\x1d\n\x15\x63\x65rtificate_not_after\x18\t \x01(\x03\x12\x0b\n\x03now\x18\n \x01(\x03\x12&\n\twitnesses\x18\x0f \x03(\x0b\x32\x13.gateway.v1.Witness\x12*\n\ntimestamps\x18\x10 \x01(\x0b\x32\x16.gateway.v1.TimeStamps\"S\n\x0bParticipant\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x10\n\x08\x65xporter\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\x12\x12\n\nupdated_at\x18\x04 \x01(\x03\"H\n\x15PutParticipantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65xporter\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\"#\n\x15GetParticipantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"9\n\x17ListParticipantsRequest\x12\x1e\n\x04page\x18\x01 \x01(\x0b\x32\x10.gateway.v1.Page\"b\n\x18ListParticipantsResponse\x12-\n\x0cparticipants\x18\x01 \x03(\x0b\x32\x17.gateway.v1.Participant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x18ScreenParticipantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rlist_revision\x18\x02 \x01(\t\x12+\n\x06result\x18\x03 \x01(\x0e\x32\x1b.gateway.v1.ScreeningResult*\x95\x01\n\x0bPairOutcome\x12\x1c\n\x18PAIR_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13PAIR_OUTCOME_PAIRED\x10\x01\x12\x19\n\x15PAIR_OUTCOME_REPLACED\x10\x02\x12\x1a\n\x16PAIR_OUTCOME_UNCHANGED\x10\x03\x12\x18\n\x14PAIR_OUTCOME_CONFIRM\x10\x04*\x87\x01\n\x0fScreeningResult\x12 \n\x1cSCREENING_RESULT_UNSPECIFIED\x10\x00\x12\x1a\n\x16SCREENING_RESULT_CLEAR\x10\x01\x12\x18\n\x14SCREENING_RESULT_HIT\x10\x02\x12\x1c\n\x18SCREENING_RESULT_UNKNOWN\x10\x03\x32\xe0\x04\n\x0bZoneService\x12\x43\n\x0bGetZoneCard\x12\x1e.gateway.v1.GetZoneCardRequest\x1a\x14.gateway.v1.ZoneCard\x12\x39\n\x04Pair\x12\x17.gateway.v1.PairRequest\x1a\x18.gateway.v1.PairResponse\x12?\n\x06Unpair\x12\x19.gateway.v1.UnpairRequest\x1a\x1a.gateway.v1.UnpairResponse\x12\x41\n\tGetStatus\x12\x1c.gateway.v1.GetStatusRequest\x1a\x16.gateway.v1.ZoneStatus\x12L\n\x0ePutParticipant\x12!.gateway.v1.PutParticipantRequest\x1a\x17.gateway.v1.Participant\x12L\n\x0eGetParticipant\x12!.gateway.v1.GetParticipantRequest\x1a\x17.gateway.v1.Participant\x12]\n\x10ListParticipants\x12#.gateway.v1.ListParticipantsRequest\x1a$.gateway.v1.ListParticipantsResponse\x12R\n\x11ScreenParticipant\x12$.gateway.v1.ScreenParticipantRequest\x1a\x17.gateway.v1.Participantb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.zone_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAIROUTCOME']._serialized_start=1441
-  _globals['_PAIROUTCOME']._serialized_end=1590
-  _globals['_SCREENINGRESULT']._serialized_start=1593
-  _globals['_SCREENINGRESULT']._serialized_end=1728
+  _globals['_PAIROUTCOME']._serialized_start=1585
+  _globals['_PAIROUTCOME']._serialized_end=1734
+  _globals['_SCREENINGRESULT']._serialized_start=1737
+  _globals['_SCREENINGRESULT']._serialized_end=1872
   _globals['_GETZONECARDREQUEST']._serialized_start=62
   _globals['_GETZONECARDREQUEST']._serialized_end=82
   _globals['_ZONECARD']._serialized_start=84
@@ -54,20 +54,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_end=563
   _globals['_WITNESS']._serialized_start=566
   _globals['_WITNESS']._serialized_end=702
-  _globals['_ZONESTATUS']._serialized_start=705
-  _globals['_ZONESTATUS']._serialized_end=975
-  _globals['_PARTICIPANT']._serialized_start=977
-  _globals['_PARTICIPANT']._serialized_end=1060
-  _globals['_PUTPARTICIPANTREQUEST']._serialized_start=1062
-  _globals['_PUTPARTICIPANTREQUEST']._serialized_end=1134
-  _globals['_GETPARTICIPANTREQUEST']._serialized_start=1136
-  _globals['_GETPARTICIPANTREQUEST']._serialized_end=1171
-  _globals['_LISTPARTICIPANTSREQUEST']._serialized_start=1173
-  _globals['_LISTPARTICIPANTSREQUEST']._serialized_end=1230
-  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_start=1232
-  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_end=1330
-  _globals['_SCREENPARTICIPANTREQUEST']._serialized_start=1332
-  _globals['_SCREENPARTICIPANTREQUEST']._serialized_end=1438
-  _globals['_ZONESERVICE']._serialized_start=1731
-  _globals['_ZONESERVICE']._serialized_end=2339
+  _globals['_TIMESTAMPS']._serialized_start=704
+  _globals['_TIMESTAMPS']._serialized_end=802
+  _globals['_ZONESTATUS']._serialized_start=805
+  _globals['_ZONESTATUS']._serialized_end=1119
+  _globals['_PARTICIPANT']._serialized_start=1121
+  _globals['_PARTICIPANT']._serialized_end=1204
+  _globals['_PUTPARTICIPANTREQUEST']._serialized_start=1206
+  _globals['_PUTPARTICIPANTREQUEST']._serialized_end=1278
+  _globals['_GETPARTICIPANTREQUEST']._serialized_start=1280
+  _globals['_GETPARTICIPANTREQUEST']._serialized_end=1315
+  _globals['_LISTPARTICIPANTSREQUEST']._serialized_start=1317
+  _globals['_LISTPARTICIPANTSREQUEST']._serialized_end=1374
+  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_start=1376
+  _globals['_LISTPARTICIPANTSRESPONSE']._serialized_end=1474
+  _globals['_SCREENPARTICIPANTREQUEST']._serialized_start=1476
+  _globals['_SCREENPARTICIPANTREQUEST']._serialized_end=1582
+  _globals['_ZONESERVICE']._serialized_start=1875
+  _globals['_ZONESERVICE']._serialized_end=2483
 # @@protoc_insertion_point(module_scope)

@@ -122,8 +122,22 @@ class Witness(_message.Message):
     detail: str
     def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., vkey: _Optional[str] = ..., size: _Optional[int] = ..., cosigned_at: _Optional[int] = ..., needed: _Optional[bool] = ..., reachable: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
 
+class TimeStamps(_message.Message):
+    __slots__ = ("authority", "size", "stamped_at", "judged", "failure")
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    STAMPED_AT_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    authority: str
+    size: int
+    stamped_at: int
+    judged: bool
+    failure: str
+    def __init__(self, authority: _Optional[str] = ..., size: _Optional[int] = ..., stamped_at: _Optional[int] = ..., judged: _Optional[bool] = ..., failure: _Optional[str] = ...) -> None: ...
+
 class ZoneStatus(_message.Message):
-    __slots__ = ("zone", "jurisdiction", "endpoint", "origin", "card_fingerprint", "peers", "ledger_size", "witnessed_size", "certificate_not_after", "now", "witnesses")
+    __slots__ = ("zone", "jurisdiction", "endpoint", "origin", "card_fingerprint", "peers", "ledger_size", "witnessed_size", "certificate_not_after", "now", "witnesses", "timestamps")
     ZONE_FIELD_NUMBER: _ClassVar[int]
     JURISDICTION_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +149,7 @@ class ZoneStatus(_message.Message):
     CERTIFICATE_NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
     WITNESSES_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
     zone: str
     jurisdiction: str
     endpoint: str
@@ -146,7 +161,8 @@ class ZoneStatus(_message.Message):
     certificate_not_after: int
     now: int
     witnesses: _containers.RepeatedCompositeFieldContainer[Witness]
-    def __init__(self, zone: _Optional[str] = ..., jurisdiction: _Optional[str] = ..., endpoint: _Optional[str] = ..., origin: _Optional[str] = ..., card_fingerprint: _Optional[str] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., ledger_size: _Optional[int] = ..., witnessed_size: _Optional[int] = ..., certificate_not_after: _Optional[int] = ..., now: _Optional[int] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ...) -> None: ...
+    timestamps: TimeStamps
+    def __init__(self, zone: _Optional[str] = ..., jurisdiction: _Optional[str] = ..., endpoint: _Optional[str] = ..., origin: _Optional[str] = ..., card_fingerprint: _Optional[str] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., ledger_size: _Optional[int] = ..., witnessed_size: _Optional[int] = ..., certificate_not_after: _Optional[int] = ..., now: _Optional[int] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ..., timestamps: _Optional[_Union[TimeStamps, _Mapping]] = ...) -> None: ...
 
 class Participant(_message.Message):
     __slots__ = ("uri", "exporter", "recipient", "updated_at")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,16 +18,14 @@ from gateway.decisions.trial import trials
 from gateway.errors import BundleError, DeniedError, PermissionDeniedError, TdzError
 from gateway.exchange import sending
 from gateway.model.participant import Role
-from gateway.sdk.admin import AsyncAdmin, PolicyStanding
+from gateway.sdk.admin import AsyncAdmin
 from gateway.sdk.session import Session
-from gateway.server.main import Gateway
 from tests.e2e.material import CYBERJAYA, LINGANG, measurements, mechanism, next_id, personal_dataset
-from tests.e2e.small import DEADLINE_S, Entry, Small, entries, eventually, of_subject, recorded, small_corridor
+from tests.e2e.policies import SECOND, activate, decided, next_revision, policy_entries, propose
+from tests.e2e.small import DEADLINE_S, Small, entries, eventually, of_subject, recorded, small_corridor
 from tests.unit.decisions.bundles import material
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-
-SECOND = "ops-2"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,34 +34,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Smal
         for gateway in (made.a, made.b):
             material.trust(gateway.settings.layout.policy_trust)
         yield made
-
-
-async def propose(small: Small, data: bytes, who: str = ADMIN, zone: str = CYBERJAYA) -> PolicyStanding:
-    async with small.admin(zone, who) as admin:
-        return await admin.propose_policy(data)
-
-
-async def activate(small: Small, data: bytes, zone: str = CYBERJAYA) -> PolicyStanding:
-    first = await propose(small, data, ADMIN, zone)
-    assert not first.active
-    return await propose(small, data, SECOND, zone)
-
-
-async def next_revision(small: Small, zone: str = CYBERJAYA, part: str = "zone") -> int:
-    async with small.admin(zone) as admin:
-        found = [int(each.revision) for each in (await admin.policy_status()).parts if each.part == part]
-    return 1 + max(found, default=0)
-
-
-def policy_entries(found: list[Entry]) -> list[Entry]:
-    return [e for e in found if e["kind"].startswith("policy.") or e["body"].get("what") == "policy"]
-
-
-async def decided(gateway: Gateway) -> str:
-    """The digest that a decision names now."""
-    point = gateway.house._decisions
-    document = trials(point.policy, material.NOW)[0]
-    return (await point.decide(document)).policy_digest
 
 
 async def test_two_administrators_put_a_bundle_in_force_and_the_next_decision_names_it(shared: Small) -> None:
@@ -198,120 +168,9 @@ async def test_only_administrators_of_the_zone_may_ask(shared: Small) -> None:
         await auditor.close()
 
 
-_RULES = "package tdz.zone.cyberjaya\n\nfindings := set()\n\n"
-_ENDLESS = (
-    'obligations contains {"kind": "no_onward", "params": {}} if {\n\tsome a in numbers.range(1, 3000)\n'
-    "\tsome b in numbers.range(1, 3000)\n\tsome c in numbers.range(1, 3000)\n\ta * b * c == -1\n}\n"
-)
-_CONTRADICTING = (
-    "package tdz.zone.cyberjaya\n\nlimit := 1\n\nlimit := 2\n\n"
-    'findings contains {"code": "X", "effect": "deny", "fields": []} if limit == 3\n\nobligations := set()\n'
-)
-
-
-BAD: dict[str, tuple[Callable[[int], bytes], str]] = {
-    "no gzip": (lambda r: b"not a bundle", "no gzip"),
-    "cut off": (lambda r: material.forbidding(CYBERJAYA, r)[:-9], "cut off"),
-    "unsigned": (
-        lambda r: material.archive.pack(
-            {n: c for n, c in material.archive.unpack(material.forbidding(CYBERJAYA, r)).items() if "sign" not in n}
-        ),
-        "not signed",
-    ),
-    "another zone's": (lambda r: material.forbidding(LINGANG, r), "may not sign"),
-    "vendor's roots by the zone's key": (
-        lambda r: material.raw(
-            {
-                n: c
-                for n, c in material.archive.unpack(material.baseline(CYBERJAYA, r)).items()
-                if n != ".signatures.json"
-            }
-        ),
-        "zone's key may not sign",
-    ),
-    "not Rego": (
-        lambda r: material.zone_bundle(CYBERJAYA, r, "package tdz.zone.cyberjaya\n\nfindings contains {\n"),
-        "does not compile",
-    ),
-    "a field that no input has": (
-        lambda r: material.raw(_zone_files(r, "x if input.request.urgency == 1")),
-        "no input has the field request.urgency",
-    ),
-    "a builtin that is not allowed": (
-        lambda r: material.raw(_zone_files(r, 'x := http.send({"method": "GET", "url": "http://a"})')),
-        "the builtin http.send",
-    ),
-    "an obligation that nobody knows": (
-        lambda r: material.zone_bundle(CYBERJAYA, r, _RULES + 'obligations contains {"kind": "bury", "params": {}}\n'),
-        "TDZ-OBLIGATION",
-    ),
-    "an obligation of no shape": (
-        lambda r: material.zone_bundle(CYBERJAYA, r, _RULES + 'obligations contains {"kind": "label"}\n'),
-        "TDZ-",
-    ),
-    "rules that contradict each other": (
-        lambda r: material.zone_bundle(CYBERJAYA, r, _CONTRADICTING),
-        "TDZ-DECISION-UNAVAILABLE",
-    ),
-    "a rule that runs for ever": (
-        lambda r: material.zone_bundle(CYBERJAYA, r, _RULES + _ENDLESS),
-        "TDZ-DECISION-UNAVAILABLE",
-    ),
-}
-
-
-def _zone_files(revision: int, rule: str) -> dict[str, bytes]:
-    root = f"tdz/zone/{CYBERJAYA}"
-    return {
-        ".manifest": material.manifest(revision, (root,)).encode(),
-        f"{root}/rules.rego": f"{_RULES}obligations := set()\n\n{rule}\n".encode(),
-    }
-
-
-@pytest.mark.parametrize("what", BAD)
-async def test_a_bad_bundle_is_refused_recorded_and_explained_and_the_policy_in_force_stays(
-    shared: Small, what: str
-) -> None:
-    make, why = BAD[what]
-    before, size = await decided(shared.a), len(await entries(shared.a))
-    pids = shared.a.house._decisions.worker_pids
-    data = make(await next_revision(shared))
-    with pytest.raises(BundleError, match=why) as refused:
-        await propose(shared, data)
-    assert refused.value.remedy or what in ("not Rego",)
-    (entry,) = policy_entries(await entries(shared.a, size))
-    assert entry["kind"] == "policy.refused"
-    assert set(entry["body"]) == {"reason", "by", "commitment"}
-    record = PolicyStore(shared.a.settings.layout.policy).record(entry["id"], entry["body"]["commitment"])
-    assert record["bundle"] == hashlib.sha256(data).hexdigest()
-    assert why.split()[0] in record["why"]
-    assert await decided(shared.a) == before
-    assert shared.a.house._decisions.worker_pids[:1] == pids[:1]
-    async with shared.admin(CYBERJAYA) as admin:
-        assert (await admin.policy_status()).proposals == ()
-
-
-def advisory(revision: int) -> bytes:
-    """A pack that one zone alone loads."""
-    roots = ("tdz/lists/us", "tdz/packs/us")
-    manifest = {
-        "id": "us",
-        "revision": "2026112201",
-        "legal_as_of": material.LEGAL,
-        "valid_until": material.UNTIL,
-        "parts": ["ear"],
-    }
-    rules = 'package tdz.packs.us.ear\n\nverdict := "pass"\n\nfindings := set()\n\nobligations := set()\n'
-    files = {
-        "tdz/packs/us/ear/rules.rego": rules.encode(),
-        "tdz/packs/us/manifest/data.json": json.dumps(manifest).encode(),
-    }
-    return material.build(files, material.manifest(revision, roots), material.key("vendor"), material.VENDOR)
-
-
 async def test_the_ledger_that_the_peer_mirrors_does_not_say_which_pack_a_zone_loads(shared: Small) -> None:
     size = len(await entries(shared.a))
-    data = advisory(await next_revision(shared, part="packs/us"))
+    data = material.advisory(await next_revision(shared, part="packs/us"))
     standing = await activate(shared, data)
     async with shared.admin(CYBERJAYA) as admin:
         status = await admin.policy_status()

@@ -56,6 +56,11 @@ async def test_witnessed_checkpoints_are_stamped_at_an_interval_and_a_failing_au
             return len(tsa.queries) >= 2
 
         await eventually(asked)  # and again, since the first time failed
+        async with zones.admin(LINGANG) as admin:
+            stamping = (await admin.status()).timestamps
+            assert stamping is not None
+            assert (stamping.authority, stamping.size, stamping.stamped_at) == (tsa.url, 0, 0)
+            assert stamping.failure
         size = await append()  # entries, and their cosignatures, do not wait
 
         async def witnessed() -> bool:
@@ -78,16 +83,23 @@ async def test_witnessed_checkpoints_are_stamped_at_an_interval_and_a_failing_au
         journal = gateway.house.journal
         size = await append()
         await eventually(witnessed)
-        wait = gateway.timestamping._step()
+        stamping = gateway.timestamping
+        assert stamping is not None
+        wait = stamping._step()
+        async with zones.admin(LINGANG) as admin:
+            standing = (await admin.status()).timestamps
+        assert standing is not None
+        assert stamp.time is not None
+        assert (standing.size, standing.stamped_at) == (stamp.size, int(stamp.time.timestamp()))
+        assert standing.failure == ""
         assert 3000 < wait <= 3600
         assert (len(tsa.queries), stamps(layout.ledger, tsa.ca)) == (count, [stamp])
         # It is over.
-        assert stamp.time is not None
         assert stamp.time.tzinfo is not None
         later = stamp.time.timestamp() + 3601
         assert later > datetime.now(UTC).timestamp()
-        gateway.timestamping._clock = lambda: later
-        gateway.timestamping._step()
+        stamping._clock = lambda: later
+        stamping._step()
         sizes = [each.size for each in stamps(layout.ledger, tsa.ca) if each.trusted]
         assert len(sizes) == 2
         assert sizes[1] == journal.witnessed_size

@@ -19,7 +19,6 @@ __all__ = [
     "LinearSpec",
     "Local",
     "MlpSpec",
-    "app_names",
     "app_of",
     "code_digest",
     "code_listing",
@@ -43,11 +42,6 @@ _APPS: Final[dict[str, tuple[App, str]]] = {
     "linear": (LinearApp(), "compute/apps/linear.py"),
     "mlp": (MlpApp(), "compute/apps/mlp.py"),
 }
-
-
-def app_names() -> tuple[str, ...]:
-    """The apps that this version has."""
-    return tuple(_APPS)
 
 
 def app_of(name: str) -> App:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.decisions import capabilities, cases, codes
-from gateway.decisions.authoring import by_opa, compiling, dates, layout, metadata, references, style
+from gateway.decisions import capabilities, cases, codes, input_fields, variables
+from gateway.decisions.authoring import by_opa, compiling, dates, layout, metadata, style
 from gateway.decisions.authoring.opa_binary import OpaBinary
 from gateway.decisions.authoring.problem import Problem
 from gateway.decisions.authoring.sources import Sources
@@ -60,17 +60,7 @@ async def check(root: Path, *, opa: OpaBinary | None, now: int) -> Checked:
         DecisionUnavailableError: the embedded engine cannot be started.
     """
     sources = Sources.read(root)
-    found = [
-        *sources.unreadable,
-        *layout.problems(sources),
-        *metadata.problems(sources),
-        *references.problems(sources),
-        *style.problems(sources),
-        *dates.problems(sources, now=now),
-        *_forbidden(sources),
-        *_cases(sources),
-        *_masks(sources),
-    ]
+    found = [*read(sources, now=now)]
     made_by = {
         "roots": "own",
         "metadata": "own",
@@ -80,7 +70,7 @@ async def check(root: Path, *, opa: OpaBinary | None, now: int) -> Checked:
         "capabilities": "own",
         "schema": "own: the fields that rules read",
         "format": "own: indentation and ends of lines only",
-        "strict": "own: imports and shadowed documents only",
+        "strict": "own: imports, shadowed documents, variables without a value",
         "compile": "embedded engine",
     }
     try:
@@ -100,6 +90,25 @@ async def check(root: Path, *, opa: OpaBinary | None, now: int) -> Checked:
             "capabilities": f"own, {version}",
         }
     return Checked(tuple(_once(found)), made_by)
+
+
+def read(sources: Sources, *, now: int) -> Iterator[Problem]:
+    """What is found by reading alone, without an engine.
+
+    Args:
+        sources: the policy directory.
+        now: Unix seconds UTC, for dates.
+    """
+    yield from sources.unreadable
+    yield from layout.problems(sources)
+    yield from metadata.problems(sources)
+    yield from _fields(sources)
+    yield from _variables(sources)
+    yield from style.problems(sources)
+    yield from dates.problems(sources, now=now)
+    yield from _forbidden(sources)
+    yield from _cases(sources)
+    yield from _masks(sources)
 
 
 def fix(root: Path, *, opa: OpaBinary | None) -> None:
@@ -123,6 +132,18 @@ def zones(sources: Sources) -> list[str]:
     return sorted(zone for zone, entry in registry.items() if isinstance(entry, dict))
 
 
+def _fields(sources: Sources) -> Iterator[Problem]:
+    """What rules read of the input and no input has."""
+    for found in input_fields.unknown_fields(sources.rules):
+        yield Problem(found.module, found.line, found.text, input_fields.REMEDY, "schema")
+
+
+def _variables(sources: Sources) -> Iterator[Problem]:
+    """Variables that never get a value."""
+    for found in variables.unbound(sources.rules):
+        yield Problem(found.module, found.line, found.text, variables.REMEDY, "strict")
+
+
 def _forbidden(sources: Sources) -> Iterator[Problem]:
     """What a gateway would refuse to load, the first of each module: forbidden calls, packages of others."""
     text = sources.texts.get("capabilities.json")
@@ -143,6 +164,7 @@ def _forbidden(sources: Sources) -> Iterator[Problem]:
             name = next((each for each in modules if error.message.startswith((f"{each},", f"{each}:"))), "")
             if name or len(modules) == len(sources.rules):  # of what is left of a zone nothing more can be said
                 line, said = (int(place["line"]), place["text"]) if place else (0, error.message)
+                said = said.removeprefix(f"{name}: ")
                 yield Problem(name, line, said, error.remedy, "capabilities")
             if not name:
                 return

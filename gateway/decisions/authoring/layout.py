@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gateway.decisions.authoring.problem import Problem, code_of, is_test, line_of
+from gateway.decisions.authoring.problem import Problem, is_test, line_of
 from gateway.decisions.authoring.sources import Sources
+from gateway.decisions.capabilities import code_of
 
 _PACKAGE: Final = re.compile(r"^package[ \t]+([\w.]+)[ \t]*$", re.MULTILINE)
+_VERDICT: Final = re.compile(r"^(?:default[ \t]+)?verdict\b", re.MULTILINE)
+_SAY_VERDICT: Final = 'write `default verdict := "incomplete"` and when it is another, as `tdz policy new-pack` does'
 _ROOMS: Final = ("main", "lib", "registry", "zone", "packs", "lists")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 REGISTRY: Final = "tdz/registry/data.json"
@@ -102,10 +105,17 @@ def _pack(sources: Sources, pack: str) -> Iterator[Problem]:
         return
     folders = {each.split("/")[3] for each in sources.rules if each.startswith(f"tdz/packs/{pack}/")}
     for part in parts:
+        rules = f"tdz/packs/{pack}/{part}/rules.rego"
         if part not in folders:
-            yield _at(name, f"it names the part {part}, which has no rules", f"add tdz/packs/{pack}/{part}/rules.rego")
+            yield _at(name, f"it names the part {part}, which has no rules", f"add {rules}")
+        elif not any(_VERDICT.search(code_of(text)) for text in _of_folder(sources, rules.rpartition("/")[0])):
+            yield _at(rules, "the part has no verdict, so that its pack never lets anything pass", _SAY_VERDICT)
     for folder in sorted(folders - set(parts)):
         yield _at(name, f"the part {folder} has rules and is not named: they never count", "add it to parts")
+
+
+def _of_folder(sources: Sources, folder: str) -> list[str]:
+    return [text for name, text in sources.rules.items() if name.rpartition("/")[0] == folder]
 
 
 def document(sources: Sources, name: str) -> tuple[Mapping[str, Any], list[Problem]]:

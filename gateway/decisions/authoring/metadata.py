@@ -9,13 +9,16 @@ from typing import Any, Final
 
 import yaml
 
-from gateway.decisions import codes
-from gateway.decisions.authoring.problem import Problem, code_of, line_of, without_comments
+from gateway.decisions import codes, input_fields
+from gateway.decisions.authoring.problem import Problem, line_of, without_comments
 from gateway.decisions.authoring.sources import Sources
+from gateway.decisions.capabilities import code_of
 from gateway.errors import ConfigError, InputError
 from gateway.model.decision import OBLIGATION_KINDS, Finding
 
 _NAMED: Final = re.compile(r'"code"\s*:\s*"([^"\n]*)"')
+_FIELDS: Final = re.compile(r'"fields"\s*:\s*\[([^\[\]]*)\]')
+_PATH: Final = re.compile(r'"([^"\n]*)"')
 _EFFECT: Final = re.compile(r'"effect"\s*:\s*"([^"\n]*)"')
 _FINDING: Final = re.compile(r"^findings contains ", re.MULTILINE)
 _OBLIGATION: Final = re.compile(r'^obligations contains \{\s*"kind"\s*:\s*"([^"\n]*)"', re.MULTILINE)
@@ -91,6 +94,11 @@ def _rules(name: str, text: str, own: set[str], all_codes: set[str]) -> Iterator
         line = line_of(text, found.start())
         whose = "another owner explains it" if found[1] in all_codes else "nothing explains it"
         yield _at(name, line, f"{found[1] or 'a code'} has no METADATA here: {whose}", "write cite, remedy, authority")
+    for found in _FIELDS.finditer(without_comments(text)):
+        for path in _PATH.finditer(found[1]):
+            if unknown := input_fields.unknown_path(path[1]):
+                line = line_of(text, found.start(1) + path.start())
+                yield _at(name, line, f"fields names {unknown}, which no input has", input_fields.REMEDY)
     for place in _FINDING.finditer(code):
         head = text[place.start() : _end(code, place.end())]
         if (effect := _EFFECT.search(head)) is not None and effect[1] not in _EFFECTS:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from gateway.decisions.input_fields import resolved
 
 
 def lookup(document: Any, path: str) -> Any:
@@ -30,14 +32,3 @@ def spot(schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
                 following.append(node["items"])
         nodes = following
     return next((each for one in nodes for each in resolved(schema, one)), {})
-
-
-def resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What a node stands for: references followed, each of its alternatives by itself."""
-    if "$ref" in node:
-        yield from resolved(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
-    elif "anyOf" in node:
-        for each in node["anyOf"]:
-            yield from resolved(schema, each)
-    else:
-        yield node

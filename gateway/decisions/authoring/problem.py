@@ -35,11 +35,6 @@ class Problem:
         return asdict(self)
 
 
-def code_of(text: str) -> str:
-    """A module with its strings and comments blanked: as many characters and lines, nothing but code."""
-    return _TEXT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
-
-
 def without_comments(text: str) -> str:
     """A module with its comments blanked."""
     return _TEXT.sub(lambda found: found[0] if found[0][0] != "#" else " " * len(found[0]), text)

@@ -6,20 +6,25 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.decisions.authoring.problem import Problem, code_of, line_of
+from gateway.decisions.authoring.problem import Problem, line_of
 from gateway.decisions.authoring.sources import Sources
+from gateway.decisions.capabilities import code_of
 
 _IMPORT: Final = re.compile(r"^import[ \t]+(?P<path>[\w.]+)(?:[ \t]+as[ \t]+(?P<alias>\w+))?[ \t]*$", re.MULTILINE)
 _SHADOW: Final = re.compile(r"(?<![\w.])(?:some[ \t]+)?(input|data)[ \t]*:=")
+_RULE: Final = re.compile(r"^(?:default[ \t]+)?([A-Za-z_]\w*)", re.MULTILINE)
+_MEMBER: Final = re.compile(r'"([A-Za-z_]\w*)"\s*:')
+_OF_GATEWAY: Final = frozenset({"data.tdz.local", "data.tdz.local.loaded", "data.tdz.local.zone"})
 _FORMAT: Final = "run `tdz policy check --fix` with an OPA at hand, or write it as opa fmt would"
 
 
 def problems(sources: Sources) -> Iterator[Problem]:
-    """Blanks at ends of lines, blanks as indentation, imports that are unused or doubled, shadowed documents."""
+    """Blanks at ends of lines or as indentation, imports unused, doubled or of nothing, shadowed documents."""
+    places = _places(sources)
     for name, text in sources.texts.items():
         if name.endswith(".rego"):
             yield from _format(name, text)
-            yield from _imports(name, text)
+            yield from _imports(name, text, places)
 
 
 def _format(name: str, text: str) -> Iterator[Problem]:
@@ -33,7 +38,24 @@ def _format(name: str, text: str) -> Iterator[Problem]:
         yield Problem(name, text.count("\n") + 1, "it does not end with one line feed", _FORMAT, "format")
 
 
-def _imports(name: str, text: str) -> Iterator[Problem]:
+def _places(sources: Sources) -> set[str]:
+    """The paths of data at or below which something stands: packages, their rules, documents, their members."""
+    found: set[str] = set()
+    for name, text in sources.texts.items():
+        folder = ".".join(["data", *name.replace("-", "_").split("/")[:-1]])
+        if name.endswith(".rego"):
+            found.update(f"{folder}.{rule[1]}" for rule in _RULE.finditer(code_of(text)))
+        elif name.endswith("/data.json"):
+            found.update(f"{folder}.{member[1]}" for member in _MEMBER.finditer(text))
+        else:
+            continue
+        while folder:
+            found.add(folder)
+            folder = folder.rpartition(".")[0]
+    return found
+
+
+def _imports(name: str, text: str, places: set[str]) -> Iterator[Problem]:
     code = code_of(text)
     seen: set[str] = set()
     for found in _IMPORT.finditer(code):
@@ -41,6 +63,8 @@ def _imports(name: str, text: str) -> Iterator[Problem]:
         line = line_of(code, found.start())
         if found["path"] in {"rego.v1"} or found["path"].startswith("future."):
             continue
+        if found["path"].startswith("data.") and found["path"] not in places | _OF_GATEWAY:
+            yield Problem(name, line, f"nothing stands at {found['path']}", "import what is there", "strict")
         if alias in seen:
             yield Problem(name, line, f"{alias} is imported twice", "take one import away", "strict")
         seen.add(alias)

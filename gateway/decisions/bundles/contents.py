@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gateway.decisions import capabilities
+from gateway.decisions import capabilities, variables
 from gateway.decisions.bundles.manifest import MANIFEST, BundleManifest, within
 from gateway.decisions.bundles.signature import SIGNATURES, strict_json
 from gateway.decisions.input_fields import check_fields
@@ -53,7 +53,8 @@ def files_of(files: Mapping[str, bytes], manifest: BundleManifest, allowed: froz
     Raises:
         IntegrityError: a file is of another kind, is not what its name says, or has the place of another.
         PermissionDeniedError: a package or data stands outside of the roots.
-        ConfigError: a module calls what is not allowed, or asks for a field that no input has.
+        ConfigError: a module calls what is not allowed, asks for a field that no input has, or has a variable that
+            never gets a value.
     """
     made: dict[str, bytes] = {}
     modules: dict[str, str] = {}
@@ -77,6 +78,7 @@ def files_of(files: Mapping[str, bytes], manifest: BundleManifest, allowed: froz
         raise IntegrityError("the bundle is empty", remedy="put rules or data into it")
     capabilities.check(modules, allowed)
     check_fields(modules)
+    variables.check(modules)
     return made
 
 

@@ -40,6 +40,7 @@ _SERVICES: Final[dict[str, dict[str, frozenset[Role]]]] = {
     },
     "gateway.v1.PolicyService": {
         "ProposePolicy": _ADMIN,
+        "WithdrawPolicy": _ADMIN,
         "GetPolicyStatus": _OVERSIGHT,
     },
     "gateway.v1.SignerService": {

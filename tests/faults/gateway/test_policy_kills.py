@@ -142,6 +142,50 @@ async def test_a_state_database_from_a_backup_hears_from_the_ledger_what_was_act
     assert (in_force(found), found.policy_digest) == (hashlib.sha256(new).hexdigest(), digest)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_killed_while_a_bundle_is_taken_back_it_comes_back_with_what_its_ledger_says(
+    zone: Stage, when: str
+) -> None:
+    gate = zone.b
+    data = material.forbidding("lingang", 1, "public_health")
+    digest = hashlib.sha256(data).hexdigest()
+    await propose(gate, data, ADMIN)
+    await gate.arm(label="append policy.withdrawn", occurrence=1, when=when)
+    async with admin(gate, SECOND) as caller:
+        with pytest.raises(PeerUnavailableError):
+            await caller.withdraw_policy(digest)
+    await gate.ended()
+    await gate.start()
+    withdrawn = any(entry["kind"] == "policy.withdrawn" for entry in gate.entries())
+    found = await status(gate)
+    waits, taken = [p.bundle.digest for p in found.proposals], [w.bundle.digest for w in found.withdrawals]
+    assert (waits, taken) == (([], [digest]) if withdrawn else ([digest], []))
+    standing = await propose(gate, data, SECOND)
+    assert standing.active is not withdrawn
+
+
+async def test_a_state_database_from_a_backup_hears_from_the_ledger_what_was_taken_back_since(zone: Stage) -> None:
+    gate = zone.a
+    material.trust(gate.layout.policy_trust)
+    bundles = [material.forbidding("cyberjaya", 1), material.advisory(1)]  # the entry names the one, not the other
+    for data in bundles:
+        await propose(gate, data, ADMIN)
+    await gate.stop()
+    backup = gate.layout.root / "backup"
+    shutil.copytree(gate.layout.state.parent, backup)
+    await gate.start()
+    for data in bundles:
+        async with admin(gate, ADMIN) as caller:
+            await caller.withdraw_policy(hashlib.sha256(data).hexdigest())
+    await gate.stop()
+    shutil.rmtree(gate.layout.state.parent)
+    shutil.copytree(backup, gate.layout.state.parent)
+    await gate.start()
+    assert not (await status(gate)).proposals
+    for data in bundles:
+        assert not (await propose(gate, data, SECOND)).active
+
+
 async def test_a_lost_policy_folder_denies_everything_until_its_parts_are_activated_again(zone: Stage) -> None:
     gate = zone.b
     name, _ = await zone.offered(chunks=1)

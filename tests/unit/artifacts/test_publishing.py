@@ -19,7 +19,7 @@ from gateway.model.artifact import FileEntry, ModelDescription
 from gateway.model.limits import MODEL_CHUNK_DATA
 from gateway.model.submission import ModelSubmission
 from gateway.storage.arrow_chunks import decode_chunk
-from gateway.storage.model_chunks import decode_model_chunk
+from gateway.storage.model_chunks import MODEL_SCHEMA, read_model_batch
 from tests.unit.artifacts.conftest import AT, SMALL, Place, Publisher, Zone, parted, raw, weights
 
 Make = Callable[..., Path]
@@ -40,7 +40,10 @@ def test_a_published_model_is_read_back_file_by_file(
     description = ModelDescription.parse(version.description_bytes)
     chunks = iter(version.chunks)
     back = {
-        entry.name: b"".join(bytes(decode_model_chunk(place.chunks.verify(next(chunks)))) for _ in range(entry.chunks))
+        entry.name: b"".join(
+            bytes(read_model_batch(decode_chunk(MODEL_SCHEMA, place.chunks.verify(next(chunks)))))
+            for _ in range(entry.chunks)
+        )
         for entry in description.files
     }
     assert back == files

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.compute.apps import Local, app_names, app_of, code_digest, code_listing, parse_spec
+from gateway.compute.apps import Local, app_of, code_digest, code_listing, parse_spec
 from gateway.compute.rounds import Table, train_zone
 from gateway.errors import AcceleratorError, InputError, TrainingError
 from gateway.federation.parameters import Parameters
@@ -172,7 +172,7 @@ def test_a_dataset_trains_alike_whoever_else_takes_part() -> None:
     assert trained(other, one).digest == both.digest
 
 
-@pytest.mark.parametrize("name", app_names())
+@pytest.mark.parametrize("name", ["linear", "mlp"])
 def test_the_code_digest_can_be_computed_without_this_code(name: str) -> None:
     files = [line.split("  ")[1] for line in code_listing(name).splitlines()]
     lines = [

@@ -19,6 +19,8 @@ from gateway.decisions.example import example
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet, shipped
 from gateway.errors import ConfigError, DecisionUnavailableError
+from gateway.model.decision import OBLIGATION_KINDS
+from gateway.model.obligation import combine
 from gateway.model.policy_input import PolicyInput
 
 
@@ -249,6 +251,7 @@ async def test_a_zone_cannot_loosen():
         '{"kind": "mask_columns", "params": {"columns": {"person": "drop"}}}',
         '{"kind": "row_filter", "params": {"all": [{"column": "person", "op": "==", "value": "x"}]}}',
         '{"kind": "aggregate_only", "params": {"min_group": 10}}',
+        '{"kind": "delete_by", "params": {"at": input.request.now}}',
     ],
 )
 async def test_an_obligation_that_cannot_be_fulfilled_denies(obligation):
@@ -258,6 +261,24 @@ async def test_an_obligation_that_cannot_be_fulfilled_denies(obligation):
     assert [finding.code for finding in decision.findings] == ["TDZ-OBLIGATION"]
     assert decision.findings[0].remedy
     assert decision.obligations == ()
+
+
+async def test_obligations_that_contradict_each_other_bind_to_the_strictest_of_them():
+    rules = """findings := set()
+
+obligations contains {"kind": "delete_by", "params": {"at": at}} if some at in [1999999998, 1999999999]
+
+obligations contains {"kind": "mask_columns", "params": {"columns": {"vin": mask}}} if some mask in ["null", "drop"]"""
+    point = DecisionPoint(_with_zone_rules(rules), "lingang", enforces=OBLIGATION_KINDS)
+    await point.start()
+    try:
+        decision = await point.decide(example())
+    finally:
+        await point.close()
+    bound = {each.kind: each.params for each in combine(decision.obligations)}
+    assert decision.effect == "allow"
+    assert bound["delete_by"] == {"at": 1_999_999_998}
+    assert bound["mask_columns"] == {"columns": {"vin": "drop"}}
 
 
 def test_workers_import_nothing_heavy():

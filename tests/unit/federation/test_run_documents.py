@@ -100,7 +100,7 @@ def test_free_texts_stay_off_the_ledger():
     assert (plain.result.title, plain.result.description, plain.result.terms) == ("screening", "", None)
 
 
-@pytest.mark.parametrize(("state", "event"), itertools.product(RunState, RunEvent))
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(RunState, RunEvent)))
 def test_every_pair_of_state_and_event_is_in_the_table_or_raises(state, event):
     if (state, event) in run.TRANSITIONS:
         assert run.advance(state, event) is run.TRANSITIONS[state, event]

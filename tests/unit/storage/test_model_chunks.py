@@ -20,7 +20,6 @@ from gateway.storage.model_chunks import (
     GROUP_MIN,
     MODEL_SCHEMA,
     cut,
-    decode_model_chunk,
     encode_model_chunk,
     model_schema_message,
     read_model_batch,
@@ -55,7 +54,6 @@ def test_a_chunk_is_what_pyarrows_writer_makes_of_the_same_bytes(size: int) -> N
     data = data[:size]
     chunk = chunk_of(data)
     assert chunk == as_pyarrow_writes(data)
-    assert bytes(decode_model_chunk(chunk)) == data
     batch = decode_chunk(MODEL_SCHEMA, chunk)
     assert bytes(read_model_batch(batch)) == data
     assert read_model_message(*as_it_crosses(chunk)) == data
@@ -69,8 +67,8 @@ def test_the_data_is_not_copied() -> None:
 
 def test_the_golden_chunk_is_read_and_written() -> None:
     golden = (VECTORS / "chunks" / "model.0.chunk").read_bytes()
-    data = bytes(decode_model_chunk(golden))
-    assert data == bytes(range(256)) * 4
+    data = bytes(range(256)) * 4
+    assert read_model_message(*as_it_crosses(golden)) == data
     assert chunk_of(data) == golden
     assert model_schema_message() == (VECTORS / "chunks" / "model.schema").read_bytes()
 
@@ -84,16 +82,12 @@ def test_no_chunk_is_empty_or_too_large(size: int) -> None:
 def test_a_change_of_any_byte_of_the_framing_is_refused() -> None:
     good = chunk_of(b"12345")
     first = good.index(b"12345")
-    for at in range(len(good)):
+    header, body = as_it_crosses(good)
+    for at in range(PREFIX_BYTES, len(good)):  # the prefix does not cross
         if first <= at < first + 5:
             continue
-        changed = good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :]
-        with pytest.raises(IntegrityError):
-            decode_model_chunk(changed)
-        if at >= PREFIX_BYTES:  # the prefix does not cross
-            header, body = as_it_crosses(good)
-            moved = memoryview(changed)
-            assert read_model_message(moved[PREFIX_BYTES:][: len(header)], moved[-len(body) :]) is None
+        changed = memoryview(good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :])
+        assert read_model_message(changed[PREFIX_BYTES:][: len(header)], changed[-len(body) :]) is None
 
 
 @pytest.mark.parametrize("cut", [(0, -1), (0, -8), (1, None), (8, None)])
@@ -102,28 +96,18 @@ def test_a_message_of_another_length_is_not_the_pinned_one(cut: tuple[int, int |
     start, end = cut
     assert read_model_message(header, body[start:end]) is None
     assert read_model_message(header[start:end], body) is None
+    assert read_model_message(header, memoryview(bytes(body) + bytes(8))) is None
     assert read_model_message(memoryview(b""), body) is None
     assert read_model_message(header, memoryview(b"")) is None
 
 
-@pytest.mark.parametrize("change", ["short", "long", "empty", "two rows", "a null", "another column"])
+@pytest.mark.parametrize("change", ["two rows", "a null", "another column"])
 def test_another_shape_is_refused(change: str) -> None:
-    good = chunk_of(b"12345678")
     column: Any = {"two rows": [b"1234", b"5678"], "a null": [None]}.get(change, [b"12345678"])
-    if change in ("two rows", "a null", "another column"):
-        kind = pa.binary() if change == "another column" else pa.large_binary()
-        schema = pa.schema([pa.field("data", kind, nullable=change == "a null")])
-        sink = pa.BufferOutputStream()
-        writer = ipc.new_stream(sink, schema)
-        batch = pa.record_batch([pa.array(column, kind)], schema=schema)
-        writer.write_batch(batch)
-        bad = sink.getvalue().to_pybytes()[len(schema.serialize().to_pybytes()) :]
-        with pytest.raises(IntegrityError):
-            read_model_batch(batch)
-    else:
-        bad = {"short": good[:-1], "long": good + bytes(8), "empty": b""}[change]
+    kind = pa.binary() if change == "another column" else pa.large_binary()
+    schema = pa.schema([pa.field("data", kind, nullable=change == "a null")])
     with pytest.raises(IntegrityError):
-        decode_model_chunk(bad)
+        read_model_batch(pa.record_batch([pa.array(column, kind)], schema=schema))
 
 
 def test_the_cuts_are_the_golden_ones() -> None:

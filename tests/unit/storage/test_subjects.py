@@ -99,6 +99,25 @@ def test_the_manifest_must_say_how_many_there_are(sets: SubjectSets) -> None:
     assert not sets.has("a" * 64)
 
 
+def test_nothing_of_a_count_that_failed_or_was_given_up_is_left_in_the_work_space(
+    sets: SubjectSets, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    table = people("a", "b")
+    wrong = sets.counter(OWNER, publication(3), table.schema)
+    given_up = sets.counter(OWNER, publication(2), table.schema)
+    assert wrong is not None
+    assert given_up is not None
+    for batch in table.to_batches():
+        wrong.add(batch)
+        given_up.add(batch)
+    with pytest.raises(ManifestError):
+        wrong.finish("00" * 32)
+    wrong.close()
+    given_up.close()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_row_without_a_person_and_columns_that_name_none_are_refused(sets: SubjectSets) -> None:
     with pytest.raises(DataFileError, match="names nobody in 1 rows"):
         keep(sets, "a", people("x", None), publication(1))

@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli.policy_check import app
-from gateway.decisions.authoring import dates, layout, metadata, references, style
-from gateway.decisions.authoring.check import _cases, _forbidden, _masks, check
+from gateway.decisions.authoring.check import check, read
 from gateway.decisions.authoring.sources import Sources
 from gateway.errors import ConfigError
 
@@ -28,18 +27,7 @@ EXPLAINED = """\
 
 def own(policy):
     """All checks that need no engine."""
-    sources = Sources.read(policy)
-    return [
-        *sources.unreadable,
-        *layout.problems(sources),
-        *metadata.problems(sources),
-        *references.problems(sources),
-        *style.problems(sources),
-        *dates.problems(sources, now=NOW),
-        *_forbidden(sources),
-        *_cases(sources),
-        *_masks(sources),
-    ]
+    return [*read(Sources.read(policy), now=NOW)]
 
 
 def errors(policy):
@@ -68,6 +56,21 @@ RULES = {
         3,
         "strict",
         "given is imported and not used",
+    ),
+    "an import of nothing": (
+        "package tdz.zone.lingang\n\nimport data.tdz.lib.verdit\n\nx := verdit.of\n",
+        3,
+        "strict",
+        "nothing stands at data.tdz.lib.verdit",
+    ),
+    "a variable without a value": (ZONE + "x if input.dataset.sector == secto\n", 3, "strict", "the variable secto"),
+    "a finding's field that no input has": (
+        ZONE
+        + EXPLAINED
+        + 'findings contains {"code": "ZL-RULE", "effect": "deny", "fields": ["dataset.sectr"]} if true\n',
+        10,
+        "metadata",
+        "fields names dataset.sectr",
     ),
     "a hidden input": (ZONE + "x if {\n\tinput := 1\n}\n", 4, "strict", "input is hidden"),
     "blanks as indentation": (ZONE + "x if {\n  true\n}\n", 4, "format", "tabs"),
@@ -130,6 +133,11 @@ FILES = {
     "data of another name": ("tdz/zone/lingang/extra.json", "{}", "roots"),
     "the generated module": ("tdz/local/loaded.rego", "package tdz.local\n", "roots"),
     "a pack without a manifest": ("tdz/packs/xx/a/rules.rego", "package tdz.packs.xx.a\n", "manifest"),
+    "a part without a verdict": (
+        "tdz/packs/my/strategic_trade/rules.rego",
+        "package tdz.packs.my.strategic_trade\n\nfindings := set()\n",
+        "no verdict",
+    ),
     "a part that no manifest names": ("tdz/packs/my/extra/rules.rego", "package tdz.packs.my.extra\n", "never count"),
     "cases that are none": ("tdz/zone/lingang/cases.yaml", "- name: x\n  expcet: {}\n", "expcet"),
     "a case of a path that is none": (

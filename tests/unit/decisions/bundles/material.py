@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.decisions.bundles import archive, signature
@@ -93,7 +97,40 @@ def baseline(zone: str, revision: int) -> bytes:
     return build(read_directory(shipped(), roots), manifest(revision, roots), key("vendor"), VENDOR)
 
 
+def advisory(revision: int) -> bytes:
+    """A pack that one zone alone loads."""
+    roots = ("tdz/lists/us", "tdz/packs/us")
+    pack = {
+        "id": "us",
+        "revision": "2026112201",
+        "legal_as_of": LEGAL,
+        "valid_until": UNTIL,
+        "parts": ["ear"],
+    }
+    rules = 'package tdz.packs.us.ear\n\nverdict := "pass"\n\nfindings := set()\n\nobligations := set()\n'
+    files = {
+        "tdz/packs/us/ear/rules.rego": rules.encode(),
+        "tdz/packs/us/manifest/data.json": json.dumps(pack).encode(),
+    }
+    return build(files, manifest(revision, roots), key("vendor"), VENDOR)
+
+
 def raw(files: dict[str, bytes], private: PrivateKey | None = None, keyid: str = ZONE) -> bytes:
     """A signed archive of any files, without a look at them."""
     signed = signature.sign(files, private or key("zone"), keyid)
     return archive.pack({**files, signature.SIGNATURES: signed})
+
+
+def without_keyid(files: dict[str, bytes]) -> bytes:
+    """An archive signed with the zone's key, whose signature says nowhere which key that is."""
+    token: str = json.loads(signature.sign(files, key("zone"), ZONE))["signatures"][0]
+    parts = [json.loads(base64.urlsafe_b64decode(f"{part}==")) for part in token.split(".")[:2]]
+    bare = [{name: value for name, value in part.items() if name not in ("kid", "keyid")} for part in parts]
+    text = ".".join(_encoded(json.dumps(part).encode()) for part in bare)
+    r, s = decode_dss_signature(key("zone").sign(text.encode(), ec.ECDSA(SHA256())))
+    signed = f"{text}.{_encoded(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+    return archive.pack({**files, signature.SIGNATURES: json.dumps({"signatures": [signed]}).encode()})
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
