@@ -17,6 +17,7 @@ from gateway.decisions.policy_set import PolicySet
 from gateway.errors import InputError
 from gateway.model.decision import OBLIGATION_KINDS, Decision
 from gateway.model.limits import DECISION_INPUT_MAX
+from gateway.model.obligation import Obligation
 from gateway.model.policy_facts import Action, Jurisdiction
 from gateway.model.policy_input import read_json
 
@@ -32,7 +33,10 @@ def example(
     origin: Annotated[str, typer.Option("--from", help="The jurisdiction that the data leaves.")] = "CN",
     destination: Annotated[str, typer.Option("--to", help="The jurisdiction that it enters.")] = "MY",
 ) -> None:
-    """Print a complete valid policy input that the shipped packs allow, to start from."""
+    """Print a complete valid policy input that the shipped packs allow, to start from.
+
+    Example: tdz policy example --action run_job --from CN --to MY > input.json
+    """
     with failures():
         for value, allowed, option in (
             (action, get_args(Action), "--action"),
@@ -52,7 +56,10 @@ def evaluate(
     policy: Annotated[Path | None, typer.Option(help="A policy directory; the shipped one where left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a zone's decision on a policy input. Exits 0 on allow, 1 on deny, 3 on review."""
+    """Print a zone's decision on a policy input. Exits 0 on allow, 1 on deny, 3 on review.
+
+    Example: tdz policy eval input.json --gateway lingang --policy policy
+    """
     with failures(as_json=as_json):
         document = read_document(source)
         decision = asyncio.run(_decide(PolicySet.load(policy), gateway, document))
@@ -94,6 +101,11 @@ def _read(source: str) -> bytes:
         ) from error
 
 
+def params_of(obligation: Obligation) -> str:
+    """An obligation's parameters as people write them; empty where it has none."""
+    return json.dumps(dict(obligation.params), ensure_ascii=False) if obligation.params else ""
+
+
 def print_decision(decision: Decision) -> None:
     """Print a decision for people: findings with citation and remedy, obligations, packs."""
     console.print(
@@ -109,7 +121,6 @@ def print_decision(decision: Decision) -> None:
         if finding.fields:
             console.print(f"    fields: {', '.join(finding.fields)}", markup=False)
     for obligation in decision.obligations:
-        params = json.dumps(dict(obligation.params), ensure_ascii=False) if obligation.params else ""
-        console.print(f"  obligation {obligation.kind} {params}".rstrip(), markup=False)
+        console.print(f"  obligation {obligation.kind} {params_of(obligation)}".rstrip(), markup=False)
     for pack in decision.packs:
         console.print(f"  pack {pack.id} revision {pack.revision}: {pack.verdict}", markup=False)

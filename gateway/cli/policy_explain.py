@@ -45,7 +45,7 @@ def explain(
 
 
 def _print(told: Explanation, *, tried: bool) -> None:
-    from gateway.cli.policy import COLOUR
+    from gateway.cli.policy import COLOUR, params_of
 
     decision = told.decision
     console.print(f"[bold {COLOUR[decision.effect]}]{decision.effect}[/] by {decision.zone}", end="")
@@ -57,7 +57,7 @@ def _print(told: Explanation, *, tried: bool) -> None:
     for number, reason in enumerate(told.reasons, 1):
         _reason(number, reason, tried=tried, colour=COLOUR[reason.finding.effect])
     for obligation in decision.obligations:
-        console.print(f"bound to {obligation.kind} {dict(obligation.params) or ''}".rstrip(), markup=False)
+        console.print(f"bound to {obligation.kind} {params_of(obligation)}".rstrip(), markup=False)
     for near in told.near:
         console.print(_near(near), markup=False)
 
