@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.decisions.engine import EmbeddedEngine
+from gateway.decisions.policy_set import ENTRYPOINT, ZonePolicy
 from gateway.errors import ConfigError
 
 _ERROR: Final = re.compile(r"\(error(?:-code)? \d+:(?P<file>[^|]+)\|(?P<at>\d+)\|\d+ \(errormsg \d+:(?P<text>[^)]*)\)")
@@ -50,6 +52,24 @@ def readable(error: ConfigError, modules: Mapping[str, str]) -> ConfigError:
     places = "; ".join(f"{each.file}, line {each.line}: {each.text}" for each in found[:_SHOWN])
     remedy = "mend it there; `tdz policy check` says more, and the previous policy stays in force"
     return ConfigError(f"the policy does not compile: {places}", remedy=remedy)
+
+
+async def require_compiled(files: Mapping[str, bytes]) -> None:
+    """Refuse modules that the embedded engine cannot read, whatever they are loaded with.
+
+    Args:
+        files: of a bundle whose contents were checked, by path.
+
+    Raises:
+        ConfigError: names file and line.
+        DecisionUnavailableError: the engine cannot be started.
+    """
+    modules = {name: text.decode("utf-8") for name, text in files.items() if name.endswith(".rego")}
+    alone = ZonePolicy("", modules, {}, ENTRYPOINT, digest="", data_revision="", packs=())
+    try:
+        await EmbeddedEngine(alone).compile()
+    except ConfigError as error:
+        raise readable(error, modules) from error
 
 
 def _places(message: str, modules: Mapping[str, str]) -> Iterator[CompileError]:
