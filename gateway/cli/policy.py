@@ -17,7 +17,6 @@ from gateway.decisions.policy_set import PolicySet
 from gateway.errors import InputError
 from gateway.model.decision import OBLIGATION_KINDS, Decision
 from gateway.model.limits import DECISION_INPUT_MAX
-from gateway.model.obligation import Obligation
 from gateway.model.policy_facts import Action, Jurisdiction
 from gateway.model.policy_input import read_json
 
@@ -101,11 +100,6 @@ def _read(source: str) -> bytes:
         ) from error
 
 
-def params_of(obligation: Obligation) -> str:
-    """An obligation's parameters as people write them; empty where it has none."""
-    return json.dumps(dict(obligation.params), ensure_ascii=False) if obligation.params else ""
-
-
 def print_decision(decision: Decision) -> None:
     """Print a decision for people: findings with citation and remedy, obligations, packs."""
     console.print(
@@ -121,6 +115,7 @@ def print_decision(decision: Decision) -> None:
         if finding.fields:
             console.print(f"    fields: {', '.join(finding.fields)}", markup=False)
     for obligation in decision.obligations:
-        console.print(f"  obligation {obligation.kind} {params_of(obligation)}".rstrip(), markup=False)
+        params = json.dumps(dict(obligation.params), ensure_ascii=False) if obligation.params else ""
+        console.print(f"  obligation {obligation.kind} {params}".rstrip(), markup=False)
     for pack in decision.packs:
         console.print(f"  pack {pack.id} revision {pack.revision}: {pack.verdict}", markup=False)

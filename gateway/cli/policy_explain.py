@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,7 @@ def explain(
 
 
 def _print(told: Explanation, *, tried: bool) -> None:
-    from gateway.cli.policy import COLOUR, params_of
+    from gateway.cli.policy import COLOUR
 
     decision = told.decision
     console.print(f"[bold {COLOUR[decision.effect]}]{decision.effect}[/] by {decision.zone}", end="")
@@ -57,7 +58,8 @@ def _print(told: Explanation, *, tried: bool) -> None:
     for number, reason in enumerate(told.reasons, 1):
         _reason(number, reason, tried=tried, colour=COLOUR[reason.finding.effect])
     for obligation in decision.obligations:
-        console.print(f"bound to {obligation.kind} {params_of(obligation)}".rstrip(), markup=False)
+        params = json.dumps(dict(obligation.params), ensure_ascii=False) if obligation.params else ""
+        console.print(f"bound to {obligation.kind} {params}".rstrip(), markup=False)
     for near in told.near:
         console.print(_near(near), markup=False)
 
