@@ -37,7 +37,10 @@ def example(
     origin: Annotated[str, typer.Option("--from", help="The jurisdiction that the data leaves.")] = "CN",
     destination: Annotated[str, typer.Option("--to", help="The jurisdiction that it enters.")] = "MY",
 ) -> None:
-    """Print a complete valid policy input that the shipped packs allow, to start from."""
+    """Print a complete valid policy input that the shipped packs allow, to start from.
+
+    Example: tdz policy example --action run_job --from CN --to MY > input.json
+    """
     with failures():
         for value, allowed, option in (
             (action, get_args(Action), "--action"),
@@ -57,7 +60,10 @@ def evaluate(
     policy: Annotated[Path | None, typer.Option(help="A policy directory; the shipped one where left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a zone's decision on a policy input. Exits 0 on allow, 1 on deny, 3 on review."""
+    """Print a zone's decision on a policy input. Exits 0 on allow, 1 on deny, 3 on review.
+
+    Example: tdz policy eval input.json --gateway lingang --policy policy
+    """
     with failures(as_json=as_json):
         document = read_document(source)
         decision = asyncio.run(_decide(PolicySet.load(policy), deciding_zone(gateway, document), document))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import hashlib
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ def bundle(
     valid_until: Annotated[str, typer.Option(help="From which day on it decides nothing, YYYY-MM-DD.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Build and sign a bundle in OPA's format; the same files and key give the same bytes.
+    """Build and sign a bundle in OPA's format, of rules that compile; the same files and key give the same bytes.
 
     Example: tdz policy bundle policy -o zone.tar.gz --part zone --zone cyberjaya --revision 1
     --legal-as-of 2026-11-22 --valid-until 2027-12-31 --key zone-2026.key --keyid zone-2026
@@ -113,12 +114,15 @@ def bundle(
         from gateway.config import write_file
         from gateway.decisions.bundles.bundle import build, read_directory
         from gateway.decisions.bundles.trust import private_key, require_keyid
+        from gateway.decisions.compile_errors import require_compiled
 
         signing = private_key(key)
         options = (part, zone, revision, legal_as_of, valid_until)
         manifest = _manifest(directory, *options)
         with _refusals():
-            data = build(read_directory(directory, manifest.roots), manifest, signing, require_keyid(keyid))
+            files = read_directory(directory, manifest.roots)
+            data = build(files, manifest, signing, require_keyid(keyid))
+            asyncio.run(require_compiled(files))
         write_file(output, data, mode=0o644)
         digest = hashlib.sha256(data).hexdigest()
         document = {"file": str(output), "digest": digest, "bytes": len(data), **manifest.document()}
@@ -142,7 +146,7 @@ def verify(
     party: PartyOption = "zone",
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a bundle as a gateway would: signature, roots, contents, dates. Needs no server.
+    """Verify a bundle as a gateway would: signature, roots, contents, dates, rules that compile. Needs no server.
 
     Example: tdz policy verify zone.tar.gz -d /srv/cyberjaya
     """
@@ -150,11 +154,13 @@ def verify(
         import time
 
         from gateway.decisions.bundles import bundle as bundles
+        from gateway.decisions.compile_errors import require_compiled
 
         keys, of = _keys(zone, name, pem, keyid, party)
         data = read_file(file, "bundle")
         with _refusals():
             found = bundles.verify(data, keys, zone=of, now=int(time.time()))
+            asyncio.run(require_compiled(found.files))
         emit(found.document(), lambda: print_bundle("verified", found.document()), as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,8 @@ def _print(told: Explanation, *, tried: bool) -> None:
     for number, reason in enumerate(told.reasons, 1):
         _reason(number, reason, tried=tried, colour=COLOUR[reason.finding.effect])
     for obligation in decision.obligations:
-        console.print(f"bound to {obligation.kind} {dict(obligation.params) or ''}".rstrip(), markup=False)
+        params = json.dumps(dict(obligation.params), ensure_ascii=False) if obligation.params else ""
+        console.print(f"bound to {obligation.kind} {params}".rstrip(), markup=False)
     for near in told.near:
         console.print(_near(near), markup=False)
 

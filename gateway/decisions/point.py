@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from gateway.decisions.compile_errors import readable
 from gateway.decisions.engine import EmbeddedEngine, Engine
 from gateway.decisions.engines import Engines
 from gateway.decisions.in_force import PolicyInForce
@@ -38,6 +39,9 @@ from gateway.model.policy_input import PolicyInput, problems
 NOT_YET_ENFORCED: Final = frozenset({"mask_columns", "row_filter", "aggregate_only"})
 """What a governed view must do before a dataset may be transferred under it; jobs have their own road."""
 
+_WITHOUT: Final = "House rule; without a decision nothing is allowed: "
+_NO_TEXT: Final = "the policy engine failed: <error>"
+_TWO_VALUES: Final = "the engine failed on a rule, as it does where one rule comes to two values"
 _STRICTNESS: Final = {"deny": 0, "review": 1, "warn": 2, "info": 3}
 _PATHS_MAX: Final = 32
 _NO_DECISION: Final = frozenset({"TDZ-DECISION-UNAVAILABLE", "TDZ-INPUT-INCOMPLETE", "TDZ-NO-MATCH", "TDZ-OBLIGATION"})
@@ -95,7 +99,11 @@ class DecisionPoint:
             ConfigError: the policy does not compile.
             DecisionUnavailableError: the engine cannot be started.
         """
-        await self._in_force.loaded.engine.start()
+        loaded = self._in_force.loaded
+        try:
+            await loaded.engine.start()
+        except ConfigError as error:
+            raise readable(error, loaded.policy.modules) from error
 
     async def in_force(self, timeout_s: float) -> None:
         """Return once the engine evaluates the policy in force.
@@ -137,12 +145,16 @@ class DecisionPoint:
                 failed = next((each for each in decision.findings if each.code in _NO_DECISION), None)
                 if failed is not None:
                     action = document["request"]["action"]
+                    why = failed.cite.removeprefix(_WITHOUT).replace(_NO_TEXT, _TWO_VALUES)
                     raise ConfigError(
-                        f"the policy was tried on an example of {action} and came to {failed.code}: {failed.cite}",
-                        remedy="try it with `tdz policy eval`; the previous policy stays in force",
+                        f"the policy was tried on an example of {action} and came to {failed.code}: {why}",
+                        remedy="try its directory with `tdz policy check` and `tdz policy eval`; "
+                        "the previous policy stays in force",
                     )
-        except BaseException:
+        except BaseException as error:
             await loaded.engine.close()
+            if isinstance(error, ConfigError):
+                raise readable(error, policy.modules) from error
             raise
         return loaded
 
@@ -312,7 +324,7 @@ def _finding(code: str, reason: str, *, fields: tuple[str, ...] = ()) -> Finding
         code=code,
         effect="deny",
         authority="house",
-        cite=f"House rule; without a decision nothing is allowed: {' '.join(reason.split())}"[:1_000],
+        cite=f"{_WITHOUT}{' '.join(reason.split())}"[:1_000],
         remedy=remedies[code],
         fields=tuple(path[:200] for path in fields),
     )

@@ -48,7 +48,7 @@ BAD: dict[str, tuple[Callable[[int], bytes], str]] = {
     ),
     "signed without a key id": (
         lambda r: material.without_keyid(_zone_files(r, "")),
-        "payload has files and keyid",
+        "does not name its key",
     ),
     "signed by a key that is not trusted": (
         lambda r: material.raw(_zone_files(r, ""), material.key("stranger"), "stranger-2026"),
@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Callable[[int], bytes], str]] = {
     ),
     "out of date": (
         lambda r: material.raw({**_zone_files(r, ""), ".manifest": _manifest(r, until=material.NOW - 1)}),
-        "out of date",
+        "out of date since ",
     ),
     "roots that overlap": (
         lambda r: material.raw(
@@ -97,7 +97,7 @@ BAD: dict[str, tuple[Callable[[int], bytes], str]] = {
     ),
     "not Rego": (
         lambda r: material.zone_bundle(CYBERJAYA, r, "package tdz.zone.cyberjaya\n\nfindings contains {\n"),
-        "does not compile",
+        "does not compile: tdz/zone/cyberjaya/rules.rego, line 3: what is opened here is not closed",
     ),
     "a field that no input has": (
         lambda r: material.raw(_zone_files(r, "x if input.request.urgency == 1")),
@@ -117,7 +117,7 @@ BAD: dict[str, tuple[Callable[[int], bytes], str]] = {
     ),
     "rules that contradict each other": (
         lambda r: material.zone_bundle(CYBERJAYA, r, _CONTRADICTING),
-        "TDZ-DECISION-UNAVAILABLE",
+        "TDZ-DECISION-UNAVAILABLE: the engine failed on a rule, as it does where one rule comes to two values",
     ),
     "a rule that runs for ever": (
         lambda r: material.zone_bundle(CYBERJAYA, r, _RULES + _ENDLESS),

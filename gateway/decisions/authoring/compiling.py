@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from gateway.decisions.authoring.evaluating import DEADLINE_S
-from gateway.decisions.authoring.problem import Problem, line_of
+from gateway.decisions.authoring.problem import Problem
+from gateway.decisions.compile_errors import read
 from gateway.decisions.engine import EmbeddedEngine
 from gateway.decisions.example import example
 from gateway.decisions.policy_set import PolicySet, ZonePolicy
 from gateway.errors import ConfigError, DecisionUnavailableError
 
-_ERROR: Final = re.compile(r"\(error(?:-code)? \d+:(?P<file>[^|]+)\|(?P<at>\d+)\|\d+ \(errormsg \d+:(?P<text>[^)]*)\)")
 _ROUNDS: Final = 8
 _REMEDY: Final = "mend the syntax at this place; an `opa` binary would say more"
 
@@ -47,7 +45,7 @@ async def _compiled(policy: ZonePolicy) -> list[Problem]:
             await engine.start()
             return found or await _decides(engine, policy.zone)
         except ConfigError as error:
-            said = list(_read(error.message, modules))
+            said = [Problem(e.file, e.line, e.text, _REMEDY, "compile") for e in read(error.message, modules)]
             if not said:
                 return [*found, Problem("", 0, error.message, "mend what it names", "compile")]
             found += said
@@ -68,10 +66,3 @@ async def _decides(engine: EmbeddedEngine, zone: str) -> list[Problem]:
         return []
     text = f"in the zone {zone} no decision is made: {wrong}"
     return [Problem("", 0, text, "look for a rule of one name that is both `contains` and `:=`", "compile")]
-
-
-def _read(message: str, modules: Mapping[str, str]) -> Iterator[Problem]:
-    for found in _ERROR.finditer(message):
-        if (text := modules.get(found["file"])) is not None:
-            at = len(text.encode()[: int(found["at"])].decode("utf-8", "ignore"))
-            yield Problem(found["file"], line_of(text, at), found["text"].strip(), _REMEDY, "compile")

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from gateway.decisions.compile_errors import readable
 from gateway.decisions.engine import EmbeddedEngine
 from gateway.decisions.policy_set import ZonePolicy
-from gateway.errors import DecisionUnavailableError, InputError
+from gateway.errors import ConfigError, DecisionUnavailableError, InputError
 from gateway.model import canonical
 from gateway.model.decision import Effect, Finding
 from gateway.model.obligation import Obligation
@@ -90,6 +91,7 @@ class Evaluators:
     """
 
     def __init__(self, policy: ZonePolicy, *, engines: int = 1) -> None:
+        self._modules = policy.modules
         self._engines = [EmbeddedEngine(policy, deadline_s=DEADLINE_S) for _ in range(engines)]
         self._stack = AsyncExitStack()
 
@@ -104,8 +106,10 @@ class Evaluators:
             for engine in self._engines:
                 self._stack.push_async_callback(engine.close)
                 await engine.start()
-        except BaseException:
+        except BaseException as error:
             await self._stack.aclose()
+            if isinstance(error, ConfigError):
+                raise readable(error, self._modules) from error
             raise
         return self
 

@@ -167,7 +167,8 @@ async def run(root: Path, *, pattern: str = "", engine: str = "embedded", opa: O
     sources = Sources.read(root)
     chosen = load_cases(sources, pattern)
     if not chosen:
-        raise InputError(f"no case{f' named {pattern}' if pattern else ''} in {root}", remedy="write cases.yaml files")
+        remedy = "leave -k out, or see all names with -v" if pattern else "write cases.yaml files"
+        raise InputError(f"no case{f' named {pattern}' if pattern else ''} in {root}", remedy=remedy)
     policy_set = sources.policy_set()
     found: dict[int, Answer] = {}
     lines: dict[str, set[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -151,8 +152,10 @@ def require_in_date(manifest: BundleManifest, now: int) -> None:
         IntegrityError: its last day is over.
     """
     if now >= manifest.valid_until:
+        day = datetime.datetime.fromtimestamp(manifest.valid_until, tz=datetime.UTC).date().isoformat()
         raise IntegrityError(
-            f"the bundle of revision {manifest.revision} is out of date", remedy="ask its signer for a current one"
+            f"the bundle of revision {manifest.revision} is out of date since {day}",
+            remedy="ask its signer for a current one",
         )
 
 

@@ -117,6 +117,8 @@ def verify(files: Mapping[str, bytes], keys: Mapping[str, PublicKey]) -> str:
     signature = _decoded(parts[2])
     if not isinstance(header, dict) or not set(header) <= {"alg", "kid", "typ"}:
         raise IntegrityError("the signature's header says more than alg, kid and typ", remedy=_UNSIGNED)
+    if isinstance(payload, dict) and "keyid" not in payload:
+        raise IntegrityError("the signature does not name its key: its payload has no keyid", remedy=_UNSIGNED)
     if not isinstance(payload, dict) or set(payload) != {"files", "keyid"}:
         raise IntegrityError("the signature's payload has files and keyid, no more and no less", remedy=_UNSIGNED)
     # 2.

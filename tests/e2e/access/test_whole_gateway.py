@@ -62,7 +62,7 @@ def walk(shared):
 
 
 async def test_the_walk_covers_every_method_that_is_registered_and_each_has_its_roles(shared):
-    assert len(shared.b.methods) == 83
+    assert len(shared.b.methods) == 84
     assert shared.a.methods == shared.b.methods
     assert shared.b.methods <= METHOD_ROLES.keys()
     assert all(METHOD_ROLES[method] for method in shared.b.methods)
@@ -71,7 +71,7 @@ async def test_the_walk_covers_every_method_that_is_registered_and_each_has_its_
 async def test_every_method_refuses_each_wrong_role_and_nothing_of_it_reaches_the_ledger(shared, walk, people):
     before = len(await entries(shared.b))
     refused = sum(1 for method in shared.b.methods for role in Role if role not in METHOD_ROLES[method])
-    assert refused == 178
+    assert refused == 181
     assert await walk.wrong_roles(people, shared.b.methods) == []
     layout = shared.corridor.zone(CYBERJAYA).layout
     peer = Client("peer gateway", layout.gateway_certificate.read_bytes(), layout.gateway_key.read_bytes())

@@ -208,8 +208,10 @@ async def test_a_builtin_that_takes_the_engine_along_costs_the_worker_only(polic
 
 async def test_policy_that_does_not_compile_is_refused_at_the_start():
     point = DecisionPoint(_with_zone_rules("findings contains {"), "lingang")
-    with pytest.raises(ConfigError, match="does not compile"):
+    with pytest.raises(ConfigError, match=r"tdz/zone/lingang/rules\.rego, line 3: what is opened here") as refused:
         await point.start()
+    assert "tdz policy check" in refused.value.remedy
+    await point.close()
 
 
 async def test_a_point_without_workers_denies(policy_set):

@@ -101,6 +101,9 @@ class Status:
     def ledger_sizes(self) -> tuple[int, int]:
         return 7, 5
 
+    def timestamps(self) -> zone_pb2.TimeStamps | None:
+        return None
+
     def witnesses(self) -> list[zone_pb2.Witness]:
         return []
 
