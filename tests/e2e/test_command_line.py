@@ -146,7 +146,7 @@ def test_a_refused_and_a_failed_run_say_why_and_what_to_do(scene, tables, tmp_pa
     assert (refused.code, refused.document["state"]) == (1, "REFUSED")
     assert {finding["code"] for finding in refused.document["findings"]} == {"TDZ-TERMS"}
     assert all(finding["cite"] and finding["remedy"] for finding in refused.document["findings"])
-    assert re.fullmatch(r"error TDZ-DENIED: the run is refused by policy \(TDZ-TERMS\) → [^\n]+\n", refused.err)
+    assert re.fullmatch(r"error TDZ-DENIED: the run is refused \(TDZ-TERMS\) → [^\n]+\n", refused.err)
     assert (failed.code, failed.document["state"], failed.document["reason"]) == (2, "FAILED", "TDZ-DATA-FILE")
     assert re.fullmatch(r"error TDZ-RUN-ENDED: [^\n]*TDZ-DATA-FILE → [^\n]*classes[^\n]*\n", failed.err)
 
