@@ -49,6 +49,9 @@ async def test_nothing_of_a_row_crosses_in_a_run_and_the_search_finds_what_a_tra
         (ours, in_ours), (theirs, in_theirs) = planted(11), planted(12)
         here = (await um.publish(ours, open_dataset(next_id("here"), to=LINGANG, **both))).name
         there = (await lab.publish(theirs, open_dataset(next_id("there"), **both))).name
+        statutory = open_dataset(next_id("statutory"), to=LINGANG, **both)  # of which a query from abroad is reviewed
+        statutory["dataset"]["gov_source"] = "statutory_body"
+        reviewed = (await um.publish(ours, statutory)).name
         wanted = in_ours + in_theirs
         assert len(wanted) > 20_000
 
@@ -61,7 +64,10 @@ async def test_nothing_of_a_row_crosses_in_a_run_and_the_search_finds_what_a_tra
         await eventually(lambda: _ended(refused))
         broken = await um.run(finished | {"datasets": [there], "classes": ["0", "2"], "scaling": "none"})
         await eventually(lambda: _ended(broken))
-        for each in (run, broken):
+        waiting = await um.run(finished | {"datasets": [reviewed, there]})
+        await recorded(made.b, lambda e: e["subject"] == f"runs/{waiting.id}" and e["kind"] == "run.held")
+        await waiting.cancel()
+        for each in (run, broken, waiting):
             await recorded(made.b, lambda e, of=each: e["subject"] == f"runs/{of.id}" and e["kind"].startswith("run."))
         await _mirrored(made)
 
