@@ -237,8 +237,14 @@ class _Module:
             known = called in functions or called in self._allowed or called in _KEYWORDS
         else:
             known = called in self._allowed or path[0] in roots
-        if not known:
-            self._refuse(before, f"the builtin {called}")
+        if known:
+            return
+        if path[0] not in _BUILTIN_WORDS:
+            raise ConfigError(
+                f"{self._name}, line {before.line}: nothing here defines the function {called}",
+                remedy="define it, import the package that has it, or look how it is written",
+            )
+        self._refuse(before, f"the builtin {called}")
 
     def _need(self, token: _Token, builtin: str) -> None:
         if builtin not in self._allowed:

@@ -216,6 +216,12 @@ def test_a_module_speaks_for_no_other_package_than_its_directorys(package, polic
         PolicySet(files)
 
 
+@pytest.mark.parametrize("called", ["flow.leave", "counted"])
+def test_a_function_that_nothing_defines_is_told_from_a_builtin(called):
+    with pytest.raises(ConfigError, match=f"line 3: nothing here defines the function {called}"):
+        capabilities.check({"a/a.rego": f"package a\n\nx if {called}(1)\n"}, frozenset({"count"}))
+
+
 def test_operators_count_as_the_builtins_that_they_are():
     for text, named in (("1 + 2", "plus"), ("1 / 2", "div"), ("1 in [1]", "internal.member_2"), ("1 < 2", "lt")):
         with pytest.raises(ConfigError, match=named):
