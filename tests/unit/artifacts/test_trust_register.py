@@ -102,19 +102,6 @@ async def test_trust_is_made_of_all_registers(state: StateStore, zone: Zone) -> 
     assert trust.revoked == {records[0].fingerprint: AT + 50, records[1].fingerprint: 0}
 
 
-async def test_a_database_of_before_gets_the_table(tmp_path: Path) -> None:
-    path = tmp_path / "old.db"
-    old = await StateStore.open(path)
-    for statement in ("DROP TABLE model_signers", "PRAGMA user_version = 1"):
-        await old.write(lambda connection, statement=statement: connection.execute(text(statement)))
-    await old.close()
-    new = await StateStore.open(path)
-    try:
-        assert (await ModelSigners(new).add(new_tls_key().public_key(), "a lab", 1)).added_at == 1
-    finally:
-        await new.close()
-
-
 async def test_a_damaged_row_is_an_error_and_no_trust(state: StateStore) -> None:
     signers = ModelSigners(state)
     await signers.add(new_tls_key().public_key(), "a lab", 1)
