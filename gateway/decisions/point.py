@@ -255,8 +255,8 @@ class DecisionPoint:
         return replace(decision, effect=effect, findings=findings, obligations=bound)
 
 
-def _in_order(obligation: Obligation) -> tuple[str, bytes]:
-    return obligation.kind, canonical.encode(obligation.to_json())
+def _in_order(obligation: Obligation) -> bytes:
+    return canonical.encode(obligation.to_json())  # the kind comes first in it
 
 
 def _unfulfillable(
