@@ -173,5 +173,5 @@ def test_a_page_for_the_demos_corridor_is_true(page: str, work: Path) -> None:
 def test_the_two_commands_of_the_readme_exist() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z-]+)", readme))
+    named = set(re.findall(r"(?m)(?:^|`)make ([a-z-]+)", readme))
     assert {"demo", "test"} <= named <= targets
