@@ -52,7 +52,7 @@ def ask(database: Any, query: str, *, within_s: float) -> Answer:
         result = database.execute(statements[0])
         columns = [str(each[0]) for each in result.description]
     except duckdb.Error as error:
-        timer.cancel()
+        _end(timer)
         raise _refused(error, within_s) from error
     return Answer(columns, _rows(result, timer, within_s))
 
@@ -64,7 +64,13 @@ def _rows(result: Any, timer: threading.Timer, within_s: float) -> Iterator[tupl
     except engine().Error as error:
         raise _refused(error, within_s) from error
     finally:
-        timer.cancel()
+        _end(timer)
+
+
+def _end(timer: threading.Timer) -> None:
+    """Its thread holds the database: one that still ends when Python does has DuckDB complain of what leaks."""
+    timer.cancel()
+    timer.join()
 
 
 def _refused(error: BaseException, within_s: float = 0) -> LedgerError:

@@ -146,8 +146,10 @@ class Gate:
         return "\n".join(self.layout.log.read_text("utf-8", "replace").splitlines()[-40:])
 
     def send(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        """Signal this process and no other: a dead one's number is soon given to somebody else's thread."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     async def ended(self, within: float = DEADLINE_S) -> None:
         """Wait until the process is gone."""

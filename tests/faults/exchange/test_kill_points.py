@@ -5,12 +5,7 @@ By default one occurrence of every kind of operation on each side; TDZ_FAULTS=al
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +14,12 @@ import pytest
 from gateway.errors import TicketError
 from gateway.sdk.stream import ChunkStream, Opened, open_transfer
 from tests.faults.exchange.invariants import check, no_landing_is_left
-from tests.faults.exchange.stage import DEADLINE_S, Gate, Stage, insist, stage
+from tests.faults.exchange.killing import ALL, Point, killed_at_each
+from tests.faults.exchange.killing import points as killed_points
+from tests.faults.exchange.stage import DEADLINE_S, Stage, insist, stage
 
-_log = logging.getLogger(__name__)
 pytestmark = pytest.mark.faults
 
-Point = tuple[str, int, str]  # label, occurrence, before or after
-
-_ALL = os.environ.get("TDZ_FAULTS") == "all"
 _STREAMED = ("take frame", "send frame", "put chunk")
 _BESIDE = (
     "get_card",
@@ -73,19 +66,12 @@ async def points(stage: Stage) -> dict[str, list[Point]]:
         await gate.arm()
     opened = await story(stage, resource, table)
     await stage.receipts(opened.transfer)
-    return {side: list(_points(await stage.gate(side).arm())) for side in ("consumer", "provider")}
-
-
-def _points(seen: list[tuple[str, str]]) -> Iterator[Point]:
-    counts: dict[tuple[str, str], int] = {}
-    for label, when in seen:
-        counts[label, when] = occurrence = counts.get((label, when), 0) + 1
-        yield label, occurrence, when
+    return {side: killed_points(await stage.gate(side).arm()) for side in ("consumer", "provider")}
 
 
 def chosen(found: list[Point]) -> list[Point]:
     """One point of every kind of operation that decides what the story comes to: before it and after it in turn."""
-    if _ALL:
+    if ALL:
         return found
     kinds = [k for k in dict.fromkeys(label for label, _, _ in found) if not any(word in k for word in _BESIDE)]
     picked = []
@@ -96,60 +82,25 @@ def chosen(found: list[Point]) -> list[Point]:
     return picked
 
 
-async def dies_and_comes_back(stage: Stage, gate: Gate, point: Point) -> bool:
-    """One story during which the gateway dies at the point and is started again; whether it came to the point."""
+async def told(stage: Stage) -> None:
+    """The whole story, on a dataset of its own."""
     resource, table = await stage.offered()
-    label, occurrence, when = point
-    await gate.arm(label=label, occurrence=occurrence, when=when)
-    died = asyncio.Event()
-    back = asyncio.create_task(_come_back(gate, died))
-    telling = asyncio.create_task(_told(stage, resource, table))
-    await asyncio.wait({back, telling}, return_when=asyncio.FIRST_COMPLETED)
-    if back.done():
-        back.result()
-    await telling
-    if not died.is_set():  # it did not come to the point, or only just now
-        await gate.disarm()
-    if not died.is_set() and gate.running:
-        back.cancel()
-        await asyncio.gather(back, return_exceptions=True)
-        return False
-    await back
-    return True
-
-
-async def _told(stage: Stage, resource: str, table: Any) -> None:
     opened = await story(stage, resource, table)
     await stage.receipts(opened.transfer)
     await no_ticket_works_twice(stage, opened)
-
-
-async def _come_back(gate: Gate, died: asyncio.Event) -> None:
-    await gate.ended()
-    died.set()
-    await gate.start()
 
 
 @pytest.mark.parametrize("side", ["consumer", "provider"])
 async def test_a_gateway_killed_at_any_operation_of_a_story_comes_back_to_one_outcome(
     side: str, tmp_path: Path, record_property: Any
 ) -> None:
-    missed: list[Point] = []
     async with stage(tmp_path) as made:
-        everything = (await points(made))[side]
-        taken = chosen(everything)
-        for point in taken:
-            started = time.monotonic()
-            try:
-                if not await dies_and_comes_back(made, made.gate(side), point):
-                    missed.append(point)
-            except Exception as error:
-                raise AssertionError(f"{side} killed at {point}: {error}\n{made.gate(side).last_words()}") from error
-            _log.info("%s killed at %s: %.1f s", side, point, time.monotonic() - started)
+        taken = chosen((await points(made))[side])
+        kills = await killed_at_each(made.gate(side), taken, lambda: told(made))
         await made.a.stop()
         await made.b.stop()
         check(made)
         no_landing_is_left(made.a.layout.chunks.parent)
     record_property("kill_points", len(taken))
-    record_property("not_reached", missed)
-    assert len(missed) <= len(taken) // 10, f"the story does not come to {missed}"
+    record_property("not_reached", kills.missed)
+    assert len(kills.missed) <= len(taken) // 10, f"the story does not come to {kills.missed}"

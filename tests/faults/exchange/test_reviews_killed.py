@@ -6,11 +6,7 @@ takes every operation. What a story shares with any other request is killed in `
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import logging
-import os
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -26,13 +22,18 @@ from gateway.sdk.session import Session
 from ledger.verify import verify_directory
 from tests.e2e.material import measurements, next_id, open_dataset
 from tests.e2e.small import ADMINS, directory_entries
-from tests.faults.exchange.stage import DEADLINE_S, Found, Gate, Stage, eventually, insist, stage
-from tests.faults.exchange.test_kill_points import Point, _points
+from tests.faults.exchange.killing import (
+    ALL,
+    Point,
+    approved_before_what_rests_on_it,
+    killed_at_each,
+    one_of_each_kind,
+    points,
+)
+from tests.faults.exchange.stage import DEADLINE_S, Gate, Stage, eventually, insist, stage
 
-_log = logging.getLogger(__name__)
 pytestmark = pytest.mark.faults
 
-_ALL = os.environ.get("TDZ_FAULTS") == "all"
 _OF_REVIEWS = ("review", "approval", "_go_on", "appeal", "revo", "end_agreement")
 _OF_APPEALS = (
     "append appeal",
@@ -184,39 +185,9 @@ async def appealed_and_revoked(made: Stage, resource: str) -> str:
 
 
 def chosen(found: list[Point]) -> list[Point]:
-    """Of each kind of operation of the reviews one: after its first occurrence, or before its last, in turn."""
+    """Operations of the reviews; what the story has with every other one is left out."""
     found = [point for point in found if not any(word in point[0] for word in _BESIDE)]
-    if _ALL:
-        return found
-    picked: list[Point] = []
-    labels = [label for label in dict.fromkeys(label for label, _, _ in found) if any(w in label for w in _OF_REVIEWS)]
-    for number, label in enumerate(labels):
-        last = max(occurrence for name, occurrence, _ in found if name == label)
-        picked.append((label, last, "before") if number % 2 else (label, 1, "after"))
-    return [point for point in picked if point in found]
-
-
-async def dies_and_comes_back(made: Stage, gate: Gate, point: Point, tale: Tale, approval: str) -> bool:
-    """One story during which the gateway dies at the point and is started again; whether it came to the point."""
-    label, occurrence, when = point
-    resource = await offered(made, approval)
-    await gate.arm(label=label, occurrence=occurrence, when=when)
-    telling = asyncio.create_task(tale(made, resource))
-    died = False
-    while not telling.done():
-        await asyncio.wait({telling}, timeout=0.05)
-        if not gate.running:
-            died = True
-            await gate.ended()
-            await gate.start()
-    await telling
-    if not died and gate.running:
-        await gate.disarm()
-    if not gate.running:
-        died = True
-        await gate.ended()
-        await gate.start()
-    return died
+    return found if ALL else one_of_each_kind(found, _OF_REVIEWS)
 
 
 def check(made: Stage) -> None:
@@ -236,7 +207,7 @@ def check(made: Stage) -> None:
         copy = list(directory_entries(mirror))
         assert copy == ledgers[other.zone.name][: len(copy)]
     for zone, entries in ledgers.items():
-        _approved_before_it_goes_on(zone, entries)
+        approved_before_what_rests_on_it(entries, zone, {"decision", "transfer.started"})
     for negotiation, agreement, state in made.a.rows(
         "SELECT n.id, n.agreement_id, a.state FROM negotiations n JOIN agreements a ON a.id=n.agreement_id"
     ):
@@ -248,23 +219,6 @@ def check(made: Stage) -> None:
             assert kinds == ["agreement", *(["revocation"] if state == "TERMINATED" else [])]
 
 
-def _approved_before_it_goes_on(zone: str, entries: list[Found]) -> None:
-    """Each person answers a review once, it is approved once, and what rests on it comes after."""
-    approved: dict[str, int] = {}
-    persons: dict[str, list[str]] = {}
-    for entry in entries:
-        body = entry["body"]
-        if entry["kind"] == "approval" and body.get("what") in {"review", "appeal"}:
-            persons.setdefault(body["review"], []).append(body["by"])
-            if body["outcome"] == "APPROVED":
-                assert body["review"] not in approved, f"{zone} approved {body['review']} twice"
-                assert body["approvals"] == body["needed"] == len(persons[body["review"]])
-                approved[body["review"]] = entry["seq"]
-        for review in body.get("approvals", []) if entry["kind"] in {"decision", "transfer.started"} else []:
-            assert approved[review] < entry["seq"], f"{zone} rests on {review} before it was approved"
-    assert all(len(set(by)) == len(by) for by in persons.values())
-
-
 @pytest.mark.parametrize("side", ["consumer", "provider"])
 @pytest.mark.parametrize(
     ("tale", "approval"), [(story, "owner"), (appealed_and_revoked, "none")], ids=["held", "appeal"]
@@ -272,24 +226,20 @@ def _approved_before_it_goes_on(zone: str, entries: list[Found]) -> None:
 async def test_a_gateway_killed_at_any_operation_of_persons_answers_comes_back_to_one_outcome(
     side: str, tale: Tale, approval: str, tmp_path: Path, record_property: Any
 ) -> None:
-    missed: list[Point] = []
     async with stage(tmp_path) as made:
         gate = made.gate(side)
         resource = await offered(made, approval)
         await gate.arm()
         await tale(made, resource)
-        taken = chosen(list(_points(await gate.arm())))
+        taken = chosen(points(await gate.arm()))
         if approval == "none":  # what the other story has not
             taken = [point for point in taken if any(word in point[0] for word in _OF_APPEALS)]
         assert [point for point in taken if "append a" in point[0]]
-        for point in taken:
-            started = time.monotonic()
-            try:
-                if not await dies_and_comes_back(made, gate, point, tale, approval):
-                    missed.append(point)
-            except Exception as error:
-                raise AssertionError(f"{side} killed at {point}: {error}\n{gate.last_words()}") from error
-            _log.info("%s killed at %s: %.1f s", side, point, time.monotonic() - started)
+
+        async def anew() -> str:
+            return await tale(made, await offered(made, approval))
+
+        kills = await killed_at_each(gate, taken, anew)
 
         async def told() -> bool:
             return not any(each.rows("SELECT 1 FROM outbox") for each in (made.a, made.b))
@@ -298,5 +248,5 @@ async def test_a_gateway_killed_at_any_operation_of_persons_answers_comes_back_t
         await made.quiet()
         check(made)
     record_property("kill_points", len(taken))
-    record_property("not_reached", missed)
-    assert len(missed) <= len(taken) // 10, f"the story does not come to {missed}"
+    record_property("not_reached", kills.missed)
+    assert len(kills.missed) <= len(taken) // 10, f"the story does not come to {kills.missed}"
