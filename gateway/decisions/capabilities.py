@@ -25,6 +25,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from gateway.errors import ConfigError
@@ -88,7 +89,12 @@ def check(modules: Mapping[str, str], allowed: frozenset[str]) -> None:
         ConfigError: names the module, the line and the builtin.
     """
     for name, text in sorted(modules.items()):
-        _Module(name, text, allowed).check()
+        _check(name, text, allowed)
+
+
+@lru_cache(maxsize=256)  # a policy that is tried, activated or put beside another shares most of its modules with it
+def _check(name: str, text: str, allowed: frozenset[str]) -> None:
+    _Module(name, text, allowed).check()
 
 
 def code_of(text: str) -> str:

@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gateway.decisions.capabilities import code_of
@@ -60,19 +61,28 @@ def unbound(modules: Mapping[str, str]) -> Iterator[Unbound]:
     Args:
         modules: Rego texts by path, tests left out; those of one folder are one package.
     """
-    tokens = {name: _tokens(text) for name, text in sorted(modules.items())}
-    rules: defaultdict[str, set[str]] = defaultdict(set)
+    packages: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, text in sorted(modules.items()):
+        packages[name.rpartition("/")[0]].append((name, text))
+    for package in packages.values():
+        yield from _unbound(tuple(package))
+
+
+@lru_cache(maxsize=128)  # most packages of a policy are those of the policy before
+def _unbound(package: tuple[tuple[str, str], ...]) -> tuple[Unbound, ...]:
+    tokens = {name: _tokens(text) for name, text in package}
+    rules = {token.text for found in tokens.values() for token in _heads(found)}
+    unbound = list[Unbound]()
     for name, found in tokens.items():
-        rules[name.rpartition("/")[0]] |= {token.text for token in _heads(found)}
-    for name, found in tokens.items():
-        known = rules[name.rpartition("/")[0]] | _imported(found)
+        known = rules | _imported(found)
         for statement in _statements(found):
             seen: set[str] = set()
             bound = known | _bound(statement)
             for token in _mentioned(statement):
                 if token.text not in bound and token.text not in seen:
                     seen.add(token.text)
-                    yield Unbound(name, token.line, token.text)
+                    unbound.append(Unbound(name, token.line, token.text))
+    return tuple(unbound)
 
 
 def check(modules: Mapping[str, str]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import duckdb
 import pyarrow as pa
 
 from gateway.errors import ConflictError, InputError
@@ -192,6 +191,8 @@ class AsyncPull:
         Raises:
             TdzError: as `batches`; no table is left then.
         """
+        import duckdb  # most who pull never need it
+
         target = duckdb.connect() if connection is None else connection
         number = next(_RELATIONS)
         name, source = table or f"tdz_pull_{number}", f"tdz_stream_{number}"

@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types
 
 from gateway.errors import DataFileError
@@ -143,6 +142,8 @@ def to_stored(array: Any, data_type: Any) -> Any:
         return array
     try:
         if types.is_run_end_encoded(array.type):
+            import pyarrow.compute as pc  # see `compact_dictionary`
+
             array = pc.run_end_decode(array)
         return array if array.type == data_type else array.cast(data_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -153,12 +154,14 @@ def to_stored(array: Any, data_type: Any) -> Any:
 
 def compact_dictionary(array: Any) -> Any:
     """Dictionary-encode anew: int32 codes numbered by first appearance, only values in use, no null value."""
-    codes = pc.dictionary_encode(array.indices)
+    import pyarrow.compute as pc  # makes 300 functions when imported, which most commands never call
+
+    codes = array.indices.dictionary_encode()
     values = array.dictionary.take(codes.dictionary)
     if values.null_count or pc.count_distinct(values).as_py() != len(values):
         # Two codes for one value, or a null as a value: number the values themselves.
         decoded = array.dictionary_decode()
-        return pc.dictionary_encode(decoded)
+        return decoded.dictionary_encode()
     return pa.DictionaryArray.from_arrays(codes.indices, values)
 
 
@@ -253,7 +256,7 @@ def canonical(array: Any, *, live: Mask | None = None, nullable: bool = True, na
     if is_list(data_type) or is_variable(data_type):
         return _canonical_offsets(array, valid, build, name)
     if types.is_boolean(data_type):
-        plain = pc.fill_null(array, False) if array.null_count else array
+        plain = array.fill_null(False) if array.null_count else array
         values = plain.to_numpy(zero_copy_only=False)
         return build([_bits(values if valid is None else values & valid)])
     return build([_fixed_values(array, valid, data_type.bit_width // 8)])

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types
 
 from gateway.errors import DataFileError
@@ -205,6 +204,8 @@ class Chunker:
             highest = np.maximum.accumulate(codes)
             first = np.flatnonzero(np.diff(highest, prepend=-1) > 0)
             if known is not None:
+                import pyarrow.compute as pc  # makes 300 functions when imported, which most commands never call
+
                 fresh = ~pc.is_in(column.dictionary, value_set=known).to_numpy(zero_copy_only=False)
                 first = first[fresh[: len(first)]]
             new_values = np.zeros(rows, dtype=np.int64)

@@ -6,26 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
-from ledger.cli import disclose, operate
-from ledger.cli.diff_peer import add_diff_peer
-from ledger.cli.export import add_export
-from ledger.cli.fsck import add_fsck
-from ledger.cli.head import head
-from ledger.cli.lineage import add_lineage
-from ledger.cli.monitor import add_monitor
-from ledger.cli.prove import add_prove
-from ledger.cli.recover import add_recover
-from ledger.cli.replay import add_replay
-from ledger.cli.report import add_report
-from ledger.cli.show import add_filters, show
-from ledger.cli.sql import add_index, add_sql
-from ledger.cli.timestamp import register as register_timestamp
-from ledger.cli.trust import add_trust
-from ledger.cli.verify import add_verify
-from ledger.cli.witness import register as register_witness
+from ledger.cli.commands import add
 from ledger.errors import IncompleteError, LedgerError, TamperedError
 
 __all__ = ["main", "run"]
@@ -50,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser(next(iter(arguments), "")).parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
         code = command(parsed)
@@ -77,7 +60,8 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str = "") -> argparse.ArgumentParser:
+    """The parser of one command, or of all."""
     parser = _Parser(prog="tdz-ledger", description="Read and verify a zone's ledger, offline and without trust.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     common = _Parser(add_help=False)
@@ -85,44 +69,5 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--vkey", metavar="KEY", help="the log's verifier key or a file that holds it; default: the directory's own"
     )
-
-    operate.register(commands)
-    disclose.register(commands)
-
-    command = commands.add_parser("head", parents=[common], help="what the log says about itself, and who saw it")
-    _directory(command)
-    add_trust(command)
-    command.set_defaults(command=head)
-
-    command = commands.add_parser("show", parents=[common], help="one entry by number, or all of a subject")
-    command.add_argument("what", metavar="SEQ|SUBJECT", help="an entry's number, a subject or its first parts, or all")
-    _directory(command)
-    add_trust(command)
-    add_filters(command)
-    command.set_defaults(command=show)
-
-    add_prove(
-        commands.add_parser("prove", help="a small file that proves an entry, or a checkpoint from another"), common
-    )
-    add_verify(
-        commands.add_parser("verify", parents=[common], help="every entry, chain, tile and signature; or a proof")
-    )
-    add_fsck(commands.add_parser("fsck", parents=[common], help="the operator's: private files and statements too"))
-    add_export(commands.add_parser("export", parents=[common], help="a self-contained copy, verified"))
-    add_monitor(commands.add_parser("monitor", parents=[common], help="follow a log, verify what is new, alert"))
-    add_recover(commands, common)
-    register_timestamp(commands)
-    register_witness(commands)
-    add_sql(commands, common)
-    add_index(commands, common)
-    add_diff_peer(commands, common)
-    add_lineage(commands, common)
-    add_report(commands, common)
-    add_replay(commands, common)
+    add(wanted, commands, common)
     return parser
-
-
-def _directory(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "directory", metavar="DIR", type=Path, nargs="?", default=Path(), help="the ledger's folder; default: here"
-    )

@@ -2,8 +2,8 @@
 
     python -m tests.faults.exchange.driver
 
-Imports everything once, then reads one JSON object a line and forks a gateway for each, so that a restart costs no
-imports: {"zone": DIR, "timing": {...}} is answered by {"pid": ...}. The fork serves the zone's directory with the
+Imports everything and compiles the shipped policy once, then reads one JSON object a line and forks a gateway for each,
+which inherits both: {"zone": DIR, "timing": {...}} is answered by {"pid": ...}. The fork serves the zone's directory with the
 product's own `Gateway` until SIGTERM. On SIGUSR2 it reads DIR/fault.json and counts its operations from 0:
 
     {"token": T, "label": "append agreement", "occurrence": 1, "when": "before"}   die there, by SIGKILL
@@ -33,7 +33,9 @@ from typing import Any
 
 from gateway.config import load_settings
 from gateway.decisions.bundles.store import PolicyStore
+from gateway.decisions.engine import EmbeddedEngine
 from gateway.decisions.point import DecisionPoint
+from gateway.decisions.policy_set import PolicySet
 from gateway.flow.house import Timing
 from gateway.flow.steps import Step, Steps
 from gateway.journal import Journal, PeerMirror
@@ -48,6 +50,7 @@ from gateway.storage.chunks import ChunkStore
 from gateway.storage.landing import Landing, Landings
 from gateway.storage.versions import VersionStore
 from ledger.writer import LogWriter
+from tests.e2e.material import CYBERJAYA, LINGANG
 
 _PR_SET_PDEATHSIG = 1
 _ASKS = (
@@ -258,8 +261,15 @@ def _gateway(directory: Path, timing: Timing) -> None:
         os._exit(code)
 
 
+async def _compile() -> None:
+    policies = PolicySet.load()
+    for zone in (CYBERJAYA, LINGANG):
+        await EmbeddedEngine(policies.for_zone(zone)).compile()
+
+
 def main() -> None:
     """Fork a gateway for each line."""
+    asyncio.run(_compile())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits: whoever watches a gateway holds a pidfd
     sys.stdout.write("{}\n")
     sys.stdout.flush()
