@@ -2,9 +2,10 @@
 
     python -m tests.faults.exchange.driver
 
-Imports everything and compiles the shipped policy once, then reads one JSON object a line and forks a gateway for each,
-which inherits both: {"zone": DIR, "timing": {...}} is answered by {"pid": ...}. The fork serves the zone's directory with the
-product's own `Gateway` until SIGTERM. On SIGUSR2 it reads DIR/fault.json and counts its operations from 0:
+Imports everything and compiles the shipped policy once, then reads one JSON object a line and forks a gateway for
+each, which inherits both: {"zone": DIR, "timing": {...}} is answered by {"pid": ...}. The fork serves the zone's
+directory with the product's own `Gateway` until SIGTERM. On SIGUSR2 it reads DIR/fault.json and counts its operations
+from 0:
 
     {"token": T, "label": "append agreement", "occurrence": 1, "when": "before"}   die there, by SIGKILL
     {"token": T}                                                                   only count
