@@ -30,6 +30,7 @@ from gateway.decisions.opa import OpaEngine
 from gateway.decisions.point import DecisionPoint
 from gateway.decisions.policy_set import PolicySet
 from gateway.model.policy_input import PolicyInput
+from gateway.server.memory import keep_what_is_loaded
 from ledger.note import NoteSigner
 from ledger.writer import LogWriter
 from tests.opa_server import OpaServer, find_opa
@@ -98,6 +99,7 @@ async def _point(policy_set: PolicySet, make: Callable[[], Engine]) -> AsyncIter
     await engine.start()
     try:
         await engine.in_force(_LONG_S)
+        keep_what_is_loaded()  # as a gateway does
         yield DecisionPoint(policy_set, _ZONE, engine=engine)
     finally:
         await engine.close()

@@ -51,6 +51,7 @@ from gateway.server.corridor import Corridor
 from gateway.server.desk import reviewers_desk
 from gateway.server.log_key import take_up
 from gateway.server.logging import configure_logging
+from gateway.server.memory import keep_what_is_loaded
 from gateway.server.policies import activations, decision_log, policy_at_start
 from gateway.server.runs import federation
 from gateway.server.services import register
@@ -383,6 +384,7 @@ def serve(directory: Path, ready: Callable[[int], None] | None = None) -> None:
             loop.add_signal_handler(name, stopping.set)
         gateway = Gateway(settings)
         await gateway.start()
+        keep_what_is_loaded()
         if ready is not None:
             ready(gateway.port)
         stop = asyncio.create_task(stopping.wait())

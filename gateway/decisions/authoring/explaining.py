@@ -12,28 +12,18 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from gateway.decisions import codes
 from gateway.decisions.authoring.evaluating import DEADLINE_S, Answer, Evaluators
 from gateway.decisions.authoring.paths import lookup
-from gateway.decisions.authoring.problem import line_of
+from gateway.decisions.authoring.rules import Rule, rules_of
 from gateway.decisions.authoring.what_if import Mend, Near, WhatIf, day
 from gateway.decisions.point import DecisionPoint
-from gateway.decisions.policy_set import PolicySet, ZonePolicy
+from gateway.decisions.policy_set import PolicySet
 from gateway.model.decision import OBLIGATION_KINDS, Decision, Finding
 from gateway.model.policy_facts import TIME_MAX_S, Mechanism
 
 _SHOWN: Final = 160
 _INCOMPLETE: Final = "TDZ-INPUT-INCOMPLETE"
 _TIMES: Final = ("request.now", "_at", "_until")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Where a code is explained: file, line and title of its METADATA."""
-
-    file: str
-    line: int
-    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +101,11 @@ async def explain(
                 if finding.effect in {"deny", "review"}:
                     mends[finding] = await what_if.mends(finding)
             near = await what_if.near()
+    rules = await rules_of(point.policy, document, {finding.code for finding in decision.findings})
     reasons = tuple(
         Reason(
             finding,
-            _rule(point.policy, finding.code),
+            rules.get(finding.code),
             tuple((path, shown(lookup(document, path), path)) for path in finding.fields),
             tuple(mends.get(finding, ())),
         )
@@ -157,14 +148,3 @@ def _mechanism(each: Mechanism) -> str:
 
 def _engine_failed(decision: Decision) -> bool:
     return any(finding.code == "TDZ-DECISION-UNAVAILABLE" for finding in decision.findings)
-
-
-def _rule(policy: ZonePolicy, code: str) -> Rule | None:
-    """The first METADATA block of the code: it stands above the first rule that names it."""
-    for name, text in sorted(policy.modules.items()):
-        at = 0
-        for annotation in codes.annotation_blocks(text):
-            at = text.index("# METADATA", at) + 1
-            if annotation.get("custom", {}).get("code") == code:
-                return Rule(name, line_of(text, at), str(annotation.get("title", "")))
-    return None

@@ -70,14 +70,14 @@ class _Worker:
         answer: dict[str, Any] = json.loads(self._process.stdout.read(length))
         return answer
 
-    def end(self) -> None:
+    def end(self, code: int = 0) -> None:
         self._process.communicate()
-        assert self._process.returncode == 0
+        assert self._process.returncode == code
 
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[Decide]:
-    """The embedded engine, one worker for each policy."""
+    """The embedded engine, one worker for each policy; None is what one that does not compile answers."""
     workers: dict[str, _Worker] = {}
 
     def decide(policy: ZonePolicy, documents: Sequence[Any]) -> list[Any]:
@@ -85,7 +85,9 @@ def embedded() -> Iterator[Decide]:
         if key not in workers:
             sources = {"modules": dict(policy.modules), "data": policy.data, "entrypoint": policy.entrypoint}
             compiler = _Worker(sources)
-            compiler.end()
+            compiler.end(0 if compiler.said else 1)
+            if not compiler.said:
+                return [None for _ in documents]
             workers[key] = _Worker({"bundle": compiler.said, "entrypoint": policy.entrypoint})
         return workers[key].ask(documents)
 

@@ -40,6 +40,19 @@ async def test_a_denial_names_rule_values_and_each_single_change_that_mends_it(p
     assert "pipia" not in mechanism
 
 
+async def test_of_the_rules_that_share_a_code_the_one_that_spoke_is_named(policy_set):
+    document = example()
+    document["usage"]["cn"]["non_sensitive_after"] = 110_000
+    for mechanism in document["mechanisms"]:
+        mechanism["expires_at"] = NOW - 1
+    told = await explain(policy_set, "lingang", document, try_changes=False)
+    rule = next(reason.rule for reason in told.reasons if reason.finding.code == "CN-MECH-EXPIRED")
+    text = policy_set.for_zone("lingang").modules[rule.file].splitlines()[rule.line - 1]
+    assert rule.file == "tdz/packs/cn/personal_information/rules.rego"
+    assert text.startswith('findings contains {"code": "CN-MECH-EXPIRED"')
+    assert rule.title == "A mechanism is out of date"
+
+
 async def test_what_mends_one_finding_says_what_is_left(policy_set):
     document = over_the_threshold()
     document["recipient"]["screening"]["result"] = "hit"
