@@ -38,7 +38,7 @@ from tests.opa_server import OpaServer, find_opa
 
 COLUMNS = 200
 _ZONE = "lingang"
-_CALLERS = 8
+_CALLERS = 32
 _LONG_S = 60.0
 
 

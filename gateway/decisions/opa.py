@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.config import OpaSettings, write_file
@@ -12,7 +13,7 @@ from gateway.decisions.engine import EmbeddedEngine
 from gateway.decisions.opa_bundle import ANSWER_PACKAGE, ANSWER_RULE, OpaBundle
 from gateway.decisions.opa_client import OpaClient, OpaRefusedError, OpaUnreachableError
 from gateway.decisions.policy_set import ZonePolicy
-from gateway.errors import DecisionUnavailableError
+from gateway.errors import DecisionUnavailableError, StorageError
 from gateway.model.limits import DECISION_DEADLINE_S, DECISIONS_WAITING, OPA_LOADS_S, OPA_PROOF_S, OPA_TRIES
 
 _BACKOFF_S: Final = 0.02
@@ -32,7 +33,8 @@ class OpaEngine:
     Evaluation changes nothing, so a try that got no answer is repeated, `OPA_TRIES` in all and never beyond the
     decision's deadline. A server that fails several decisions in a row is left alone for a while (`Circuit`); a
     policy that fails on one input says nothing against the server. Files of the settings are read anew for each
-    session, and a session ends with the first failure: a renewed token or certificate needs no restart.
+    session, and a session ends with the first failure: a renewed token or certificate needs no restart. A bundle that
+    could not be written is tried again by the next decision.
 
     Args:
         policy: what is in force. One engine serves one policy; the next policy has an engine of its own.
@@ -63,6 +65,7 @@ class OpaEngine:
         self._client: OpaClient | None = None
         self._bundles: object = None
         self._proving: asyncio.Task[None] | None = None
+        self._giving: asyncio.Task[None] | None = None
         self._why = "not asked yet"
         self._closed = False
 
@@ -87,9 +90,8 @@ class OpaEngine:
         """
         OpaClient(self._settings)  # says now what is wrong with its files
         await EmbeddedEngine(self._policy).compile()  # a policy is in the language that both engines read
-        if self._settings.bundle is not None:
-            content = await asyncio.to_thread(self._bundle.archive)
-            await asyncio.to_thread(write_file, self._settings.bundle, content, mode=0o644)
+        self._giving = None  # another policy's may stand there by now
+        await self._give()
         await self._drop()
         deadline = self._clock() + (self._loads_s if self._settings.bundle is not None else self._deadline_s)
         while not self._closed:
@@ -154,7 +156,25 @@ class OpaEngine:
         if self._proving is not None:
             self._proving.cancel()
             await asyncio.gather(self._proving, return_exceptions=True)
+        if self._giving is not None:  # the next policy's bundle must not be overwritten by this one's
+            await asyncio.gather(self._giving, return_exceptions=True)
         await self._drop()
+
+    async def _give(self) -> None:
+        """Write the bundle where OPA loads it from, unless it stands there already; nothing where others do that.
+
+        Raises:
+            StorageError: it cannot be written; the next decision tries again.
+        """
+        file = self._settings.bundle
+        if file is None:
+            return
+        if self._giving is None or (self._giving.done() and self._giving.exception() is not None):
+            self._giving = asyncio.create_task(asyncio.to_thread(self._write, file), name="opa: write the bundle")
+        await asyncio.shield(self._giving)
+
+    def _write(self, file: Path) -> None:
+        write_file(file, self._bundle.archive(), mode=0o644)
 
     async def _sealed(self, document: bytes, deadline: float) -> list[object]:
         """The decisions of one evaluation under the policy in force: one, or none where the rule is undefined."""
@@ -224,6 +244,7 @@ class OpaEngine:
         """
         client = OpaClient(self._settings)
         try:
+            await self._give()
             async with asyncio.timeout(OPA_PROOF_S):
                 await client._init_session()  # noqa: SLF001  # ours; the library opens sessions by `async with` alone
                 said = await client.ask(b"{}", ANSWER_PACKAGE, "policy")
@@ -244,6 +265,8 @@ class OpaEngine:
         except TimeoutError as error:
             await client.close_connection()
             raise OpaUnreachableError("OPA gave no answer in time") from error
+        except StorageError as error:
+            raise DecisionUnavailableError(f"the bundle for OPA cannot be written: {error.message}") from error
         except BaseException:
             await client.close_connection()
             raise

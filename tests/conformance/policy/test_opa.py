@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import signal
 
 import pytest
@@ -15,7 +16,7 @@ from gateway.decisions.opa import OpaEngine
 from gateway.decisions.opa_bundle import OpaBundle
 from gateway.decisions.opa_client import OpaClient
 from gateway.decisions.point import DecisionPoint
-from gateway.errors import ConfigError, DecisionUnavailableError
+from gateway.errors import ConfigError, DecisionUnavailableError, StorageError
 from gateway.model import canonical
 from tests.conformance.policy.faulty_opa import FaultyOpa, stalled
 from tests.opa_server import certificate, make_server
@@ -110,6 +111,23 @@ async def test_the_bundle_is_written_for_the_server_and_the_next_policy_takes_ov
     finally:
         await first.close()
         await second.close()
+
+
+async def test_a_bundle_that_could_not_be_written_is_written_by_a_later_decision(policy, server):
+    engine = _engine(policy, server.settings)
+    server.bundle.unlink()
+    in_the_way = server.bundle.with_name(f".{server.bundle.name}.{os.getpid()}.tmp")
+    in_the_way.mkdir()
+    try:
+        with pytest.raises(StorageError):
+            await engine.start()
+        await _refused(engine, "the bundle for OPA cannot be written")
+        in_the_way.rmdir()
+        await engine.in_force(_LONG_S)
+        assert server.bundle.exists()
+        assert (await engine.evaluate(_DOCUMENT))["effect"] == "allow"
+    finally:
+        await engine.close()
 
 
 async def test_what_does_not_compile_leaves_the_policy_before_it_in_force(policy, server):
