@@ -75,7 +75,7 @@ def image() -> str:
     return str(document["services"]["lingang-opa"]["image"])
 
 
-_MEMORY = {"GOGC": "800", "GOMEMLIMIT": "384MiB"}  # as in compose.yaml
+MEMORY = {"GOGC": "800", "GOMEMLIMIT": "384MiB"}  # as in compose.yaml
 
 
 def free_port() -> int:
@@ -158,13 +158,13 @@ class OpaServer:
         ]
         if self.opa is not None:
             with (self.folder / "opa.log").open("ab") as log:
-                environment = {**os.environ, **_MEMORY}
+                environment = {**os.environ, **MEMORY}
                 self.process = subprocess.Popen([self.opa, *arguments], stdout=log, stderr=log, env=environment)
         else:  # on the host's network and with the host's paths, so that everything else is the same
             self.container = (
                 DockerContainer(image())
                 .with_command(arguments)
-                .with_envs(**_MEMORY)
+                .with_envs(**MEMORY)
                 .with_volume_mapping(str(self.folder), str(self.folder), "ro")
                 .with_volume_mapping(str(AUTHZ), str(AUTHZ), "ro")
                 .with_kwargs(network_mode="host", user=f"{os.getuid()}:{os.getgid()}")

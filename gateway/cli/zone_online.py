@@ -143,7 +143,7 @@ def serve(
         from gateway.server.memory import bound_allocators
 
         bound_allocators()  # before anything large is loaded
-        from gateway.server.main import serve as run
+        from gateway.server.process import serve as run
 
         run(directory)
 

@@ -1,23 +1,20 @@
-"""Wiring and running one zone's gateway."""
+"""Wiring one zone's gateway."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 import grpc
 import structlog
-import uvloop
 from grpc_health.v1 import health_pb2
 
 from gateway.artifacts.trust_register import ModelSigners, load_trust
 from gateway.catalog.register import ResourceRegister
-from gateway.config import GatewaySettings, load_settings
+from gateway.config import GatewaySettings
 from gateway.decisions.mechanisms import MechanismRegister
 from gateway.errors import ConfigError, TdzError
 from gateway.exchange.appealing import Appeals
@@ -50,8 +47,6 @@ from gateway.server.assurance import Assurance
 from gateway.server.corridor import Corridor
 from gateway.server.desk import reviewers_desk
 from gateway.server.log_key import take_up
-from gateway.server.logging import configure_logging
-from gateway.server.memory import keep_what_is_loaded
 from gateway.server.policies import activations, decision_log, policy_at_start
 from gateway.server.runs import federation
 from gateway.server.services import register
@@ -362,40 +357,3 @@ class Gateway:
     async def stop(self) -> None:
         """Finish what can be finished soon, then end; what is open goes on after the next start."""
         await self._stack.aclose()
-
-
-def serve(directory: Path, ready: Callable[[int], None] | None = None) -> None:
-    """Run the gateway of a zone's directory until SIGTERM or SIGINT.
-
-    Args:
-        directory: made by `tdz zone init`.
-        ready: hears the port once the gateway serves.
-
-    Raises:
-        TdzError: it cannot start; the text says what is in the way.
-    """
-    settings = load_settings(directory)
-    configure_logging(settings.layout.log)
-
-    async def run() -> None:
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stopping.set)
-        gateway = Gateway(settings)
-        await gateway.start()
-        keep_what_is_loaded()
-        if ready is not None:
-            ready(gateway.port)
-        stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait({stop, gateway.starting}, return_when=asyncio.FIRST_COMPLETED)
-        if gateway.starting.done() and gateway.starting.exception() is None:
-            await stop
-        stop.cancel()
-        _log.info("stopping", zone=settings.zone)
-        await gateway.stop()
-        if gateway.starting.done() and not gateway.starting.cancelled():
-            gateway.starting.result()  # it could not start after all
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
