@@ -23,7 +23,7 @@ import structlog
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from gateway.decisions.inputs import KeptDecision
-from gateway.errors import LedgerError
+from gateway.errors import LedgerError, StorageError
 from gateway.journal import Journal, Recorded
 from gateway.model import canonical
 from gateway.model.ids import uuid7, uuid7_unix_ms
@@ -194,7 +194,11 @@ class Steps:
             self._owed[step.entry_id] = step
             _log.error("what has ended is not recorded yet", entry=step.entry_id, reason=error.reason)
             return None
-        await self._state.write(lambda connection: connection.execute(_STRIKE, {"of": step.entry_id}))
+        try:
+            await self._state.write(lambda connection: connection.execute(_STRIKE, {"of": step.entry_id}))
+        except StorageError as error:  # done and recorded; only the intent still stands
+            self._owed[step.entry_id] = step
+            _log.error("an intent is still to be struck out", entry=step.entry_id, reason=error.reason)
         return recorded
 
     async def finish_owed(self) -> int:

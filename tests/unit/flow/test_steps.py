@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import insert, select
 
-from gateway.errors import LedgerError
+from gateway.errors import LedgerError, StorageError
 from gateway.flow.steps import Step, Steps
 from gateway.model.ids import uuid7
 from gateway.state.schema import pending, tickets
@@ -171,6 +171,23 @@ async def test_nothing_is_opened_while_an_effect_is_owed_and_what_closes_goes_on
     await steps.run(step("fourth"))
     await steps.close()
     assert set(await effects(rooms)) == {"first", "third", "fourth"}
+    assert await intents(rooms) == []
+
+
+async def test_what_has_ended_and_is_recorded_only_owes_that_its_intent_be_struck_out(rooms, monkeypatch):
+    steps = steps_of(rooms, lambda *given: None)
+    wanted, real, writes = step(), rooms.state.write, []
+
+    async def fails_the_second_time(work):
+        writes.append(work)
+        if len(writes) == 2:
+            raise StorageError("gone")
+        return await real(work)
+
+    monkeypatch.setattr(rooms.state, "write", fails_the_second_time)
+    assert await steps.end(wanted) == await rooms.journal.find(wanted.entry_id)
+    assert await intents(rooms) == [wanted.entry_id]
+    assert await steps.finish_owed() == 1
     assert await intents(rooms) == []
 
 
