@@ -55,7 +55,7 @@ part_dataset_columns if {{
 \tcount(names) == size
 \tcount(types) == size
 \tcount(tags) == size
-\tcount([1 | some x in columns; some _ in x]) == {members} * size
+\t{{count(x) | some x in columns}} == {{{members}}}
 \tconcat("", names)
 \tconcat("", types)
 \tlists := {{list | some list in tags}}

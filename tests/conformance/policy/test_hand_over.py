@@ -222,7 +222,7 @@ async def test_a_bundle_that_cannot_be_written_denies_and_leaves_no_engine_behin
         point.switch(await point.prepare(revised(policy, "LG-NEW")))
         pids = point.worker_pids
         await until(lambda: not point.worker_pids)
-        assert "another policy loaded than the one in force" in await unavailable(point)
+        assert "the bundle for OPA cannot be written" in await unavailable(point)
         await until(lambda: gone(pids))
 
 

@@ -251,7 +251,7 @@ part_dataset_columns if {
 	count(names) == size
 	count(types) == size
 	count(tags) == size
-	count([1 | some x in columns; some _ in x]) == 3 * size
+	{count(x) | some x in columns} == {3}
 	concat("", names)
 	concat("", types)
 	lists := {list | some list in tags}
