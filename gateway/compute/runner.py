@@ -32,6 +32,7 @@ PASSED_ON: Final = frozenset(
     }
 )
 _WATCH_S: Final = 0.1
+_LEFT: Final = 64 * 1024
 _END_S: Final = 1.0  # a process whose pipe ended is gone by then, or lives on without it
 _REAP_S: Final = 5.0
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
@@ -223,6 +224,7 @@ class _Worker:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._reading = asyncio.Lock()
 
     @classmethod
     async def spawn(cls, python: str, environment: Mapping[str, str]) -> _Worker:
@@ -281,10 +283,11 @@ class _Worker:
     async def next_frame(self) -> dict[str, Any]:
         """The next frame; errors as `carry_out`."""
         try:
-            (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-            if length > COMPUTE_FRAME_MAX:
-                raise ComputeError("the training process answered with too much")
-            return unpack(await self._reader.readexactly(length))
+            async with self._reading:
+                (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+                if length > COMPUTE_FRAME_MAX:
+                    raise ComputeError("the training process answered with too much")
+                return unpack(await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError):
             raise await self._ended() from None
         except (ValueError, RecursionError) as error:
@@ -317,9 +320,16 @@ class _Worker:
             self._process.kill()
 
     async def close(self) -> None:
-        """End the process, wait for it, and close the pipe to it."""
+        """End the process, wait for it, and close the pipes to it.
+
+        Up to Python 3.12.3 asyncio takes a process for ended once its pipes are, and a pipe that holds more than was
+        asked for is not read to its end by itself (python/cpython#119710).
+        """
         self.kill()
         self._writer.close()
+        async with self._reading:
+            while await self._reader.read(_LEFT):
+                pass
         await self._process.wait()
 
 

@@ -16,6 +16,7 @@ from gateway.model.limits import DECISION_OUTPUT_MAX
 
 _LENGTH: Final = struct.Struct(">I")
 _END_S: Final = 5.0
+_LEFT: Final = 64 * 1024
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 
@@ -25,6 +26,7 @@ class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._ending = False
+        self._exchange = asyncio.Lock()  # whoever reads from it
 
     @classmethod
     async def spawn(cls, python: str) -> WorkerProcess:
@@ -62,12 +64,13 @@ class WorkerProcess:
         if reader is None or writer is None or len(body) > FRAME_MAX:
             raise DecisionUnavailableError("the policy engine cannot be asked")
         try:
-            writer.write(_LENGTH.pack(len(body)) + body)
-            await writer.drain()
-            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            if length > answer_max:
-                raise DecisionUnavailableError("the policy engine's answer is too long")
-            answer = json.loads(await reader.readexactly(length))
+            async with self._exchange:
+                writer.write(_LENGTH.pack(len(body)) + body)
+                await writer.drain()
+                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                if length > answer_max:
+                    raise DecisionUnavailableError("the policy engine's answer is too long")
+                answer = json.loads(await reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise DecisionUnavailableError("the policy engine crashed during this decision") from error
         except ValueError as error:
@@ -103,8 +106,16 @@ class WorkerProcess:
         await self.close()
 
     async def close(self) -> None:
-        """End the process, wait for it, and close the pipe to it."""
+        """End the process, wait for it, and close the pipes to it.
+
+        Up to Python 3.12.3 asyncio takes a process for ended once its pipes are, and a pipe that holds more than was
+        asked for is not read to its end by itself (python/cpython#119710).
+        """
         self.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
+        if self._process.stdout is not None:
+            async with self._exchange:
+                while await self._process.stdout.read(_LEFT):
+                    pass
         await self._process.wait()

@@ -349,6 +349,7 @@ time.sleep(60)
         '[{"dataset": "datasets/0", "examples": 1, "metrics": {}}], "seconds": 0.1, "device": "cpu"}})',
         'frame({"error": {"reason": "TDZ-DENIED", "message": "m", "remedy": ""}})',
         "import os; os.close(1); time.sleep(60)",
+        'out.write(b"\\xff" * (1 << 22))',  # more than is asked for, which nobody reads any more
     ],
 )
 async def test_whatever_a_broken_process_answers_is_a_compute_error(

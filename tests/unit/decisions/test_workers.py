@@ -186,6 +186,22 @@ async def test_an_end_with_decisions_under_way_refuses_them_and_leaves_no_proces
     assert [child for child in set(psutil.Process().children()) - children if child.is_running()] == []
 
 
+async def test_an_answer_beyond_its_bound_costs_its_decision_and_its_worker_ends(policy_set):
+    children = set(psutil.Process().children())
+    long = f'["{"x" * 4_000}" | some _ in numbers.range(1, 1000)]'
+    rule = f"decision := {long} if input.bad\n\ndecision := input.n if not input.bad"
+    engine = EmbeddedEngine(_policy(policy_set, rule), deadline_s=_LONG_S)
+    await engine.start()
+    try:
+        with pytest.raises(DecisionUnavailableError, match="too long"):
+            await _asked(engine, 1, bad=True)
+        assert await _asked(engine, 2) == 2
+    finally:
+        async with asyncio.timeout(_LONG_S):  # what nobody reads stands in the pipe of a process that is killed
+            await engine.close()
+    assert [child for child in set(psutil.Process().children()) - children if child.is_running()] == []
+
+
 async def _outcome_of_hang(engine: EmbeddedEngine, n: int) -> object:
     try:
         return await _asked(engine, n, bad=True)
