@@ -37,7 +37,7 @@ def keep_what_is_loaded() -> None:
     """Never look for garbage again in what a process is made of once it serves.
 
     A full collection goes through 150,000 objects of modules, messages and models, and every call in the process
-    waits for it, 50 ms and more.
+    waits for it, 80 ms and more.
     """
     gc.collect()
     gc.freeze()
