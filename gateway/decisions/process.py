@@ -108,8 +108,8 @@ class WorkerProcess:
     async def close(self) -> None:
         """End the process, wait for it, and close the pipes to it.
 
-        Up to Python 3.12.3 asyncio takes a process for ended once its pipes are, and a pipe that holds more than was
-        asked for is not read to its end by itself (python/cpython#119710).
+        Most Pythons' asyncio takes a process for ended only once its pipes are, and a pipe that holds more than was
+        asked for is not read to its end by itself (python/cpython#119710, mended in July 2026).
         """
         self.kill()
         if self._process.stdin is not None:
