@@ -71,7 +71,7 @@ class WorkerProcess:
                 if length > answer_max:
                     raise DecisionUnavailableError("the policy engine's answer is too long")
                 answer = json.loads(await reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:  # uvloop on a closed pipe
             raise DecisionUnavailableError("the policy engine crashed during this decision") from error
         except ValueError as error:
             raise DecisionUnavailableError("the policy engine answered garbage") from error
