@@ -270,7 +270,7 @@ class _Worker:
         try:
             self._writer.write(frame)
             await self._writer.drain()
-        except ConnectionError:
+        except (ConnectionError, RuntimeError):  # the second is uvloop's word for a pipe whose process has ended
             raise await self._ended() from None
         while True:
             answer = await self.next_frame()

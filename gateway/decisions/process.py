@@ -65,13 +65,16 @@ class WorkerProcess:
             raise DecisionUnavailableError("the policy engine cannot be asked")
         try:
             async with self._exchange:
-                writer.write(_LENGTH.pack(len(body)) + body)
+                try:
+                    writer.write(_LENGTH.pack(len(body)) + body)
+                except RuntimeError as error:  # uvloop's word for a pipe whose process has ended
+                    raise BrokenPipeError from error
                 await writer.drain()
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 if length > answer_max:
                     raise DecisionUnavailableError("the policy engine's answer is too long")
                 answer = json.loads(await reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:  # uvloop on a closed pipe
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise DecisionUnavailableError("the policy engine crashed during this decision") from error
         except ValueError as error:
             raise DecisionUnavailableError("the policy engine answered garbage") from error

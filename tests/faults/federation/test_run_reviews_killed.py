@@ -86,6 +86,8 @@ def check(made: Stage, runs: list[str]) -> None:
             of_run = [entry for entry in entries if entry["subject"] == f"runs/{run}"]
             zone = gate.zone.name
             assert approved_before_what_rests_on_it(of_run, zone, {"job.decided", "release"}), f"{zone} approved none"
+            approvals = [e["body"] for e in of_run if e["kind"] == "approval"]
+            assert {body["needed"] for body in approvals if body["outcome"] == "APPROVED"} == {2}
             assert len([e for e in of_run if e["kind"] == "run.completed"]) == 1
             in_force = [e for e in of_run if e["kind"] == "run.agreed" and e["body"]["outcome"] == "in_force"]
             assert len(in_force) <= 1
